@@ -1,0 +1,1 @@
+"""Samples, observers, the calibration record and the scales that come of it."""

@@ -1,0 +1,56 @@
+"""edgekit: one model in, every edge device out, proven on your machine before it touches a phone."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from edgekit.api import (
+        calibrate as calibrate,
+    )
+    from edgekit.api import (
+        check as check,
+    )
+    from edgekit.api import (
+        convert as convert,
+    )
+    from edgekit.api import (
+        doctor as doctor,
+    )
+    from edgekit.api import (
+        inspect as inspect,
+    )
+    from edgekit.api import (
+        list_devices as list_devices,
+    )
+    from edgekit.api import (
+        list_targets as list_targets,
+    )
+    from edgekit.api import (
+        verify as verify,
+    )
+
+_PUBLIC = (
+    "calibrate",
+    "check",
+    "convert",
+    "doctor",
+    "inspect",
+    "list_devices",
+    "list_targets",
+    "verify",
+)
+__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - names are loaded lazily from api.py
+
+
+def __getattr__(name: str) -> object:
+    if name in _PUBLIC:
+        return getattr(import_module("edgekit.api"), name)
+    raise AttributeError(f"module 'edgekit' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,236 @@
+"""The frozen values that stages hand to each other; no toolchain and no numpy is imported here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import onnx_ir as ir
+
+Precision = Literal["fp32", "fp16", "int8"]
+BiasForm = Literal["float", "int32"]
+Kind = Literal["measured", "predicted", "unknown"]
+
+if TYPE_CHECKING:
+    # Called as progress(stage, done, total); total None means "not known yet".
+    Progress = Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True)
+class DimRange:
+    """One dimension as the user gave it: `low == high` is a fixed size, else a range."""
+
+    low: int
+    high: int
+
+    @property
+    def is_fixed(self) -> bool:
+        return self.low == self.high
+
+    def __str__(self) -> str:
+        return str(self.low) if self.is_fixed else f"{self.low}..{self.high}"
+
+
+if TYPE_CHECKING:
+    # Input name -> its dims, as `--shape NAME=1..8,3,48,320` gave them.
+    ShapeSpec = Mapping[str, tuple[DimRange, ...]]
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """A graph input or output: numpy dtype name, shape (int fixed, str symbolic, None unknown), layout."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...]
+    layout: str | None = None
+
+
+@dataclass(frozen=True)
+class Component:
+    """One part of a source model (a plain ONNX file has one, called `model`).
+
+    `digest` is the sha256 of the source's bytes (graph and external data).
+    """
+
+    name: str
+    model: ir.Model
+    digest: str
+    source: Path | None = None
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How numbers become integers: the activation and weight forms of one Q/DQ graph.
+
+    `portable`: int8 symmetric activations, zero-point 0, scales that fp16 holds exactly.
+    `native-u8`: uint8 asymmetric activations, uint8 weights around 128 (ONNX Runtime).
+    """
+
+    name: str
+    activation: Literal["int8", "uint8"]
+    symmetric: bool
+    weight: Literal["int8", "uint8"]
+    fp16_scales: bool
+
+
+PORTABLE = Scheme("portable", "int8", True, "int8", True)
+NATIVE_U8 = Scheme("native-u8", "uint8", False, "uint8", False)
+SCHEMES = {scheme.name: scheme for scheme in (PORTABLE, NATIVE_U8)}
+
+
+@dataclass(frozen=True)
+class QuantParams:
+    """real = (q - zero_point) * scale, for one tensor."""
+
+    scale: float
+    zero_point: int
+    dtype: Literal["int8", "uint8"]
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Activation quantization of one component under one scheme, from one calibration record."""
+
+    scheme: str
+    record_digest: str
+    tensors: Mapping[str, QuantParams]
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Something a target cannot hold: node, the rule it breaks and the way out.
+
+    severity `error` stops the build; `warning` is told and carried in the manifest.
+    """
+
+    target: str
+    component: str
+    node: str
+    op: str
+    rule: str
+    way_out: str
+    severity: Literal["error", "warning"] = "error"
+
+    def __str__(self) -> str:
+        return f"{self.op} '{self.node}': {self.rule}; {self.way_out}"
+
+
+@dataclass(frozen=True)
+class MacShare:
+    """Multiply-accumulates of one artifact, and those whose operands are both int8 in it."""
+
+    int8: int
+    total: int
+
+    @property
+    def share(self) -> float:
+        """Fraction in int8, 0..1; a model without MACs has 0."""
+        return self.int8 / self.total if self.total else 0.0
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One built file (with its companions), paths relative to the folder it was built in.
+
+    `main` is the file a runtime loads; `files` are all of them, `main` included.
+    `tensors` maps source tensor names to the artifact's own (absent: the same name).
+    `macs` is counted in the artifact itself; `runtime` says what loads it.
+    `proves` says in words what running it on this host does and does not show.
+    """
+
+    component: str
+    variant: Precision
+    main: str
+    files: tuple[str, ...]
+    runtime: str
+    macs: MacShare | None = None
+    tensors: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    proves: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One cited number of a device: never without source and confidence."""
+
+    value: float
+    unit: str
+    source: str
+    confidence: str
+
+
+@dataclass(frozen=True)
+class Device:
+    """One device as its TOML describes it.
+
+    `versions` maps a software name (`jetpack-6.2`) to its tools (`tensorrt` -> `10.3`);
+    `software` is the one in use.
+    """
+
+    name: str
+    title: str
+    toolchain: str
+    software: str
+    versions: Mapping[str, Mapping[str, str]]
+    aliases: tuple[str, ...] = ()
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One figure with where it comes from; `interval` is the 80 % one for predictions."""
+
+    metric: str
+    value: float | None
+    unit: str
+    kind: Kind
+    basis: str
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class OutputParity:
+    """How one output compares with a reference over all compared samples.
+
+    sqnr_db: 10 log10(signal/noise), inf when equal. cosine: of the flattened outputs, -1..1.
+    max_abs: largest absolute difference. top1: share of rows (last axis) whose argmax agrees;
+    None where the last axis has fewer than two entries.
+    """
+
+    output: str
+    sqnr_db: float
+    cosine: float
+    max_abs: float
+    top1: float | None
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The proof of one artifact: two runs of one loaded session on the golden samples.
+
+    `status` is `proven` or `unproven` (it cannot run on this host; `reason` says why).
+    `against_fp32` and `against_reference` (the Q/DQ graph in plain float) are per output.
+    """
+
+    component: str
+    variant: Precision
+    status: Literal["proven", "unproven"]
+    reason: str
+    samples: int
+    runs_equal: bool
+    against_fp32: tuple[OutputParity, ...] = ()
+    against_reference: tuple[OutputParity, ...] = ()
+    macs: MacShare | None = None
+    gate_failures: tuple[str, ...] = ()
+    worst_tensors: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        return self.runs_equal and not self.gate_failures

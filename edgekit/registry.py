@@ -1,0 +1,1 @@
+"""Finds target plugins (entry points) and resolves what a user types after `--target`."""

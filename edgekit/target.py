@@ -1,0 +1,119 @@
+"""The contract between edgekit and a toolchain: what a target plugin must and may say."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from edgekit._values import PORTABLE, BiasForm, Precision, Scheme
+from edgekit.errors import CannotRunHere
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+
+    from edgekit._values import Artifact, Component, Device, DimRange, Gap, Measurement, Scales
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one build is for.
+
+    `precision` is the variant to build; the components given beside the job are already in that
+    form (Q/DQ inserted for int8). `scales` are per component, empty for float variants.
+    `shapes` holds the dims a user gave as ranges or sizes, per input. `options` are the target's own.
+    """
+
+    device: Device
+    precision: Precision
+    scales: Mapping[str, Scales] = field(default_factory=dict)
+    shapes: Mapping[str, tuple[DimRange, ...]] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a target needs before calibration and Q/DQ insertion.
+
+    max_opset: highest default-domain opset the device's software reads; None: no op table ("unknown").
+    expand: ops (function-bodied in ONNX) the target wants expanded into primitives.
+    scheme/bias: the form of its INT8 graph. `portable` must always be accepted;
+    `native` is what the target does best from the same record.
+    default_float: what a user gets who brings no samples.
+    baselines: float variants built beside an INT8 artifact.
+    """
+
+    max_opset: int | None
+    expand: frozenset[str] = frozenset()
+    scheme: Scheme = PORTABLE
+    bias: BiasForm = "float"
+    default_float: Precision = "fp32"
+    baselines: tuple[Precision, ...] = ()
+
+
+@dataclass(frozen=True)
+class DeviceRun:
+    """What a probe copies to a device and the command lines it runs there (argv, never a shell string)."""
+
+    files: tuple[Path, ...]
+    commands: tuple[tuple[str, ...], ...]
+
+
+class Session(Protocol):
+    """One loaded artifact. `run` may be called any number of times."""
+
+    def run(self, feeds: Mapping[str, np.ndarray], taps: Sequence[str] = ()) -> dict[str, np.ndarray]:
+        """Outputs by source name, plus each tapped intermediate that the runtime can give."""
+        ...
+
+
+class Target(ABC):
+    """One toolchain. api 1; later methods come with defaults, so that old plugins keep working."""
+
+    api = 1
+    name: str
+    summary: str = ""
+
+    @abstractmethod
+    def missing(self) -> str | None:
+        """The install command of what this target lacks here, or None. Imports no toolchain."""
+
+    @abstractmethod
+    def devices(self) -> list[Path]:
+        """Device TOMLs that this target brings, one called `generic-<name>` among them."""
+
+    @abstractmethod
+    def plan(self, components: Sequence[Component], job: Job) -> Plan:
+        """What this target needs of the graph, before any work."""
+
+    @abstractmethod
+    def check(self, components: Sequence[Component], job: Job) -> list[Gap]:
+        """Every node the target cannot hold; needs no toolchain and changes nothing."""
+
+    @abstractmethod
+    def build(self, components: Sequence[Component], job: Job, out: Path) -> list[Artifact]:
+        """Write the artifacts of one variant into `out`; the components stay unchanged."""
+
+    @abstractmethod
+    def open(self, artifact: Artifact, folder: Path) -> Session:
+        """Load a built artifact on this host; raises CannotRunHere, with the reason."""
+
+    def extras(self, artifacts: Sequence[Artifact], job: Job, out: Path) -> list[str]:
+        """Write what the bundle carries beside the artifacts (snippets, device scripts, configs).
+
+        Returns the paths written, relative to `out`; deterministic for the same inputs.
+        """
+        return []
+
+    def device_run(self, artifact: Artifact, device: Device) -> DeviceRun:
+        """What a probe copies and runs on the device."""
+        raise CannotRunHere(
+            f"target '{self.name}' has no device-side runner", fix="update the target's plugin"
+        )
+
+    def read(self, output: bytes) -> list[Measurement]:
+        """Parse what a device run printed."""
+        return []
