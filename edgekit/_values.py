@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     import onnx_ir as ir
 
@@ -234,3 +234,47 @@ class Parity:
     @property
     def passed(self) -> bool:
         return self.runs_equal and not self.gate_failures
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One line of a budget: does this device keep it? `unknown` where nobody has a figure yet."""
+
+    metric: str
+    limit: float
+    unit: str
+    status: Literal["fits", "does not fit", "unknown"]
+    figure: Measurement
+
+
+@dataclass(frozen=True)
+class BundleResult:
+    """One sealed bundle: what the user asked for, what it became, where it lies and its proof."""
+
+    requested: str
+    device: Device
+    folder: Path
+    digest: str
+    artifacts: tuple[Artifact, ...]
+    parities: tuple[Parity, ...]
+    gaps: tuple[Gap, ...]
+    verdicts: tuple[Verdict, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(parity.passed for parity in self.parities) and not any(
+            verdict.status == "does not fit" for verdict in self.verdicts
+        )
+
+
+@dataclass(frozen=True)
+class ConvertResult:
+    """All bundles of one convert, and the lines a user should read (presets taken, aliases resolved)."""
+
+    bundles: tuple[BundleResult, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(bundle.passed for bundle in self.bundles)
