@@ -162,7 +162,7 @@ def toy_lstm(*, seed: int = 0, opset: int = 17) -> onnx.ModelProto:
     """A bidirectional LSTM and a MatMul head: x [T=5, N=2, 4] -> y [5, 2, 3]."""
     rng = np.random.default_rng(seed)
     hidden = 6
-    weights = {
+    weights: Feeds = {
         "w": (rng.standard_normal((2, 4 * hidden, 4)) * 0.4).astype(np.float32),
         "r": (rng.standard_normal((2, 4 * hidden, hidden)) * 0.4).astype(np.float32),
         "b": (rng.standard_normal((2, 8 * hidden)) * 0.1).astype(np.float32),
@@ -184,13 +184,14 @@ def toy_attention(*, seed: int = 0, opset: int = 17) -> onnx.ModelProto:
     """One pre-norm self-attention block with a causal -inf mask: x [N=2, T=5, 8] -> y [2, 5, 8]."""
     rng = np.random.default_rng(seed)
     mask = np.triu(np.full((5, 5), -np.inf, np.float32), 1)
-    weights: dict[str, np.ndarray] = {
+    weights: Feeds = {
         "ln.scale": rng.uniform(0.5, 1.5, 8).astype(np.float32),
         "ln.bias": rng.standard_normal(8).astype(np.float32),
         "mask": mask,
         "root": np.array(np.sqrt(8.0), np.float32),
     }
-    weights |= {name: (rng.standard_normal((8, 8)) * 0.5).astype(np.float32) for name in ("q", "k", "v", "o")}
+    for name in ("q", "k", "v", "o"):
+        weights[name] = (rng.standard_normal((8, 8)) * 0.5).astype(np.float32)
     node = helper.make_node
     nodes = [
         node("LayerNormalization", ["x", "ln.scale", "ln.bias"], ["n"], "ln", axis=-1, epsilon=1e-5),

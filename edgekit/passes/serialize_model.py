@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
@@ -11,6 +10,7 @@ from edgekit.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 # Protobuf refuses messages of 2 GiB; the rest of the graph needs room beside the weights.
 INLINE_LIMIT_BYTES = 1_800_000_000
@@ -31,7 +31,8 @@ def serialize_model(model: ir.Model) -> bytes:
     for value in _initializers(clone):
         if isinstance(value.const_value, ir.ExternalTensor):
             value.const_value = ir.tensor(value.const_value.numpy(), name=value.name)
-    return ir.to_proto(clone).SerializeToString(deterministic=True)
+    data: bytes = ir.to_proto(clone).SerializeToString(deterministic=True)
+    return data
 
 
 def save_model(model: ir.Model, path: Path) -> tuple[Path, ...]:

@@ -1,0 +1,76 @@
+"""Load an ONNX file as a component: every hostile or broken file is refused before its data are used."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+
+from edgekit._values import Component
+from edgekit.errors import SourceError
+from edgekit.sources._external_files import check_external_files
+from edgekit.sources._graph_rules import check_graph
+from edgekit.sources._weight_values import check_weight_values
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# A protobuf message cannot be larger (https://protobuf.dev/programming-guides/proto-limits/).
+MESSAGE_LIMIT_BYTES = 2**31 - 1
+_CHUNK_BYTES = 8 * 2**20
+
+
+def load_onnx(path: str | Path, *, name: str = "model") -> Component:
+    """The component in an ONNX file; external weights stay on disk and are mapped when they are used.
+
+    The component's digest is the sha256 over the file and its external data files in name order.
+    Raises SourceError where the file or its external data can't be read, ModelError where the graph
+    breaks a rule (unknown op, opset below 7, NaN weights ...).
+    """
+    path = Path(path)
+    proto = _parse(path)
+    external = check_external_files(proto, path)
+    check_graph(proto, path)
+    try:
+        model = ir.from_proto(proto)
+    except (ValueError, TypeError, KeyError) as error:
+        raise SourceError(
+            f"{path}: the graph can't be read: {error}", fix="export the model again"
+        ) from error
+    ir.external_data.set_base_dir(model.graph, path.parent)
+    check_weight_values(model)
+    return Component(name=name, model=model, digest=_digest([path, *external]), source=path)
+
+
+def _parse(path: Path) -> onnx.ModelProto:
+    proto = onnx.ModelProto()
+    fix = "give the path of an .onnx file"
+    try:
+        size = path.stat().st_size
+        if path.is_dir():
+            raise SourceError(f"{path} is a folder", fix=fix)
+        if not 0 < size <= MESSAGE_LIMIT_BYTES:
+            raise SourceError(f"{path} holds {size} bytes, which no ONNX file does", fix=fix)
+        proto.ParseFromString(path.read_bytes())
+    except OSError as error:
+        raise SourceError(f"{path} can't be read: {error.strerror}", fix=fix) from error
+    except DecodeError as error:
+        raise SourceError(
+            f"{path} is not an ONNX file, or is cut short", fix="export or download it again"
+        ) from error
+    if not proto.HasField("graph") or not proto.opset_import or not proto.ir_version:
+        raise SourceError(f"{path} is not an ONNX model: it has no graph, opset or IR version", fix=fix)
+    return proto
+
+
+def _digest(files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    return digest.hexdigest()
