@@ -11,7 +11,7 @@ from edgekit._values import Device, Figure
 from edgekit.errors import TargetError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     Table = Mapping[str, object]
 
@@ -168,8 +168,8 @@ def _string_table(value: object, where: str) -> dict[str, str]:
     return dict(value)
 
 
-def _broken(where: str, problem: str, known: object, given: str) -> TargetError:
-    names = list(cast("Mapping[str, object]", known))
+def _broken(where: str, problem: str, known: Iterable[str], given: str) -> TargetError:
+    names = list(known)
     return TargetError(f"{where}: {problem}", fix=f"known are: {', '.join(names)}{_nearest(given, names)}")
 
 

@@ -1,0 +1,128 @@
+"""The device loader: what it reads, and what it refuses by file and key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from edgekit.errors import TargetError, UsageError
+from edgekit.profiles.loader import device_files, load_device
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GOOD = """
+name = "board"
+title = "A board"
+toolchain = "tensorrt"
+software = "one"
+
+[versions.one]
+tensorrt = "10.1"
+source = "its manual"
+
+[figures.memory]
+value = 8
+unit = "GB"
+source = "its manual"
+confidence = "seen"
+"""
+
+
+def _write(folder: Path, text: str) -> Path:
+    path = folder / "board.toml"
+    path.write_text(text)
+    return path
+
+
+def _jetson(name: str) -> Path:
+    return next(path for path in device_files("tensorrt") if path.stem == name)
+
+
+def test_a_device_file_becomes_a_device(tmp_path: Path) -> None:
+    device = load_device(_write(tmp_path, GOOD))
+    assert (device.name, device.toolchain, device.software) == ("board", "tensorrt", "one")
+    assert device.versions["one"]["tensorrt"] == "10.1"
+    memory = device.figures["memory"]
+    assert (memory.value, memory.unit, memory.source, memory.confidence) == (8.0, "GB", "its manual", "seen")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('title = "A board"', 'title = "A board"\ntoolchian = "x"', ["board.toml", "toolchian", "toolchain"]),
+        ('title = "A board"', "", ["board.toml", "'title' is missing"]),
+        ('title = "A board"', "title = 3", ["board.toml", "'title' must be a string"]),
+        ('title = "A board"', 'title = "A board"\naliases = [1]', ["board.toml", "'aliases'"]),
+        ('confidence = "seen"', "", ["figures.memory", "'confidence' is missing"]),
+        ("value = 8", 'value = "8"', ["figures.memory", "'value' must be a number"]),
+        ("value = 8", "value = true", ["figures.memory", "'value' must be a number"]),
+        ("value = 8", "value = nan", ["figures.memory.value", "not finite"]),
+        (
+            'unit = "GB"\nsource = "its manual"',
+            'unit = "GB"\nsuorce = "x"',
+            ["figures.memory", "did you mean 'source'"],
+        ),
+        ('tensorrt = "10.1"\nsource = "its manual"', 'tensorrt = "10.1"', ["versions.one", "source"]),
+        ('tensorrt = "10.1"', "tensorrt = 10.1", ["versions.one", "strings"]),
+        ('software = "one"', 'software = "won"', ["'won' is not one of its versions", "one"]),
+        ("[versions.one]", "[versions.one", ["board.toml", "not TOML"]),
+    ],
+)
+def test_a_broken_device_file_is_refused_by_file_and_key(
+    tmp_path: Path, old: str, new: str, words: list[str]
+) -> None:
+    assert old in GOOD
+    with pytest.raises(TargetError) as caught:
+        load_device(_write(tmp_path, GOOD.replace(old, new)))
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_shared_version_table_is_never_looked_for_outside_its_folder(tmp_path: Path) -> None:
+    text = GOOD.replace('[versions.one]\ntensorrt = "10.1"\nsource = "its manual"\n', "")
+    text = text.replace(
+        'software = "one"', 'software = "one"\nversions = ["one"]\nversions_from = "../devices/x"'
+    )
+    with pytest.raises(TargetError, match="versions_from"):
+        load_device(_write(tmp_path, text))
+
+
+def test_a_missing_or_huge_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match="cannot be read"):
+        load_device(tmp_path / "none.toml")
+    with pytest.raises(TargetError, match="larger than"):
+        load_device(_write(tmp_path, GOOD + "#" * 300_000))
+
+
+def test_an_unknown_software_names_the_known_ones() -> None:
+    with pytest.raises(UsageError, match=r"jetpack-6\.2") as caught:
+        load_device(_jetson("jetson-orin-nano-8gb"), "jetpack-6.3")
+    assert caught.value.exit_code == 2
+
+
+def test_every_tensorrt_device_loads_in_every_software_and_cites_each_figure() -> None:
+    names = set()
+    for path in device_files("tensorrt"):
+        device = load_device(path)
+        names |= {device.name, *device.aliases}
+        assert device.name == path.stem
+        for software in device.versions:
+            assert load_device(path, software).software == software
+            assert device.versions[software]["tensorrt"]
+        assert all(figure.source and figure.confidence for figure in device.figures.values())
+    assert names == {
+        "generic-tensorrt", "tensorrt", "jetson-orin", "jetson-orin-nano-4gb", "jetson-orin-nano-8gb",
+        "jetson-orin-nano-super", "jetson-orin-nx-8gb", "jetson-orin-nx-16gb", "jetson-agx-orin-32gb",
+        "jetson-agx-orin-64gb", "jetson-agx-thor",
+    }  # fmt: skip
+
+
+def test_jetpack_releases_carry_the_tensorrt_they_install() -> None:
+    versions = load_device(_jetson("jetson-orin-nano-8gb"), "jetpack-6.0").versions
+    assert versions["jetpack-6.0"]["tensorrt"] == "8.6"
+    assert versions["jetpack-6.2"]["tensorrt"] == "10.3"
+    thor = load_device(_jetson("jetson-agx-thor"))
+    assert "jetpack-6.2" not in thor.versions
+    assert thor.versions["jetpack-7.2"]["tensorrt"] == "10.16"
