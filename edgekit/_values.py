@@ -212,6 +212,23 @@ class OutputParity:
 
 
 @dataclass(frozen=True)
+class TaskScore:
+    """A task metric of one artifact beside fp32's on the same samples; `drop` > 0 is worse."""
+
+    metric: str
+    fp32: float
+    artifact: float
+    samples: int
+    better: Literal["higher", "lower"] = "higher"
+
+    @property
+    def drop(self) -> float:
+        """How much worse the artifact is, in the metric's own unit."""
+        change = self.fp32 - self.artifact
+        return change if self.better == "higher" else -change
+
+
+@dataclass(frozen=True)
 class Parity:
     """The proof of one artifact: two runs of one loaded session on the golden samples.
 
@@ -230,6 +247,7 @@ class Parity:
     macs: MacShare | None = None
     gate_failures: tuple[str, ...] = ()
     worst_tensors: tuple[tuple[str, float], ...] = ()
+    task: TaskScore | None = None
 
     @property
     def passed(self) -> bool:
