@@ -1,0 +1,267 @@
+"""The recipe: everything one convert needs, as a frozen value that Python, the CLI and a TOML file share."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypedDict, cast, get_args
+
+from edgekit._budget import Limit, parse_budget
+from edgekit._values import DimRange, Precision
+from edgekit.errors import UsageError
+
+if TYPE_CHECKING:
+    from typing import Any, Unpack
+
+SchemeChoice = Literal["auto", "portable", "native"]
+GoldenChoice = Literal["samples", "random"]
+Shape = str | Sequence[int | str | DimRange]
+_DIM = re.compile(r"([0-9]{1,18})(?:\.\.([0-9]{1,18}))?")
+_SHAPE_EXAMPLE = "write it as --shape NAME=1,3,48,320 or, with ranges, NAME=1..8,3,48,32..640"
+
+
+class RecipeOptions(TypedDict, total=False):
+    """What a caller may give beside the model; each is explained at the field of `Recipe`."""
+
+    targets: str | Sequence[str]
+    precisions: str | Sequence[str]
+    samples: str | Path | Callable[..., Any] | None
+    preprocess: str | Path | Mapping[str, Any] | None
+    observer: str | None
+    shapes: str | Sequence[str] | Mapping[str, Shape] | None
+    budget: str | Mapping[str, Any] | None
+    scheme: str
+    float_nodes: str | Sequence[str]
+    only_ops: str | Sequence[str]
+    metric: str | Callable[..., Any] | None
+    min_sqnr: float | None
+    min_top1: float | str | None
+    min_metric: float | None
+    golden: str
+    golden_count: int
+    output: str | Path | None
+    archive: bool
+    overwrite: bool
+    cache: str | Path | None
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One convert.
+
+    targets: as typed (device, device@software, alias or toolchain).
+    precisions: empty means int8 with samples, else each target's default float.
+    samples: a folder, a file, "random", "module:function" or a callable; None: no calibration.
+    preprocess: a TOML file, inline words or a table; the calibration room reads it.
+    observer: None is the calibration room's default.
+    shapes: input -> dims; scheme "auto" takes each target's own.
+    float_nodes: nodes kept in float; only_ops: quantize these op types only (empty: all of the table).
+    metric: "top-1", "cer", "cosine", "module:function" or a callable.
+    min_sqnr (dB), min_top1 (0..1), min_metric: the gate's overrides; None is the gate's default.
+    output: None is `./<model>-edgekit`. cache: a folder, "off", or None for the default.
+    options: the targets' own, as text.
+    """
+
+    model: Path
+    targets: tuple[str, ...] = ()
+    precisions: tuple[Precision, ...] = ()
+    samples: str | Callable[..., Any] | None = None
+    preprocess: str | Mapping[str, Any] | None = None
+    observer: str | None = None
+    shapes: Mapping[str, tuple[DimRange, ...]] = field(default_factory=dict)
+    budget: Mapping[str, Limit] = field(default_factory=dict)
+    scheme: SchemeChoice = "auto"
+    float_nodes: tuple[str, ...] = ()
+    only_ops: tuple[str, ...] = ()
+    metric: str | Callable[..., Any] | None = None
+    min_sqnr: float | None = None
+    min_top1: float | None = None
+    min_metric: float | None = None
+    golden: GoldenChoice = "samples"
+    golden_count: int = 4
+    output: Path | None = None
+    archive: bool = False
+    overwrite: bool = False
+    cache: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, model: str | Path, **given: Unpack[RecipeOptions]) -> Recipe:
+        """A recipe from what a person types; raises UsageError for every value that makes no sense."""
+        refuse_unknown(given, [item.name for item in fields(cls)], "option")
+        values = {name: _value(name, value) for name, value in given.items()}
+        return cls(model=Path(model), **cast("Any", values))
+
+    @property
+    def output_folder(self) -> Path:
+        """Where the bundles go, one folder a device below it."""
+        return self.output if self.output is not None else Path(f"{self.model.stem}-edgekit")
+
+
+def _value(name: str, value: object) -> object:
+    try:
+        return _READ[name](value)
+    except (TypeError, AttributeError) as error:
+        raise UsageError(
+            f"{name} {value!r} has the wrong form ({error})", fix="docs/recipe.md shows each option's form"
+        ) from error
+
+
+def parse_shapes(given: str | Sequence[str] | Mapping[str, Shape] | None) -> dict[str, tuple[DimRange, ...]]:
+    """Dims by input name, from `NAME=1..8,3,48,320` texts (split at the last '=') or a mapping."""
+    if not given:
+        return {}
+    if isinstance(given, Mapping):
+        return {name: _dims(name, shape) for name, shape in given.items()}
+    shapes: dict[str, tuple[DimRange, ...]] = {}
+    for text in [given] if isinstance(given, str) else given:
+        name, equals, dims = text.rpartition("=")
+        if not (equals and name):
+            raise UsageError(f"shape '{text}' is not NAME=DIMS", fix=_SHAPE_EXAMPLE)
+        if name in shapes:
+            raise UsageError(f"input '{name}' is given two shapes", fix="keep one, with ranges if needed")
+        shapes[name] = _dims(name, dims)
+    return shapes
+
+
+def _dims(name: str, shape: Shape) -> tuple[DimRange, ...]:
+    if isinstance(shape, str):
+        text = shape.strip()
+        return tuple(_dim(name, part) for part in text.split(",")) if text not in {"", "[]"} else ()
+    return tuple(part if isinstance(part, DimRange) else _dim(name, str(part)) for part in shape)
+
+
+def _dim(name: str, text: str) -> DimRange:
+    match = _DIM.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"dim '{text}' of input '{name}' is no size and no range", fix=_SHAPE_EXAMPLE)
+    low, high = int(match[1]), int(match[2] or match[1])
+    if low < 1 or high < low:
+        raise UsageError(
+            f"dim '{text}' of input '{name}' must be at least 1 and not run backwards", fix=_SHAPE_EXAMPLE
+        )
+    return DimRange(low, high)
+
+
+def refuse_unknown(given: Mapping[str, object], known: Sequence[str], what: str) -> None:
+    """Raise UsageError for a key that is not known, naming the nearest one that is."""
+    for name in given:
+        if name not in known:
+            near = get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            raise UsageError(f"unknown {what} '{name}'", fix=f"{hint}known: {', '.join(known)}")
+
+
+def _words(value: str | Sequence[str] | None) -> tuple[str, ...]:
+    """A text or a sequence of texts, each kept as typed and only once."""
+    items = [value] if isinstance(value, str) else list(value or ())
+    for item in items:
+        if not isinstance(item, str) or not item.strip():
+            raise UsageError(f"'{item}' is no name", fix="give names as text, none of them empty")
+    return tuple(dict.fromkeys(items))
+
+
+def _choice(name: str, kind: object) -> Callable[[Any], Any]:
+    known = get_args(kind)
+
+    def read(value: object) -> str:
+        if value not in known:
+            near = get_close_matches(str(value), known, n=1)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            raise UsageError(f"{name} '{value}' is unknown", fix=f"{hint}choose from {', '.join(known)}")
+        return cast("str", value)
+
+    return read
+
+
+def _number(name: str) -> Callable[[Any], float | None]:
+    def read(value: object) -> float | None:
+        if value is None:
+            return None
+        try:
+            number = math.nan if isinstance(value, bool) else float(cast("str", value))
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise UsageError(f"{name} '{value}' is not a number", fix=f"give a finite number, as {name} = 10")
+        return number
+
+    return read
+
+
+def _share(value: object) -> float | None:
+    """A share 0..1 from 0.9 or "90%"."""
+    percent = isinstance(value, str) and value.strip().endswith("%")
+    number = _number("min_top1")(str(value).strip()[:-1] if percent else value)
+    if number is None:
+        return None
+    share = number / 100 if percent else number
+    if not 0 <= share <= 1:
+        raise UsageError(f"min_top1 '{value}' is not within 0 and 1", fix="write 0.9, or 90%")
+    return share
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10_000:
+        raise UsageError(f"golden_count '{value}' is not a count", fix="give a whole number from 1 to 10000")
+    return value
+
+
+def _switch(name: str) -> Callable[[Any], bool]:
+    def read(value: object) -> bool:
+        if not isinstance(value, bool):
+            raise UsageError(f"{name} '{value}' is neither true nor false", fix="give true or false")
+        return value
+
+    return read
+
+
+def _text(name: str) -> Callable[[Any], Any]:
+    """Text or a path as text; a callable or a table stays what it is."""
+
+    def read(value: object) -> object:
+        if value is None or callable(value) or isinstance(value, Mapping):
+            return value
+        if isinstance(value, (str, Path)) and str(value).strip():
+            return str(value)
+        raise UsageError(f"{name} '{value}' is not text", fix=f"give {name} as text or leave it out")
+
+    return read
+
+
+def _option_texts(value: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(item) for name, item in value.items()}
+
+
+def _precisions(value: str | Sequence[str]) -> tuple[str, ...]:
+    return tuple(_choice("precision", Precision)(word) for word in _words(value))
+
+
+_READ: dict[str, Callable[[Any], Any]] = {
+    "targets": _words,
+    "precisions": _precisions,
+    "samples": _text("samples"),
+    "preprocess": _text("preprocess"),
+    "observer": _text("observer"),
+    "shapes": parse_shapes,
+    "budget": parse_budget,
+    "scheme": _choice("scheme", SchemeChoice),
+    "float_nodes": _words,
+    "only_ops": _words,
+    "metric": _text("metric"),
+    "min_sqnr": _number("min_sqnr"),
+    "min_top1": _share,
+    "min_metric": _number("min_metric"),
+    "golden": _choice("golden", GoldenChoice),
+    "golden_count": _count,
+    "output": lambda value: None if value is None else Path(value),
+    "archive": _switch("archive"),
+    "overwrite": _switch("overwrite"),
+    "cache": _text("cache"),
+    "options": _option_texts,
+}

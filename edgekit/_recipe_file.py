@@ -1,0 +1,153 @@
+"""edgekit.toml: a recipe read from a file and written to one, with nothing in it run unless it is trusted."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from edgekit._recipe import Recipe, RecipeOptions, refuse_unknown
+from edgekit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Unpack
+
+Trust = Literal["data", "code"]
+VERSION = 1
+MAX_BYTES = 1_000_000  # a recipe is a page of text
+# What only a person at this machine decides; a file that somebody sent never does.
+TYPED_ONLY = ("overwrite", "cache")
+SAVED = tuple(item.name for item in fields(Recipe) if item.name not in TYPED_ONLY)
+_PLACES = ("samples", "preprocess", "output")  # paths, relative to the recipe file
+_CODE = ("samples", "preprocess", "observer", "metric")  # may name module:function
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def load_recipe(path: str | Path, *, trust: Trust = "data", **typed: Unpack[RecipeOptions]) -> Recipe:
+    """The recipe in a TOML file, with `typed` options taking the place of the file's.
+
+    Relative paths are relative to the file. A `module:function` in the file is code: UsageError
+    unless trust is "code" (`--trust`). Unknown keys are a UsageError that names the nearest one.
+    """
+    path = Path(path)
+    table = _read(path)
+    if table.pop("version", VERSION) != VERSION:
+        raise UsageError(f"recipe '{path}' is not of version {VERSION}", fix="use the edgekit that wrote it")
+    for name in TYPED_ONLY:
+        if name in table:
+            raise UsageError(
+                f"recipe '{path}' sets '{name}'", fix=f"a file cannot decide this: type --{name} or leave it"
+            )
+    refuse_unknown(table, SAVED, f"key in '{path.name}':")
+    model = table.pop("model", None)
+    if not isinstance(model, str) or not model:
+        raise UsageError(f"recipe '{path}' names no model", fix='add a line: model = "M.onnx"')
+    kept = {name: value for name, value in table.items() if name not in typed}
+    kept = {name: _place(path.parent, name, value) for name, value in kept.items()}
+    if trust == "data":
+        _refuse_code(path, kept)
+    merged = cast("RecipeOptions", {**kept, **typed})
+    return Recipe.of(_beside(path.parent, model), **merged)
+
+
+def save_recipe(recipe: Recipe, path: str | Path) -> None:
+    """Write a recipe as TOML; paths below the file's folder become relative to it.
+
+    `overwrite` and `cache` are not written. A callable cannot be: UsageError.
+    """
+    path = Path(path)
+    folder = Path(os.path.abspath(path)).parent  # noqa: PTH100 - resolve() would follow links
+    default = Recipe(model=recipe.model)
+    lines = [f"version = {VERSION}", f"model = {_toml(_relative(folder, recipe.model))}"]
+    tables: list[str] = []
+    for name in SAVED[1:]:
+        value = getattr(recipe, name)
+        if value == getattr(default, name):
+            continue
+        if callable(value):
+            raise UsageError(
+                f"'{name}' is a Python function, which no recipe file can hold",
+                fix=f"name it as module:function in '{name}' and load the recipe with --trust",
+            )
+        if name in _PLACES and not isinstance(value, dict):
+            value = _keep_place(folder, value)
+        if isinstance(value, dict):
+            tables += ["", f"[{name}]", *(f"{_key(key)} = {_toml(item)}" for key, item in value.items())]
+        else:
+            lines.append(f"{name} = {_toml(value)}")
+    path.write_text("\n".join([*lines, *tables]) + "\n", encoding="utf-8")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise UsageError(f"recipe '{path}' is larger than {MAX_BYTES} bytes", fix="it is no recipe")
+        return tomllib.loads(data.decode("utf-8"))
+    except OSError as error:
+        raise UsageError(
+            f"recipe '{path}' cannot be read ({error.strerror})", fix="name a TOML file, as edgekit.toml"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"recipe '{path}' is not TOML ({error})", fix="mend that line") from error
+
+
+def _beside(folder: Path, text: str) -> Path:
+    return Path(os.path.abspath(folder / Path(text).expanduser()))  # noqa: PTH100 - links stay as named
+
+
+def _place(folder: Path, name: str, value: object) -> object:
+    """A path in the file as an absolute one; words that are no path (random, module:function) stay."""
+    if name not in _PLACES or not isinstance(value, str) or value == "random":
+        return value
+    found = _beside(folder, value)
+    return value if _is_words(name, value) and not found.exists() else str(found)
+
+
+def _is_words(name: str, value: str) -> bool:
+    return ":" in value or (name == "preprocess" and "=" in value)
+
+
+def _refuse_code(path: Path, table: Mapping[str, object]) -> None:
+    for name in _CODE:
+        value = table.get(name)
+        if isinstance(value, str) and ":" in value and not Path(value).is_absolute():
+            raise UsageError(
+                f"recipe '{path}' names code to run: {name} = '{value}'",
+                fix=f"read that function, then add --trust; or give --{name} yourself",
+            )
+
+
+def _relative(folder: Path, path: Path) -> str:
+    whole = Path(os.path.abspath(path))  # noqa: PTH100 - links stay as named
+    return whole.relative_to(folder).as_posix() if whole.is_relative_to(folder) else str(whole)
+
+
+def _keep_place(folder: Path, value: str | Path) -> str:
+    is_path = isinstance(value, Path) or Path(value).is_absolute() or Path(value).exists()
+    return _relative(folder, Path(value)) if is_path else str(value)
+
+
+def _key(name: str) -> str:
+    return name if _BARE_KEY.fullmatch(name) else _toml(name)
+
+
+def _toml(value: object) -> str:
+    """One TOML value; shapes and limits are written as a person types them."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, tuple) and value and not all(isinstance(item, (str, int, float)) for item in value):
+        return _toml(",".join(str(item) for item in value))  # dims of a shape
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_key(str(key))} = {_toml(item)}" for key, item in value.items()) + " }"
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
