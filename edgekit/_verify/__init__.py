@@ -1,0 +1,32 @@
+"""Verification: metrics, gate, golden data and the proof of one artifact."""
+
+from edgekit._verify.artifact import open_and_verify, unproven, verify_artifact, verify_samples
+from edgekit._verify.gate import LIMITS, Gate, gate_for, load_gates
+from edgekit._verify.golden import DEFAULT_GOLDEN, Expected, Golden, GoldenSample, make_golden, random_feeds
+from edgekit._verify.metrics import OutputComparison, edit_distance
+from edgekit._verify.sessions import OrtSession, float_session, reference_session
+from edgekit._verify.worst import WorstTensor, worst_tensors
+
+__all__ = [
+    "DEFAULT_GOLDEN",
+    "LIMITS",
+    "Expected",
+    "Gate",
+    "Golden",
+    "GoldenSample",
+    "OrtSession",
+    "OutputComparison",
+    "WorstTensor",
+    "edit_distance",
+    "float_session",
+    "gate_for",
+    "load_gates",
+    "make_golden",
+    "open_and_verify",
+    "random_feeds",
+    "reference_session",
+    "unproven",
+    "verify_artifact",
+    "verify_samples",
+    "worst_tensors",
+]

@@ -1,0 +1,111 @@
+"""Golden samples: inputs with the outputs that fp32 and the Q/DQ reference give for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+
+from edgekit.errors import SamplesError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from edgekit.target import Session
+
+    Arrays = Mapping[str, np.ndarray]
+
+GoldenKind = Literal["samples", "random"]
+DEFAULT_GOLDEN = 4
+
+
+class Sample(Protocol):
+    """One calibration or verification sample: its name and its inputs."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def feeds(self) -> Mapping[str, np.ndarray]: ...
+
+
+@dataclass(frozen=True)
+class GoldenSample:
+    """Inputs and expected outputs by name; `reference` is None where no Q/DQ graph exists."""
+
+    feeds: Arrays
+    fp32: Arrays
+    reference: Arrays | None = None
+
+
+@dataclass(frozen=True)
+class Golden:
+    """The golden samples of one component. `random` ones prove arithmetic, not accuracy."""
+
+    component: str
+    kind: GoldenKind
+    samples: tuple[GoldenSample, ...]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The sessions that give expected outputs: fp32, and the Q/DQ reference of an INT8 build."""
+
+    fp32: Session
+    reference: Session | None = None
+
+    def sample(self, feeds: Arrays) -> GoldenSample:
+        """Run one sample through both."""
+        reference = None if self.reference is None else self.reference.run(feeds)
+        return GoldenSample(feeds, self.fp32.run(feeds), reference)
+
+
+def make_golden(
+    component: str,
+    samples: Iterable[Sample],
+    *,
+    expected: Expected,
+    kind: GoldenKind,
+    most: int = DEFAULT_GOLDEN,
+) -> Golden:
+    """Golden data of the first `most` samples; SamplesError for none, or inputs holding NaN."""
+    chosen = tuple(islice(samples, most))
+    if not chosen:
+        raise SamplesError(
+            f"component '{component}': no sample to verify with",
+            fix="give --samples with at least one sample, or --golden random",
+        )
+    for sample in chosen:
+        _refuse_nan(sample)
+    return Golden(component, kind, tuple(expected.sample(dict(sample.feeds)) for sample in chosen))
+
+
+def random_feeds(feeds: Arrays, *, seed: int) -> dict[str, np.ndarray]:
+    """Noise in place of private data: same shapes, dtypes and value range as `feeds`, seeded.
+
+    Integer inputs are drawn uniformly between their extremes, float ones likewise, bools evenly.
+    """
+    generator = np.random.default_rng(seed)
+    return {name: _noise_like(feeds[name], generator) for name in sorted(feeds)}
+
+
+def _noise_like(array: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    if array.dtype.kind == "b":
+        return generator.integers(0, 2, array.shape).astype(array.dtype)
+    finite = array[np.isfinite(array)]
+    if not finite.size:
+        return array.copy()
+    low, high = finite.min(), finite.max()
+    if array.dtype.kind in "iu":
+        return generator.integers(low, high, array.shape, dtype=array.dtype, endpoint=True)
+    return generator.uniform(float(low), float(high), array.shape).astype(array.dtype)
+
+
+def _refuse_nan(sample: Sample) -> None:
+    for name, array in sample.feeds.items():
+        if array.dtype.kind == "f" and np.isnan(array).any():
+            raise SamplesError(
+                f"sample '{sample.name}': input '{name}' holds NaN",
+                fix="remove the sample or mend its preprocessing",
+            )

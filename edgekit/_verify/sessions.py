@@ -1,0 +1,89 @@
+"""ONNX Runtime sessions that give the expected values: the fp32 source and the Q/DQ reference."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnxruntime as ort
+
+from edgekit.errors import ModelError, SamplesError
+from edgekit.passes.serialize_model import INLINE_LIMIT_BYTES, save_model, serialize_model, weight_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    import onnx_ir as ir
+
+
+class OrtSession:
+    """One model in ONNX Runtime on the CPU, node by node as written (no graph optimization, one thread).
+
+    So it computes what the ONNX specification says, the same on every run: a Q/DQ pair is
+    rounding in float, with no integer kernel that saturates.
+    """
+
+    def __init__(self, model: bytes | str, *, name: str) -> None:
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self._name = name
+        try:
+            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise ModelError(
+                f"model '{name}' does not load in ONNX Runtime: {_first_line(error)}",
+                fix="check it with `python -m onnx.checker` and export it again",
+            ) from error
+        self.inputs: tuple[str, ...] = tuple(value.name for value in self._session.get_inputs())
+        self.outputs: tuple[str, ...] = tuple(value.name for value in self._session.get_outputs())
+        #: The model's own metadata, as `metadata_props` in the file.
+        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+
+    def run(self, feeds: Mapping[str, np.ndarray], taps: Sequence[str] = ()) -> dict[str, np.ndarray]:
+        """Outputs by name; a tap must be an output of the model."""
+        absent = [name for name in self.inputs if name not in feeds]
+        if absent:
+            raise SamplesError(
+                f"model '{self._name}': the sample has no input '{absent[0]}'",
+                fix=f"give every input: {', '.join(self.inputs)}",
+            )
+        wanted = [*self.outputs, *(tap for tap in taps if tap not in self.outputs)]
+        try:
+            arrays = self._session.run(wanted, {name: feeds[name] for name in self.inputs})
+        except Exception as error:
+            raise SamplesError(
+                f"model '{self._name}' does not run on the sample: {_first_line(error)}",
+                fix="give each input the dtype and shape that `edgekit inspect` prints",
+            ) from error
+        return dict(zip(wanted, arrays, strict=True))
+
+
+def float_session(source: Path | ir.Model) -> OrtSession:
+    """The fp32 model as written: the ORIGINAL file where there is one, else a model in memory."""
+    if isinstance(source, Path):
+        return OrtSession(str(source), name=source.name)
+    return _model_session(source, "fp32")
+
+
+def reference_session(model: ir.Model) -> OrtSession:
+    """The Q/DQ graph in plain float: what the artifact should compute, whatever its kernels."""
+    return _model_session(model, "Q/DQ reference")
+
+
+def _model_session(model: ir.Model, name: str) -> OrtSession:
+    if weight_bytes(model) <= INLINE_LIMIT_BYTES:
+        return OrtSession(serialize_model(model), name=name)
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        path = Path(folder) / "model.onnx"
+        save_model(model, path)
+        return OrtSession(str(path), name=name)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return text[0][:300] if text else type(error).__name__
