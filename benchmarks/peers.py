@@ -1,0 +1,101 @@
+"""The peer every figure is held against: onnxruntime's own quantize_static, and one score for all."""
+
+from __future__ import annotations
+
+import resource
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import version_converter
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class PeerSettings:
+    """quantize_static's own settings; QDQ, MinMax and per channel are the same in all."""
+
+    activation: Literal["int8", "uint8"] = "int8"
+    symmetric: bool = False
+    ops: tuple[str, ...] | None = None
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships no types
+    def __init__(self, folder: Path) -> None:
+        self._files = iter(sorted(folder.glob("*.npz")))
+
+    # Its own docstring says that None ends the samples; its annotation does not.
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        file = next(self._files, None)
+        return None if file is None else load_feed(file)
+
+
+def load_feed(file: Path) -> dict[str, NDArray[np.float32]]:
+    """One sample: input name -> values."""
+    with np.load(file, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def quantize_with_peer(model: Path, samples: Path, out: Path, *, settings: PeerSettings) -> dict[str, float]:
+    """Raise the opset, pre-process, quantize_static; user and system CPU seconds of the last call alone."""
+    with tempfile.TemporaryDirectory() as scratch:
+        raised, prepared = Path(scratch) / "raised.onnx", Path(scratch) / "prepared.onnx"
+        onnx.save(version_converter.convert_version(onnx.load(model), 17), raised)
+        quant_pre_process(raised, prepared, skip_symbolic_shape=True)
+        before = resource.getrusage(resource.RUSAGE_SELF)
+        quantize_static(
+            prepared,
+            out,
+            _Reader(samples),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=None if settings.ops is None else list(settings.ops),
+            per_channel=True,
+            activation_type=QuantType.QInt8 if settings.activation == "int8" else QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            extra_options={"ActivationSymmetric": True} if settings.symmetric else {},
+        )
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    return {"user_s": after.ru_utime - before.ru_utime, "system_s": after.ru_stime - before.ru_stime}
+
+
+def open_reference(model: Path) -> ort.InferenceSession:
+    """A float session of an ONNX file: every Q/DQ is computed as written, nothing is fused."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def open_mobile(model: Path) -> ort.InferenceSession:
+    """A .ort file as a phone would load it, with x86's saturating 8-bit kernels avoided."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def open_any(model: Path) -> ort.InferenceSession:
+    """`open_mobile` for .ort, `open_reference` for .onnx."""
+    return open_mobile(model) if model.suffix == ".ort" else open_reference(model)
+
+
+def run_first(session: ort.InferenceSession, feed: dict[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+    """The first output for one sample."""
+    return np.asarray(session.run(None, feed)[0], np.float32)
+
+
+def measure_sqnr(truth: Sequence[NDArray[np.float32]], got: Sequence[NDArray[np.float32]]) -> float:
+    """10 log10(sum of squares of the truth / sum of squares of the error), over all samples, in dB."""
+    signal = sum(float(np.square(a.astype(np.float64)).sum()) for a in truth)
+    noise = sum(float(np.square(a.astype(np.float64) - b).sum()) for a, b in zip(truth, got, strict=True))
+    return 10 * float(np.log10(signal / noise)) if noise else float("inf")
