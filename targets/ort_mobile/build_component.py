@@ -1,0 +1,65 @@
+"""One prepared component -> its .ort files, operator lists and usability report."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit._values import Artifact
+from edgekit.errors import ModelError
+from edgekit.passes.serialize_model import save_model
+from edgekit.targets.ort_mobile.artifact_macs import count_macs
+from edgekit.targets.ort_mobile.save_ort import save_styles
+from edgekit.targets.ort_mobile.split_activations import split_activations
+from edgekit.targets.ort_mobile.usability import check_usability, usability_text
+
+if TYPE_CHECKING:
+    from edgekit._values import Component
+    from edgekit.target import Job
+
+
+def build_component(component: Component, job: Job, out: Path, *, proves: str) -> Artifact:
+    """Write the files of one variant into `out`; the component's model stays unchanged."""
+    import onnxruntime as ort
+
+    if job.precision == "fp16":
+        raise ModelError(
+            "ort-mobile has no fp16 variant: the CPU provider has float16 kernels for a few ops only",
+            fix="use --precision fp32 or int8",
+        )
+    stem = f"{component.name}.{job.precision}"
+    model = component.model
+    notes: list[str] = []
+    if job.precision == "int8":
+        model = model.clone()
+        split = split_activations(model)
+        if split:
+            notes.append(f"{split} Q/DQ pairs were put before Relu and Clip (same numbers, integer kernels)")
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "model.onnx"
+        save_model(model, path)
+        files = save_styles(path, out, stem, job.precision)
+        reports = _write_usability(path, out, stem)
+    count = count_macs((out / files[0]).read_bytes())
+    if count.reason:
+        notes.append(count.reason)
+    return Artifact(
+        component=component.name,
+        variant=job.precision,
+        main=files[0],
+        files=(*files, *reports),
+        runtime=f"onnxruntime {ort.__version__}",
+        macs=count.macs,
+        notes=tuple(notes),
+        proves=proves,
+    )
+
+
+def _write_usability(model: Path, out: Path, stem: str) -> tuple[str, str]:
+    uses = check_usability(model)
+    table = {"schema": 1, "providers": [use.as_json() for use in uses]}
+    (out / f"{stem}.usability.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    (out / f"{stem}.usability.txt").write_text(usability_text(uses), encoding="utf-8")
+    return f"{stem}.usability.json", f"{stem}.usability.txt"

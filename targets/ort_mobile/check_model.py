@@ -1,0 +1,67 @@
+"""Everything that keeps a component from being a good .ort file, before any work."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit._values import Gap
+from edgekit.passes.serialize_model import save_model
+from edgekit.targets.ort_mobile.check_kernels import check_kernels
+from edgekit.targets.ort_mobile.usability import check_usability
+
+if TYPE_CHECKING:
+    from edgekit._values import Component
+    from edgekit.target import Job
+
+
+def check_model(component: Component, job: Job, target: str) -> list[Gap]:
+    """Errors where a node has no kernel; warnings from the usability checker where there are no errors."""
+    gaps = [*_check_precision(component, job, target), *_check_runtime(component, job, target)]
+    gaps += check_kernels(component, target)
+    if not any(gap.severity == "error" for gap in gaps):
+        gaps += _check_providers(component, target)
+    return gaps
+
+
+def _check_precision(component: Component, job: Job, target: str) -> list[Gap]:
+    if job.precision != "fp16":
+        return []
+    rule = "the CPU provider has float16 kernels for a few ops only, so there is no fp16 variant"
+    return [Gap(target, component.name, "", "model", rule, "use --precision fp32 or int8")]
+
+
+def _check_runtime(component: Component, job: Job, target: str) -> list[Gap]:
+    """A .ort file is read by the version that wrote it and newer ones."""
+    import onnxruntime as ort
+
+    device = job.device.versions.get(job.device.software, {}).get("onnxruntime")
+    if device is None or _version(device) >= _version(ort.__version__):
+        return []
+    rule = f"onnxruntime {ort.__version__} writes the .ort file, and '{job.device.software}' is older"
+    way_out = f"ship onnxruntime {ort.__version__} in the app, or pip install 'onnxruntime=={device}.*'"
+    return [Gap(target, component.name, "", "model", rule, way_out, "warning")]
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
+
+
+def _check_providers(component: Component, target: str) -> list[Gap]:
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "model.onnx"
+        save_model(component.model, path)
+        uses = check_usability(path)
+    gaps = []
+    for use in uses:
+        if use.suitability == "YES":
+            continue
+        ops = ", ".join(use.unsupported_ops) or "none by type"
+        rule = (
+            f"{use.provider} would take {use.supported} of {use.nodes} nodes in {use.partitions} partitions "
+            f"(unsupported ops: {ops})"
+        )
+        way_out = "stay on the CPU provider, or measure both on the device"
+        gaps.append(Gap(target, component.name, "", use.provider, rule, way_out, "warning"))
+    return gaps

@@ -1,0 +1,65 @@
+"""Runs the .ort file itself on this host, with the settings that give an ARM CPU's numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import BundleError, SamplesError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+
+
+class OrtSession:
+    """One loaded .ort file; the graph inside is final, so only outputs can be tapped."""
+
+    def __init__(self, path: Path) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.log_severity_level = 4
+        # One thread: sums are added in one order, so a run says the same on any host.
+        options.intra_op_num_threads = 1
+        # Nothing is optimized for this host any more: what runs is what the file holds.
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.add_session_config_entry("session.load_model_format", "ORT")
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise BundleError(
+                f"onnxruntime {ort.__version__} cannot load {path.name}: {str(error)[:300]}",
+                fix="build it again, or use the onnxruntime version named in the manifest or a newer one",
+            ) from error
+        self.inputs = [value.name for value in self._session.get_inputs()]
+        self.outputs = [value.name for value in self._session.get_outputs()]
+
+    def describe_inputs(self) -> list[tuple[str, str, list[int | str | None]]]:
+        """(name, onnxruntime's type, shape) of each input."""
+        return [(value.name, value.type, value.shape) for value in self._session.get_inputs()]
+
+    def describe_outputs(self) -> list[tuple[str, str, list[int | str | None]]]:
+        """(name, onnxruntime's type, shape) of each output."""
+        return [(value.name, value.type, value.shape) for value in self._session.get_outputs()]
+
+    def run(self, feeds: Mapping[str, np.ndarray], taps: Sequence[str] = ()) -> dict[str, np.ndarray]:
+        """All outputs by name. `taps` that are no outputs do not exist in a .ort file and are left out.
+
+        Raises SamplesError where names, dtypes or shapes do not fit the file.
+        """
+        del taps
+        missing = [name for name in self.inputs if name not in feeds]
+        if missing:
+            raise SamplesError(
+                f"input '{missing[0]}' is not fed", fix=f"feed all of: {', '.join(self.inputs)}"
+            )
+        try:
+            results: Any = self._session.run(self.outputs, {name: feeds[name] for name in self.inputs})
+        except Exception as error:
+            raise SamplesError(
+                f"onnxruntime refused the sample: {str(error)[:300]}",
+                fix="give samples of the dtype and shape that `edgekit inspect` shows",
+            ) from error
+        return dict(zip(self.outputs, results, strict=True))

@@ -1,0 +1,88 @@
+"""One model file -> .ort in the Fixed and Runtime styles, and the operator lists for a reduced build."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.errors import ModelError
+from edgekit.targets.ort_mobile.write_ort import canonical_ort
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edgekit._values import Precision
+
+# The NCHWc layout is made for this host's x86 and does not run on ARM.
+_HOST_ONLY = ["NchwcTransformer"]
+# This fusion turns MatMul + Add between DQ and Q into a float Gemm before the integer kernels are chosen.
+_AGAINST_INT8 = ["MatMulAddFusion"]
+_STYLE: dict[str, dict[str, str]] = {
+    "fixed": {},
+    "runtime": {"optimization.minimal_build_optimizations": "save"},
+    "replayed": {"optimization.minimal_build_optimizations": "apply"},
+}
+
+
+def save_styles(model: Path, out: Path, stem: str, precision: Precision) -> tuple[str, ...]:
+    """Write `<stem>.ort`, `<stem>.with_runtime_opt.ort` and both operator lists into `out`.
+
+    Returns the file names, the Fixed .ort first. Raises ModelError with onnxruntime's words when it
+    cannot hold the model.
+    """
+    fixed, runtime = out / f"{stem}.ort", out / f"{stem}.with_runtime_opt.ort"
+    with tempfile.TemporaryDirectory() as scratch:
+        # What runs where the saved optimizations are replayed: its ops belong into the reduced build too.
+        replayed = Path(scratch) / "replayed.ort"
+        for style, path in (("fixed", fixed), ("runtime", runtime), ("replayed", replayed)):
+            save_ort(model, path, settings=_STYLE[style], precision=precision)
+        configs = tuple(
+            _write_config([fixed, runtime, replayed], out / f"{stem}.{name}.config", kind=name)
+            for name in ("required_operators", "required_operators_and_types")
+        )
+    return (fixed.name, runtime.name, *configs)
+
+
+def save_ort(model: Path, path: Path, *, settings: Mapping[str, str], precision: Precision) -> None:
+    """Optimize for an ARM CPU and write one .ort file, in canonical order."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(path)
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 4
+    # int8 kernels for signed activations, which is what an ARM build does by default.
+    options.add_session_config_entry("session.qdqisint8allowed", "1")
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    for key, value in settings.items():
+        options.add_session_config_entry(key, value)
+    disabled = _HOST_ONLY + (_AGAINST_INT8 if precision == "int8" else [])
+    try:
+        ort.InferenceSession(
+            str(model), options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled
+        )
+    except Exception as error:
+        raise ModelError(
+            f"onnxruntime {ort.__version__} cannot hold the model: {_one_line(error, model)}",
+            fix="run `edgekit check` to see which node it is",
+        ) from error
+    path.write_bytes(canonical_ort(path.read_bytes()))
+
+
+def _write_config(models: list[Path], path: Path, *, kind: str) -> str:
+    """The operator list of a reduced build; onnxruntime's helper, without the host's paths."""
+    from onnxruntime.tools.ort_format_model import create_config_from_models
+
+    create_config_from_models(models, path, kind == "required_operators_and_types")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    entries = [line for line in lines if not line.startswith("#")]
+    header = [f"# Operators of {', '.join(model.name for model in models[:2])}"]
+    path.write_text("\n".join([*header, *entries]) + "\n", encoding="utf-8")
+    return path.name
+
+
+def _one_line(error: Exception, model: Path) -> str:
+    text = str(error).replace(str(model), model.name)
+    return re.sub(r"\s+", " ", text)[:400]
