@@ -1,0 +1,58 @@
+"""The standard passes in their order: what every target, calibration and the cost model start from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from onnx_ir.passes.common import RemoveInitializersFromInputsPass
+
+from edgekit.passes.drop_identities import drop_identities
+from edgekit.passes.fix_shapes import fix_shapes
+from edgekit.passes.fold_constants import fold_constants
+from edgekit.passes.fuse_affine import fuse_affine
+from edgekit.passes.fuse_batchnorm import fuse_batchnorm
+from edgekit.passes.infer_shapes import infer_shapes
+from edgekit.passes.inline_functions import inline_functions
+from edgekit.passes.lift_constants import lift_constants
+from edgekit.passes.name_nodes import name_nodes
+from edgekit.passes.raise_opset import raise_opset
+from edgekit.passes.remove_unused import remove_unused
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from edgekit._values import Component, ShapeSpec
+
+LOWEST_IR_VERSION = 8
+
+
+def prepare_component(component: Component, *, shapes: ShapeSpec) -> Component:
+    """A copy of the component, ready for targets; the one given stays as it is and shares its weights.
+
+    Afterwards: opset 17 or what it was if higher, IR version 8 or higher, no functions, weights are
+    initializers and no inputs, node names are unique, the order is topological, and values have dtype and
+    shape as far as ONNX's inference knows them. Raises ModelError as the passes do.
+    """
+    model = component.model.clone()
+    inline_functions(model)
+    RemoveInitializersFromInputsPass()(model)
+    fix_shapes(model, shapes)
+    lift_constants(model)
+    infer_shapes(model)
+    raise_opset(model)
+    fold_constants(model)
+    _simplify(model)
+    for graph in model.graphs():
+        graph.sort()
+    name_nodes(model)
+    infer_shapes(model)
+    model.ir_version = max(model.ir_version, LOWEST_IR_VERSION)
+    return replace(component, model=model)
+
+
+def _simplify(model: ir.Model) -> None:
+    """Fuse and drop until nothing changes: a dropped node may bring two others together."""
+    while fuse_batchnorm(model) + fuse_affine(model) + drop_identities(model):
+        remove_unused(model)
+    fold_constants(model)
