@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tomllib
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -24,15 +24,23 @@ MAX_BYTES = 1_000_000  # a recipe is a page of text
 TYPED_ONLY = ("overwrite", "cache")
 SAVED = tuple(item.name for item in fields(Recipe) if item.name not in TYPED_ONLY)
 _PLACES = ("samples", "preprocess", "output")  # paths, relative to the recipe file
+_TABLES = ("shapes", "budget", "gate", "options")  # merged with what is typed
 _CODE = ("samples", "preprocess", "observer", "metric")  # may name module:function
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def load_recipe(path: str | Path, *, trust: Trust = "data", **typed: Unpack[RecipeOptions]) -> Recipe:
-    """The recipe in a TOML file, with `typed` options taking the place of the file's.
+def load_recipe(
+    path: str | Path,
+    model: str | Path | None = None,
+    *,
+    trust: Trust = "data",
+    **typed: Unpack[RecipeOptions],
+) -> Recipe:
+    """The recipe in a TOML file, with `model` and `typed` options taking the place of the file's.
 
-    Relative paths are relative to the file. A `module:function` in the file is code: UsageError
-    unless trust is "code" (`--trust`). Unknown keys are a UsageError that names the nearest one.
+    Tables (shapes, budget, gate, options) are merged key by key. Relative paths are relative to the
+    file. A `module:function` in the file is code: UsageError unless trust is "code" (`--trust`).
+    Unknown keys are a UsageError that names the nearest one.
     """
     path = Path(path)
     table = _read(path)
@@ -44,15 +52,18 @@ def load_recipe(path: str | Path, *, trust: Trust = "data", **typed: Unpack[Reci
                 f"recipe '{path}' sets '{name}'", fix=f"a file cannot decide this: type --{name} or leave it"
             )
     refuse_unknown(table, SAVED, f"key in '{path.name}':")
-    model = table.pop("model", None)
-    if not isinstance(model, str) or not model:
+    named = table.pop("model", None)
+    if model is None and (not isinstance(named, str) or not named):
         raise UsageError(f"recipe '{path}' names no model", fix='add a line: model = "M.onnx"')
-    kept = {name: value for name, value in table.items() if name not in typed}
+    kept = {name: value for name, value in table.items() if name in _TABLES or name not in typed}
     kept = {name: _place(path.parent, name, value) for name, value in kept.items()}
     if trust == "data":
         _refuse_code(path, kept)
-    merged = cast("RecipeOptions", {**kept, **typed})
-    return Recipe.of(_beside(path.parent, model), **merged)
+    base = Recipe.of(model if model is not None else _beside(path.parent, str(named)), **cast("Any", kept))
+    over = Recipe.of(base.model, **typed)
+    changes = {name: getattr(over, name) for name in typed}
+    tables = {name: {**getattr(base, name), **changes[name]} for name in _TABLES if name in typed}
+    return replace(base, **{**changes, **tables})
 
 
 def save_recipe(recipe: Recipe, path: str | Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edgekit._budget import Limit
-from edgekit._recipe import Recipe, parse_shapes
+from edgekit._recipe import GATE_LIMITS, Recipe, parse_shapes
 from edgekit._recipe_file import load_recipe, save_recipe
 from edgekit._values import DimRange
 from edgekit.errors import UsageError
@@ -62,9 +62,16 @@ def test_shapes_in_python_may_be_numbers_and_ranges() -> None:
 
 
 def test_top1_may_be_a_share_or_a_percentage() -> None:
-    assert Recipe.of("m", min_top1="90%").min_top1 == Recipe.of("m", min_top1=0.9).min_top1 == 0.9
+    assert Recipe.of("m", gate={"min_top1": "90%"}).gate == {"min_top1": 0.9}
+    assert Recipe.of("m", gate={"min_top1": 0.9}).gate == {"min_top1": 0.9}
     with pytest.raises(UsageError, match="within 0 and 1"):
-        Recipe.of("m", min_top1=90)
+        Recipe.of("m", gate={"min_top1": 90})
+
+
+def test_the_gate_limits_are_those_of_the_gate() -> None:
+    from edgekit._verify import LIMITS  # noqa: PLC0415 - only this test needs numpy
+
+    assert GATE_LIMITS == LIMITS
 
 
 @pytest.mark.parametrize(
@@ -75,8 +82,10 @@ def test_top1_may_be_a_share_or_a_percentage() -> None:
         ({"golden": "some"}, "choose from samples, random"),
         ({"golden_count": 0}, "whole number"),
         ({"golden_count": True}, "whole number"),
-        ({"min_sqnr": float("nan")}, "finite number"),
-        ({"min_sqnr": True}, "finite number"),
+        ({"gate": {"min_sqnr_db": float("nan")}}, "finite number"),
+        ({"gate": {"min_sqnr_db": True}}, "finite number"),
+        ({"gate": {"min_sqnr": 3}}, "did you mean 'min_sqnr_db'"),
+        ({"limit": 0}, "whole number"),
         ({"archive": "yes"}, "true or false"),
         ({"targets": ["", "a"]}, "no name"),
         ({"samples": 3}, "not text"),
@@ -99,8 +108,8 @@ FULL: dict[str, Any] = {
     "float_nodes": ['/head/"odd"\n\x7f\\node', "ünï😀"],
     "only_ops": ["Conv"],
     "metric": "top-1",
-    "min_sqnr": 12.5,
-    "min_top1": 0.95,
+    "gate": {"min_sqnr_db": 12.5, "min_top1": 0.95},
+    "limit": 32,
     "golden": "random",
     "golden_count": 8,
     "archive": True,
@@ -129,9 +138,18 @@ def test_paths_in_a_recipe_move_with_its_folder(tmp_path: Path) -> None:
 
 def test_typed_options_take_the_place_of_the_files(tmp_path: Path) -> None:
     path = tmp_path / "edgekit.toml"
-    path.write_text('model = "m.onnx"\ntargets = ["a"]\nmin_sqnr = 20\n')
+    path.write_text('model = "m.onnx"\ntargets = ["a"]\ngolden_count = 2\n')
     recipe = load_recipe(path, targets=["b"], overwrite=True)
-    assert (recipe.targets, recipe.min_sqnr, recipe.overwrite) == (("b",), 20.0, True)
+    assert (recipe.targets, recipe.golden_count, recipe.overwrite) == (("b",), 2, True)
+
+
+def test_typed_tables_change_only_the_keys_they_name(tmp_path: Path) -> None:
+    path = tmp_path / "edgekit.toml"
+    path.write_text('[gate]\nmin_top1 = 0.5\nmin_sqnr_db = 3\n[budget]\nlatency = "5ms"\n')
+    recipe = load_recipe(path, "other.onnx", gate={"min_sqnr_db": 9}, budget="power=2W")
+    assert recipe.model == Path("other.onnx")
+    assert recipe.gate == {"min_top1": 0.5, "min_sqnr_db": 9.0}
+    assert recipe.budget == {"latency": Limit(5.0, "ms"), "power": Limit(2.0, "W")}
 
 
 @pytest.mark.parametrize("key", ["samples", "metric", "observer", "preprocess"])

@@ -1,0 +1,97 @@
+"""What a model is: io, opset, ops, parameters, multiply-accumulates and memory, node by node."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from edgekit._values import Component, ShapeSpec, TensorInfo
+
+
+@dataclass(frozen=True)
+class NodeReport:
+    """One node; `macs` and `activation_bytes` are None while a dim they need is unknown."""
+
+    name: str
+    op: str
+    macs: int | None
+    params: int
+    weight_bytes: int
+    activation_bytes: int | None
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """A model as edgekit reads it. `macs` and `peak_activation_bytes` are None when a dim is unknown.
+
+    `file_bytes` counts the ONNX file alone, `weight_bytes` all weights (external data too).
+    `ops` are the source's node counts; `nodes` are those left after edgekit's passes.
+    """
+
+    path: Path
+    digest: str
+    file_bytes: int
+    ir_version: int
+    producer: str
+    opsets: Mapping[str, int]
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    ops: Mapping[str, int]
+    parameters: int
+    weight_bytes: int
+    macs: int | None
+    peak_activation_bytes: int | None
+    nodes: tuple[NodeReport, ...]
+    notes: tuple[str, ...]
+
+
+def inspect_model(path: Path, shapes: ShapeSpec) -> ModelReport:
+    """Read a model and count it; raises what `load_onnx` raises. Weights stay on disk."""
+    from edgekit._cost import node_costs, peak_activation_bytes
+    from edgekit.sources.graph_io import inputs_of, outputs_of
+    from edgekit.sources.onnx_file import load_onnx
+
+    component = load_onnx(path)
+    source = component.model
+    prepared, notes = _prepare(component, shapes)
+    nodes = tuple(
+        NodeReport(cost.name, cost.op, cost.macs, cost.params, cost.weight_bytes, cost.activation_bytes)
+        for cost in node_costs(prepared.model)
+    )
+    macs = _total([node.macs for node in nodes])
+    if macs is None:
+        unknown = sum(node.macs is None for node in nodes)
+        notes.append(f"MACs of {unknown} nodes are unknown: fix the dims with --shape NAME=1,3,48,320")
+    return ModelReport(
+        path=path,
+        digest=component.digest,
+        file_bytes=path.stat().st_size,
+        ir_version=source.ir_version,
+        producer=f"{source.producer_name or 'unknown'} {source.producer_version or ''}".strip(),
+        opsets={domain or "ai.onnx": version for domain, version in source.opset_imports.items()},
+        inputs=inputs_of(source),
+        outputs=outputs_of(source),
+        ops=dict(Counter(node.op_type for node in source.graph.all_nodes()).most_common()),
+        parameters=sum(node.params for node in nodes),
+        weight_bytes=sum(node.weight_bytes for node in nodes),
+        macs=macs,
+        peak_activation_bytes=peak_activation_bytes(prepared.model),
+        nodes=nodes,
+        notes=tuple(notes),
+    )
+
+
+def _prepare(component: Component, shapes: ShapeSpec) -> tuple[Component, list[str]]:
+    from edgekit.passes import prepare_component
+
+    return prepare_component(component, shapes=shapes), []
+
+
+def _total(values: list[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None

@@ -1,0 +1,143 @@
+"""What a convert would do, before it does any of it: targets resolved, variants chosen, gaps found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from edgekit.errors import UsageError
+from edgekit.registry import ResolvedTarget, resolve_target
+from edgekit.target import Job, Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from edgekit._recipe import Recipe
+    from edgekit._values import Component, Device, Gap, Precision
+
+
+@dataclass(frozen=True)
+class TargetPlan:
+    """One bundle to be: the device, the variants it will hold (baselines included) and its gaps."""
+
+    requested: str
+    note: str
+    target: str
+    device: Device
+    precisions: tuple[Precision, ...]
+    scheme: str
+    gaps: tuple[Gap, ...]
+
+    @property
+    def possible(self) -> bool:
+        return not any(gap.severity == "error" for gap in self.gaps)
+
+
+@dataclass(frozen=True)
+class ConvertPlan:
+    """A whole convert to be; `notes` are the lines a user should read."""
+
+    model: Path
+    digest: str
+    output: Path
+    samples: str
+    targets: tuple[TargetPlan, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def possible(self) -> bool:
+        return all(target.possible for target in self.targets)
+
+
+def resolve_all(recipe: Recipe) -> tuple[ResolvedTarget, ...]:
+    """Every target of a recipe; UsageError for none and for one device asked for twice."""
+    if not recipe.targets:
+        raise UsageError("no target is given", fix="add --target jetson-orin; edgekit devices lists them all")
+    found = tuple(resolve_target(text) for text in recipe.targets)
+    seen: dict[str, str] = {}
+    for item in found:
+        other = seen.setdefault(item.device.name, item.requested)
+        if other is not item.requested:
+            raise UsageError(
+                f"'{other}' and '{item.requested}' are both the device '{item.device.name}'",
+                fix="keep one of them: a bundle lies in the folder of its device",
+            )
+    return found
+
+
+def choose_precisions(recipe: Recipe, plan: Plan) -> tuple[tuple[Precision, ...], str]:
+    """The variants of one bundle, what was asked for first, and the line that explains a preset ("" if none).
+
+    Nothing asked for means INT8 with samples and the target's default float without. INT8 brings the
+    target's baselines. UsageError for INT8 without samples.
+    """
+    if recipe.precisions:
+        asked, note = recipe.precisions, ""
+    elif recipe.samples is not None:
+        asked, note = ("int8",), ""
+    else:
+        asked = (plan.default_float,)
+        note = f"{plan.default_float.upper()}: no samples were given; --samples DATA makes it INT8"
+    if "int8" in asked and recipe.samples is None:
+        raise UsageError(
+            "INT8 needs samples to calibrate with",
+            fix="add --samples DATA (a folder of images or .npz files), or --samples random to try it out",
+        )
+    baselines = plan.baselines if "int8" in asked else ()
+    return tuple(dict.fromkeys((*asked, *baselines))), note
+
+
+def choose_scheme(recipe: Recipe, plan: Plan) -> str:
+    """The name of the INT8 scheme: the target's own for auto and native, else the portable one."""
+    return "portable" if recipe.scheme == "portable" else plan.scheme.name
+
+
+def plan_convert(recipe: Recipe) -> ConvertPlan:
+    """Everything that can be known before work: writes nothing. Raises what the model or a name deserves."""
+    from edgekit.passes import prepare_component
+    from edgekit.sources.onnx_file import load_onnx
+
+    resolved = resolve_all(recipe)
+    loaded = load_onnx(recipe.model)
+    components = (prepare_component(loaded, shapes=recipe.shapes),)
+    jobs = [_job(recipe, item) for item in resolved]
+    plans = [item.target.plan(components, job) for item, job in zip(resolved, jobs, strict=True)]
+    targets, notes = [], [item.note for item in resolved if item.note]
+    for item, job, plan in zip(resolved, jobs, plans, strict=True):
+        precisions, note = choose_precisions(recipe, plan)
+        notes += [f"{item.device.name}: {note}"] if note else []
+        gaps = find_gaps(item, components, job=job, precisions=precisions)
+        scheme = choose_scheme(recipe, plan) if "int8" in precisions else "-"
+        targets.append(
+            TargetPlan(item.requested, item.note, item.target.name, item.device, precisions, scheme, gaps)
+        )
+    words = "none" if recipe.samples is None else _samples_words(recipe)
+    return ConvertPlan(
+        recipe.model, loaded.digest, recipe.output_folder, words, tuple(targets), tuple(dict.fromkeys(notes))
+    )
+
+
+def find_gaps(
+    resolved: ResolvedTarget,
+    components: Sequence[Component],
+    *,
+    job: Job,
+    precisions: Sequence[Precision],
+) -> tuple[Gap, ...]:
+    """The gaps of every variant on the prepared float components, each told once."""
+    found = [
+        gap
+        for precision in precisions
+        for gap in resolved.target.check(components, replace(job, precision=precision))
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def _job(recipe: Recipe, resolved: ResolvedTarget) -> Job:
+    precision: Precision = "int8" if recipe.samples is not None or "int8" in recipe.precisions else "fp32"
+    return Job(resolved.device, precision, shapes=recipe.shapes, options=recipe.options)
+
+
+def _samples_words(recipe: Recipe) -> str:
+    return recipe.samples if isinstance(recipe.samples, str) else "a Python function"

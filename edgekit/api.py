@@ -1,0 +1,99 @@
+"""edgekit in Python: one function a command, the same names and the same errors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit._recipe import Recipe, parse_shapes
+from edgekit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Unpack
+
+    from edgekit._doctor import DoctorReport
+    from edgekit._inspect import ModelReport
+    from edgekit._plan import ConvertPlan
+    from edgekit._recipe import RecipeOptions, Shape
+    from edgekit._values import ConvertResult, Device, Gap, Progress
+    from edgekit.target import Target
+
+
+def convert(
+    model: str | Path | Recipe, *, progress: Progress | None = None, **options: Unpack[RecipeOptions]
+) -> ConvertResult:
+    """Make one proven bundle a target: `convert("m.onnx", targets="jetson-orin", samples="data/")`.
+
+    `options` are those of `Recipe`; a Recipe takes no options beside it. Look at `result.passed`:
+    a bundle below its gate is reported there, with the worst tensors. Raises EdgekitError.
+    """
+    from edgekit._convert import convert_recipe
+
+    return convert_recipe(_recipe(model, options), progress or _quiet)
+
+
+def plan(model: str | Path | Recipe, **options: Unpack[RecipeOptions]) -> ConvertPlan:
+    """What `convert` would do with the same arguments; writes nothing (`--dry-run`)."""
+    from edgekit._plan import plan_convert
+
+    return plan_convert(_recipe(model, options))
+
+
+def inspect(
+    model: str | Path, shapes: str | Sequence[str] | Mapping[str, Shape] | None = None
+) -> ModelReport:
+    """Inputs, outputs, opset, ops, parameters, MACs and memory of an ONNX model, node by node."""
+    from edgekit._inspect import inspect_model
+
+    return inspect_model(Path(model), parse_shapes(shapes))
+
+
+def check(model: str | Path | Recipe, **options: Unpack[RecipeOptions]) -> list[Gap]:
+    """Every gap of every target in `targets`, before any work; each names its node, the rule and a way out.
+
+    Without `precisions` the INT8 form is checked, the strictest one.
+    """
+    from edgekit._plan import plan_convert
+
+    recipe = _recipe(model, options)
+    recipe = replace(recipe, samples=recipe.samples or "random")
+    return [gap for target in plan_convert(recipe).targets for gap in target.gaps]
+
+
+def list_targets() -> dict[str, Target]:
+    """The installed toolchains by name."""
+    from edgekit.registry import load_targets
+
+    return load_targets()
+
+
+def list_devices(name: str | None = None) -> list[Device]:
+    """Every known device, sorted by name, or the one that `name` (device, device@software, alias) means."""
+    from edgekit.registry import load_devices, load_targets, resolve_target
+
+    if name is not None:
+        return [resolve_target(name).device]
+    return sorted(load_devices(load_targets().values()).values(), key=lambda device: device.name)
+
+
+def doctor() -> DoctorReport:
+    """What is installed, what is missing, and the command that gets it."""
+    from edgekit._doctor import examine
+
+    return examine()
+
+
+def _recipe(model: str | Path | Recipe, options: RecipeOptions) -> Recipe:
+    if not isinstance(model, Recipe):
+        return Recipe.of(model, **options)
+    if options:
+        raise UsageError(
+            f"a Recipe and options ({', '.join(options)}) are both given", fix="put them into the Recipe"
+        )
+    return model
+
+
+def _quiet(stage: str, done: int, total: int | None) -> None:
+    """The progress of a caller who wants none."""

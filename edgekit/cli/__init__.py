@@ -1,0 +1,15 @@
+"""The command line: parse, call one function of the API, print."""
+
+from __future__ import annotations
+
+from edgekit.cli.app import App
+from edgekit.cli.convert import convert
+from edgekit.cli.listings import devices, doctor, targets
+from edgekit.cli.models import calibrate, check, inspect, verify
+
+main = App(
+    "edgekit",
+    commands=[convert, inspect, check, calibrate, verify, targets, devices, doctor],
+    help="One model in, every edge device out, proven on your machine before it touches a phone.",
+    epilog="Exit codes: 0 done, 1 refused or gate failed, 2 wrong usage.",
+)

@@ -1,0 +1,100 @@
+"""edgekit inspect, check, calibrate and verify: look at a model or a bundle without converting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from edgekit.cli.options import (
+    cache_option,
+    gate_options,
+    observer_option,
+    output_form,
+    recipe_options,
+    samples_options,
+    shape_option,
+    target_option,
+)
+
+
+@click.command(short_help="Show a model's io, ops, parameters, MACs and memory.")
+@click.argument("model")
+@shape_option
+@output_form
+def inspect(model: str, *, shape: tuple[str, ...], as_json: bool, verbose: bool) -> None:  # noqa: ARG001
+    """Show what MODEL is: inputs, outputs, opset, ops, parameters, MACs and memory."""
+    from edgekit import api
+    from edgekit.reports.json_form import document
+    from edgekit.reports.model_report import render_model
+
+    report = api.inspect(model, shape)
+    click.echo(document("inspect", model=report) if as_json else render_model(report))
+
+
+@click.command(short_help="Show what each target cannot hold, before any work.")
+@click.argument("model")
+@target_option
+@click.option(
+    "--precision", multiple=True, metavar="P", help="int8 (default), fp16 or fp32. Repeat for more."
+)
+@shape_option
+@click.option("--option", multiple=True, metavar="NAME=VALUE", help="An option of a target's own.")
+@output_form
+def check(model: str, *, as_json: bool, verbose: bool, **typed: Any) -> int:  # noqa: ARG001
+    """Show every node of MODEL that a target cannot hold: the node, the rule, the way out."""
+    from edgekit import api
+    from edgekit.reports.json_form import document
+    from edgekit.reports.listing_report import render_gaps
+
+    options = recipe_options(typed)
+    gaps = api.check(model, **options)
+    stops = any(gap.severity == "error" for gap in gaps)
+    asked = options.get("targets", ())
+    click.echo(document("check", possible=not stops, gaps=gaps) if as_json else render_gaps(gaps, asked))
+    return 1 if stops else 0
+
+
+@click.command(short_help="Observe a model's ranges once, for every target.")
+@click.argument("model")
+@samples_options
+@shape_option
+@observer_option
+@click.option("-o", "--output", metavar="FILE", help="Write the record as JSON.")
+@click.option("--overwrite", is_flag=True, help="Replace a record that exists.")
+@cache_option
+@output_form
+def calibrate(model: str, *, as_json: bool, verbose: bool, **typed: Any) -> None:  # noqa: ARG001
+    """Run MODEL on samples and record the range of every tensor."""
+    from edgekit import api
+    from edgekit.cli.progress import show_progress
+    from edgekit.reports.calibration_report import render_record
+    from edgekit.reports.json_form import document
+
+    with show_progress("silent" if as_json else "auto") as progress:
+        record = api.calibrate(model, progress=progress, **recipe_options(typed))
+    if as_json:
+        click.echo(document("calibrate", digest=record.digest, record=record))
+    else:
+        click.echo(render_record(record, typed["output"]))
+
+
+@click.command(short_help="Prove a bundle again, here and now.")
+@click.argument("bundle")
+@samples_options
+@gate_options
+@output_form
+def verify(bundle: str, *, as_json: bool, verbose: bool, **typed: Any) -> int:  # noqa: ARG001
+    """Prove BUNDLE again: every byte as sealed, every artifact run and compared."""
+    from edgekit import api
+    from edgekit.cli.progress import show_progress
+    from edgekit.reports.convert_report import render_bundle
+    from edgekit.reports.json_form import document
+
+    with show_progress("silent" if as_json else "auto") as progress:
+        result = api.verify(bundle, progress=progress, **recipe_options(typed))
+    if as_json:
+        click.echo(document("verify", passed=result.passed, bundle=result))
+    else:
+        click.echo(render_bundle(result))
+    return 0 if result.passed else 1

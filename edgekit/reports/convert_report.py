@@ -1,0 +1,145 @@
+"""What a user reads after a convert or verify: a table a bundle, its proof, budget and place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgekit.registry import software_words
+from edgekit.reports.terminal import clean, quantity, size, table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgekit._values import (
+        Artifact,
+        BundleResult,
+        ConvertResult,
+        Gap,
+        MacShare,
+        OutputParity,
+        Parity,
+        Verdict,
+    )
+
+_HEADERS = ("variant", "file", "size", "SQNR vs fp32", "top-1", "MACs in int8", "proof", "gate")
+WORST_SHOWN = 5
+
+
+def render_convert(result: ConvertResult) -> str:
+    """All bundles of a convert, one block each, and a last line that says whether they passed."""
+    blocks = ["\n".join(clean(note) for note in result.notes)] if result.notes else []
+    blocks += [render_bundle(bundle) for bundle in result.bundles]
+    if not result.passed:
+        failed = [bundle.device.name for bundle in result.bundles if not bundle.passed]
+        blocks.append(f"NOT GOOD: {', '.join(clean(name) for name in failed)} (see the lines marked FAILED)")
+    return "\n\n".join(blocks)
+
+
+def render_bundle(bundle: BundleResult) -> str:
+    """One bundle: title, artifact table, failures, proofs in words, gaps, budget, folder."""
+    device = bundle.device
+    sizes = {artifact.main: _size_on_disk(bundle, artifact) for artifact in bundle.artifacts}
+    lines = [clean(f"{device.name}: {device.title} ({software_words(device)})")]
+    lines.append(table(_HEADERS, proof_rows(bundle.artifacts, bundle.parities, sizes), right=(2, 3, 4, 5)))
+    for parity in bundle.parities:
+        lines += proof_lines(parity)
+    lines += [f"  {gap_line(gap)}" for gap in bundle.gaps]
+    lines += [f"  budget {verdict_line(verdict)}" for verdict in bundle.verdicts]
+    lines += [f"  {clean(note)}" for note in bundle.notes]
+    lines.append(clean(f"bundle: {bundle.folder} (sha256 {bundle.digest[:12]})"))
+    return "\n".join(lines)
+
+
+def proof_rows(
+    artifacts: Sequence[Artifact], parities: Sequence[Parity], sizes: dict[str, int | None]
+) -> list[tuple[str, ...]]:
+    """One row an artifact; a figure is the worst over the outputs, `-` where there is none."""
+    by_key = {(parity.component, parity.variant): parity for parity in parities}
+    rows: list[tuple[str, ...]] = []
+    for artifact in artifacts:
+        parity = by_key.get((artifact.component, artifact.variant))
+        outputs = parity.against_fp32 if parity else ()
+        macs = parity.macs if parity and parity.macs else artifact.macs
+        rows.append(
+            (
+                artifact.variant,
+                artifact.main,
+                size(sizes.get(artifact.main)),
+                _worst_sqnr(outputs),
+                _worst_top1(outputs),
+                mac_words(macs),
+                parity.status if parity else "unproven",
+                _gate_word(parity),
+            )
+        )
+    return rows
+
+
+def proof_lines(parity: Parity) -> list[str]:
+    """What the figures rest on, and every failure with the worst tensors."""
+    name = f"{parity.component} {parity.variant}"
+    if parity.status == "proven":
+        lines = [f"  {name}: proven on {parity.samples} samples, run twice in one session"]
+        lines[0] += f"; {parity.reason}" if parity.reason else ""
+    else:
+        lines = [f"  {name}: unproven: {parity.reason}"]
+    if parity.task is not None:
+        task = parity.task
+        lines.append(
+            f"  {name}: {task.metric} {task.artifact:.4g}, fp32 {task.fp32:.4g}, on {task.samples} samples"
+        )
+    lines += [f"  FAILED {name}: {failure}" for failure in parity.gate_failures]
+    if parity.gate_failures and parity.worst_tensors:
+        worst = [f"'{tensor}' ({sqnr:.1f} dB)" for tensor, sqnr in parity.worst_tensors[:WORST_SHOWN]]
+        lines.append(f"  worst tensors: {', '.join(worst)}")
+        lines.append(f"  way out: keep a node in float: --float {parity.worst_tensors[0][0]}")
+    return [clean(line) for line in lines]
+
+
+def gap_line(gap: Gap) -> str:
+    """A gap on one line: severity, op, node, rule and way out."""
+    return clean(f"{gap.severity}: {gap}")
+
+
+def verdict_line(verdict: Verdict) -> str:
+    """`latency 50ms: unknown (nobody has a figure for this device yet)`."""
+    figure = verdict.figure
+    limit = quantity(verdict.limit, verdict.unit)
+    if figure.value is None:
+        return clean(f"{verdict.metric} {limit}: {verdict.status} ({figure.basis})")
+    said = f"{quantity(figure.value, figure.unit)} {figure.kind}: {figure.basis}"
+    return clean(f"{verdict.metric} {limit}: {verdict.status} ({said})")
+
+
+def mac_words(macs: MacShare | None) -> str:
+    """The share of multiply-accumulates in int8; `-` where it was not counted."""
+    return "-" if macs is None else f"{100 * macs.share:.1f} %"
+
+
+def _worst_sqnr(outputs: Sequence[OutputParity]) -> str:
+    worst = min((output.sqnr_db for output in outputs), default=None)
+    return "-" if worst is None else "equal" if worst == float("inf") else f"{worst:.1f} dB"
+
+
+def _worst_top1(outputs: Sequence[OutputParity]) -> str:
+    shares = [output.top1 for output in outputs if output.top1 is not None]
+    return f"{100 * min(shares):.1f} %" if shares else "-"
+
+
+def _gate_word(parity: Parity | None) -> str:
+    if parity is None or parity.status == "unproven":
+        return "FAILED" if parity is not None and parity.gate_failures else "-"
+    return "passed" if parity.passed else "FAILED"
+
+
+def _size_on_disk(bundle: BundleResult, artifact: Artifact) -> int | None:
+    """Bytes of an artifact's files in the sealed bundle; None where one is not found."""
+    total = 0
+    for name in artifact.files:
+        found = [
+            path for path in (bundle.folder / name, bundle.folder / artifact.variant / name) if path.is_file()
+        ]
+        if not found:
+            return None
+        total += found[0].stat().st_size
+    return total
