@@ -1,0 +1,179 @@
+"""Run samples through a component once and record the range of every tensor."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.calibration.histogram import Histogram
+from edgekit.calibration.instrument_graph import Instrumented, instrument_graph
+from edgekit.calibration.observers import (
+    Observation,
+    observer_parameters,
+    reads_histogram,
+    settle_range,
+)
+from edgekit.calibration.open_session import RUN_FAILURES, open_session
+from edgekit.calibration.record import CalibrationRecord
+from edgekit.calibration.settings import get_count
+from edgekit.errors import SamplesError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from edgekit._values import Component, Progress
+    from edgekit.calibration.samples import Sample, Samples
+
+# A prime far above the strides in use: phase i * _PHASE takes every residue of a smaller prime in turn.
+_PHASE = 104729
+
+
+def observe_ranges(
+    component: Component,
+    samples: Samples,
+    *,
+    observer: str = "minmax",
+    tensors: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> CalibrationRecord:
+    """The range of every float32 activation (or of `tensors`) of `component.model` over `samples`.
+
+    One sample is in memory at a time; extremes are exact, histograms hold a subsample. The model stays
+    unchanged. Values inside subgraphs (If, Loop) are not observed. A NaN or infinite activation, or a
+    sample the model cannot run, raises SamplesError naming the tensor and the sample.
+    """
+    parameters = observer_parameters(observer)
+    watch = _Watch(component, observer, tensors, len(samples))
+    count = 0
+    for sample in samples:
+        watch.see(sample, count)
+        count += 1
+        if progress is not None:
+            progress("calibrate", count, len(samples))
+    if count == 0:
+        raise SamplesError("no samples to calibrate with", fix="give at least one sample")
+    return CalibrationRecord(
+        component=component.name,
+        model_digest=component.digest,
+        samples_digest=samples.digest,
+        samples_kind=samples.kind,
+        sample_count=count,
+        observer=observer,
+        parameters=parameters,
+        ranges={name: settle_range(seen, observer) for name, seen in watch.observations().items()},
+        histograms_digest=watch.digest(),
+    )
+
+
+class _Watch:
+    """One session over the instrumented clone, and what each tensor has shown so far."""
+
+    def __init__(
+        self, component: Component, observer: str, tensors: Sequence[str] | None, count: int
+    ) -> None:
+        self._sampled = reads_histogram(observer)
+        parts = ("extremes", "sample") if self._sampled else ("extremes",)
+        self._graph: Instrumented = instrument_graph(component.model, tensors, parts=parts)
+        self._session = open_session(self._graph.model)
+        self._take = math.ceil(get_count("observation", "elements") / max(count, 1)) + 1
+        self._sizes = [2 * self._take] * len(self._graph.tensors)
+        self._seen: dict[int, Observation] = {}
+
+    def see(self, sample: Sample, index: int) -> None:
+        """Run one sample and add what it shows; more than one pass only where its values fill the budget."""
+        feeds: dict[str, Any] = dict(sample.feeds)
+        if self._sampled:
+            feeds[self._graph.prefix + "take"] = np.array(self._take, np.int64)
+            feeds[self._graph.prefix + "phase"] = np.array([index * _PHASE], np.int64)
+        words = ["low", "high", "sum"] + (["size"] if self._sampled else [])
+        fetched = range(len(self._graph.tensors))
+        for group in self._groups():
+            wanted = self._names(words, fetched) + self._names(["part"], group)
+            results = self._run(wanted, feeds, sample)
+            if fetched:
+                self._read_extremes(results, sample)
+            fetched = range(0)
+            self._read_parts(results[len(results) - len(group) :], group)
+
+    def _names(self, words: Sequence[str], tensors: Sequence[int]) -> list[str]:
+        return [f"{self._graph.prefix}{word}{index}" for word in words for index in tensors]
+
+    def _run(self, wanted: list[str], feeds: dict[str, Any], sample: Sample) -> list[Any]:
+        try:
+            return self._session.run(wanted, feeds)
+        except RUN_FAILURES as error:
+            raise SamplesError(
+                f"the model cannot run sample '{sample.name}': {str(error).splitlines()[0]}",
+                fix="check the sample's shapes against `edgekit inspect`, or fix dynamic dims with --shape",
+            ) from error
+
+    def _groups(self) -> Iterator[list[int]]:
+        """Tensors whose parts fit into one pass's budget of bytes; minmax has one group of none."""
+        if not self._sampled:
+            yield []
+            return
+        budget, group, held = get_count("observation", "fetch_bytes"), list[int](), 0
+        for index, size in enumerate(self._sizes):
+            need = 4 * min(size, 2 * self._take)
+            if group and held + need > budget:
+                yield group
+                group, held = [], 0
+            group.append(index)
+            held += need
+        yield group
+
+    def _read_extremes(self, results: list[Any], sample: Sample) -> None:
+        count = len(self._graph.tensors)
+        lows, highs, sums = (
+            np.array([float(value) for value in results[part * count : (part + 1) * count]])
+            for part in range(3)
+        )
+        if self._sampled:
+            self._sizes = [int(value) for value in results[3 * count : 4 * count]]
+        empty = (lows == np.inf) & (highs == -np.inf)
+        bad = ~empty & ~(np.isfinite(lows) & np.isfinite(highs) & ~np.isnan(sums))
+        if bad.any():
+            raise self._not_finite(int(np.argmax(bad)), sample)
+        for index in np.flatnonzero(~empty):
+            self._widen(int(index), float(lows[index]), float(highs[index]))
+
+    def _widen(self, index: int, low: float, high: float) -> None:
+        seen = self._seen.get(index)
+        if seen is None:
+            seen = Observation(low, high, Histogram() if self._sampled else None)
+            self._seen[index] = seen
+        seen.low, seen.high = min(seen.low, low), max(seen.high, high)
+        if seen.histogram is not None:
+            seen.histogram.grow(seen.magnitude)
+
+    def _read_parts(self, parts: list[Any], group: list[int]) -> None:
+        for index, part in zip(group, parts, strict=True):
+            seen = self._seen.get(index)
+            if seen is not None and seen.histogram is not None:
+                seen.histogram.add(part)
+
+    def _not_finite(self, index: int, sample: Sample) -> SamplesError:
+        return SamplesError(
+            f"tensor '{self._graph.tensors[index]}' ({self._graph.places[index]}) becomes NaN or infinite "
+            f"on sample '{sample.name}'",
+            fix="check the sample and its preprocessing, and the model's weights; "
+            "a tensor that is infinite by design has no int8 form",
+        )
+
+    def observations(self) -> dict[str, Observation]:
+        """By tensor name, in the graph's order; tensors that were empty on every sample are absent."""
+        return {self._graph.tensors[index]: self._seen[index] for index in sorted(self._seen)}
+
+    def digest(self) -> str | None:
+        """sha256 over every histogram's name, range and counts; None without histograms."""
+        if not self._sampled:
+            return None
+        total = hashlib.sha256()
+        for name, seen in sorted(self.observations().items()):
+            if seen.histogram is not None:
+                total.update(f"{name}\0{seen.histogram.exponent}\0".encode())
+                total.update(seen.histogram.counts.astype("<i8").tobytes())
+        return total.hexdigest()

@@ -1,0 +1,141 @@
+"""The calibration record: the observed range of every tensor, as canonical JSON with a digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import SamplesError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SCHEMA = "edgekit.calibration/1"
+
+
+@dataclass(frozen=True)
+class TensorRange:
+    """What was seen of one tensor, in the tensor's own units.
+
+    low, high: exact extremes. threshold: largest |x| that a symmetric scheme keeps (>= 0).
+    clip_low <= 0 <= clip_high: the range that an asymmetric scheme keeps.
+    """
+
+    low: float
+    high: float
+    threshold: float
+    clip_low: float
+    clip_high: float
+
+
+@dataclass(frozen=True)
+class CalibrationRecord:
+    """The ranges of one component under one observer; equal inputs give equal bytes.
+
+    `model_digest` is the component's; `samples_digest` the samples'; `samples_kind` is `real` or `random`.
+    `parameters` are the observer's, as text. `histograms_digest` is None for minmax, which keeps none.
+    """
+
+    component: str
+    model_digest: str
+    samples_digest: str
+    samples_kind: str
+    sample_count: int
+    observer: str
+    parameters: Mapping[str, str]
+    ranges: Mapping[str, TensorRange]
+    histograms_digest: str | None = None
+    schema: str = SCHEMA
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the canonical JSON."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """Canonical JSON: keys sorted, numbers in Python's shortest exact form, one newline at the end."""
+        values = asdict(self)
+        return json.dumps(values, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> CalibrationRecord:
+        """Read a record strictly: unknown or missing keys, wrong types and NaN raise SamplesError."""
+        try:
+            values = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates)
+        except (ValueError, RecursionError) as error:
+            raise _damaged(f"not canonical JSON: {error}") from error
+        values = _check_keys(values, cls, "record")
+        if values["schema"] != SCHEMA:
+            raise _damaged(f"schema is {values['schema']!r}, expected '{SCHEMA}'")
+        _check_types(values)
+        ranges = {name: _read_range(name, entry) for name, entry in values["ranges"].items()}
+        return cls(**{**values, "ranges": ranges})
+
+
+def record_key(model_digest: str, samples_digest: str, *, observer: str, versions: Mapping[str, str]) -> str:
+    """sha256 that names a record in a cache before it is made.
+
+    `model_digest` must cover what was done to the model (shapes, passes); `versions` are the tools'
+    and anything else the ranges depend on (such as the list of observed tensors).
+    """
+    from edgekit.calibration.observers import observer_parameters
+
+    facts = [SCHEMA, model_digest, samples_digest, observer, observer_parameters(observer), dict(versions)]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+_TEXTS = ("schema", "component", "model_digest", "samples_digest", "samples_kind", "observer")
+
+
+def _check_types(values: Mapping[str, Any]) -> None:
+    for key in _TEXTS:
+        if not isinstance(values[key], str):
+            raise _damaged(f"'{key}' is {type(values[key]).__name__}, expected text")
+    if values["samples_kind"] not in ("real", "random"):
+        raise _damaged(f"'samples_kind' is {values['samples_kind']!r}, expected 'real' or 'random'")
+    if type(values["sample_count"]) is not int or values["sample_count"] < 1:
+        raise _damaged(f"'sample_count' is {values['sample_count']!r}, expected a whole number from 1 up")
+    if not isinstance(values["histograms_digest"], str | None):
+        raise _damaged("'histograms_digest' is neither text nor null")
+    if not isinstance(values["ranges"], dict) or not isinstance(values["parameters"], dict):
+        raise _damaged("'ranges' or 'parameters' is no object")
+    if not all(isinstance(value, str) for value in values["parameters"].values()):
+        raise _damaged("a value of 'parameters' is no text")
+
+
+def _read_range(name: str, entry: object) -> TensorRange:
+    values = _check_keys(entry, TensorRange, f"range of '{name}'")
+    for key, value in values.items():
+        if type(value) not in (int, float) or not math.isfinite(value):
+            raise _damaged(f"'{key}' of tensor '{name}' is {value!r}, expected a finite number")
+    found = TensorRange(**{key: float(value) for key, value in values.items()})
+    if found.low > found.high or found.threshold < 0 or not found.clip_low <= 0 <= found.clip_high:
+        raise _damaged(f"the range of tensor '{name}' contradicts itself: {found}")
+    return found
+
+
+def _check_keys(entry: object, kind: type, where: str) -> dict[str, Any]:
+    expected = {field.name for field in fields(kind)}
+    found = set(entry) if isinstance(entry, dict) else set()
+    if not isinstance(entry, dict) or found != expected:
+        odd = ", ".join(sorted(str(key) for key in found ^ expected))
+        raise _damaged(f"{where} has missing or unknown keys: {odd or type(entry).__name__}")
+    return entry
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is no number")
+
+
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise ValueError("a key occurs twice")
+    return values
+
+
+def _damaged(problem: str) -> SamplesError:
+    return SamplesError(f"calibration record: {problem}", fix="calibrate again to write a new record")

@@ -1,0 +1,103 @@
+"""Samples of a model's inputs, from folders, files, a function or a random generator, one at a time."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from edgekit.errors import SamplesError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    import numpy as np
+
+    from edgekit._values import TensorInfo
+    from edgekit.calibration.preprocess import Preprocess
+
+    Array = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
+    Source = str | Path | Callable[[], Iterable[Mapping[str, Array] | Array]]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One set of inputs: a name to speak of it by, and an array for every input of the model."""
+
+    name: str
+    feeds: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples that can be read again and again, one in memory at a time.
+
+    digest: sha256 of the raw bytes and what is done to them. kind: `random` says they are no data.
+    labels: one text a sample, in order, where the source has them. `preprocess`: for images, its text.
+    """
+
+    digest: str
+    kind: Literal["real", "random"]
+    description: str
+    count: int
+    read: Callable[[], Iterator[Sample]] = field(repr=False)
+    labels: tuple[str, ...] | None = None
+    preprocess: Preprocess | None = None
+
+    def __iter__(self) -> Iterator[Sample]:
+        return self.read()
+
+    def __len__(self) -> int:
+        return self.count
+
+
+def load_samples(
+    source: Source,
+    inputs: Sequence[TensorInfo],
+    *,
+    preprocess: Preprocess | None = None,
+    limit: int | None = None,
+) -> Samples:
+    """Samples for a model with `inputs` from `source`.
+
+    source: a folder of images (needs `preprocess`) or of .npz/.npy files, one file a sample; one .npz or
+    .npy stacked on axis 0; `module:function` or a function returning an iterable of dicts (or arrays, for
+    one input); or `random`, which warns. limit: the first ones, files sorted by name. Whatever is missing,
+    empty or does not fit raises SamplesError, some of it only while reading.
+    """
+    if limit is not None and limit < 1:
+        raise SamplesError(f"the limit is {limit}", fix="take at least one sample")
+    if not inputs:
+        raise SamplesError("the model has no inputs", fix="a model without inputs needs no calibration")
+    samples = _open_source(source, inputs, preprocess, limit)
+    if preprocess is not None and samples.preprocess is None:
+        raise SamplesError(
+            f"preprocessing is given, but {samples.description} are no images", fix="leave --preprocess out"
+        )
+    return samples
+
+
+def _open_source(
+    source: Source, inputs: Sequence[TensorInfo], preprocess: Preprocess | None, limit: int | None
+) -> Samples:
+    from edgekit.calibration.folder_samples import load_folder
+    from edgekit.calibration.function_samples import find_function, load_function
+    from edgekit.calibration.random_samples import make_random
+    from edgekit.calibration.stacked_samples import load_stacked
+
+    if callable(source):
+        return load_function(source, inputs, limit)
+    if str(source) == "random":
+        return make_random(inputs, limit)
+    path = Path(source)
+    if path.is_dir():
+        return load_folder(path, inputs, preprocess=preprocess, limit=limit)
+    if path.is_file():
+        return load_stacked(path, inputs, limit)
+    if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", str(source)):
+        return load_function(find_function(str(source)), inputs, limit)
+    raise SamplesError(
+        f"there are no samples at '{source}'",
+        fix="give a folder of images or .npz/.npy files, one .npz/.npy file, module:function, or random",
+    )
