@@ -1,0 +1,64 @@
+"""Writes one component of one variant as the ONNX file that the device builds its engine from."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from edgekit._cost import count_macs
+from edgekit.passes.to_float16 import to_float16
+
+from edgekit._values import Artifact
+from edgekit.errors import ModelError
+from edgekit.passes.serialize_model import save_model
+from edgekit.targets.tensorrt.host import ENGINE_WORDS, tensorrt_here
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import onnx_ir as ir
+
+    from edgekit._values import Component
+    from edgekit.target import Job
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+UNPROVEN = "TensorRT engine: unproven on this host"
+
+
+def build_component(component: Component, job: Job, out: Path) -> Artifact:
+    """`<component>.<variant>.onnx` in `out`; the component's model stays unchanged."""
+    model, notes = _in_variant(component.model, job)
+    if not _SAFE_NAME.fullmatch(component.name):
+        raise ModelError(
+            f"component name {component.name!r} cannot be a file name",
+            fix="use letters, digits, '.', '_', '-'",
+        )
+    files = save_model(model, out / f"{component.name}.{job.precision}.onnx")
+    return Artifact(
+        component=component.name,
+        variant=job.precision,
+        main=files[0].name,
+        files=tuple(path.name for path in files),
+        runtime="tensorrt",
+        macs=count_macs(model),
+        notes=notes,
+        proves=_proves(),
+    )
+
+
+def _in_variant(model: ir.Model, job: Job) -> tuple[ir.Model, tuple[str, ...]]:
+    if job.precision != "fp16":
+        return model, (UNPROVEN,)
+    clone = model.clone()
+    converted = to_float16(clone)
+    return clone, (f"{converted} tensors converted to float16", UNPROVEN)
+
+
+def _proves() -> str:
+    version = tensorrt_here()
+    if version is not None:
+        return f"{ENGINE_WORDS} by TensorRT {version}; engines of other GPUs: unproven"
+    return (
+        "ONNX Runtime on the CPU, node by node as written, proves the numbers of the ONNX file "
+        f"and nothing about any engine. {UNPROVEN}; device/run.sh proves it on the device"
+    )

@@ -1,0 +1,95 @@
+"""What TensorRT demands of QuantizeLinear and DequantizeLinear; each finding is (rule, way out)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Finding = tuple[str, str]
+
+# Source of all rows here: verdicts of the TensorRT-RTX 1.7 parser on small graphs, onnx-tensorrt tables.
+_REQUANTIZE = "quantize the float model with the portable scheme (int8, zero-point 0)"
+_FLOAT_BIAS = "keep the bias in float and drop its DequantizeLinear"
+_SYMMETRIC = (ir.DataType.INT8, ir.DataType.INT4, ir.DataType.FLOAT4E2M1)
+_FLOAT8 = (ir.DataType.FLOAT8E4M3FN,)
+
+
+def check_qdq(node: ir.Node) -> Iterator[Finding]:
+    """Scale, zero-point and integer type of one Q or DQ node."""
+    yield from _check_scale(node)
+    yield from _check_zero_point(node)
+    yield from _check_type(node)
+
+
+def _check_scale(node: ir.Node) -> Iterator[Finding]:
+    """QuantizeLinear(x, y_scale, y_zero_point) and DequantizeLinear(x, x_scale, x_zero_point)."""
+    scale = constant(node, 1)
+    if scale is None:
+        yield "the scale is computed, and TensorRT wants a constant", "fold it, or use static quantization"
+        return
+    values = np.asarray(scale.numpy(), dtype=np.float64)
+    if not np.all(np.isfinite(values)) or np.any(values <= 0):
+        yield f"scale {values.min():g} is not a positive number", "calibrate again; a scale must be above 0"
+
+
+def _check_zero_point(node: ir.Node) -> Iterator[Finding]:
+    if len(node.inputs) < 3 or node.inputs[2] is None:
+        return
+    zero_point = constant(node, 2)
+    if zero_point is None:
+        yield "the zero-point is computed, and TensorRT wants a constant 0", _REQUANTIZE
+        return
+    values = np.asarray(zero_point.numpy()).astype(np.float64)
+    if np.any(values != 0):
+        yield f"zero-point {values[values != 0].flat[0]:g} is not 0", _REQUANTIZE
+
+
+def _check_type(node: ir.Node) -> Iterator[Finding]:
+    """int8 passes; uint8 is refused even at zero-point 0, where TensorRT would read it as int8."""
+    dtype = integer_type(node)
+    if dtype is None:
+        yield "its integer type is unknown", "give the zero-point as an initializer"
+    elif dtype is ir.DataType.UINT8:
+        yield "uint8 is read as int8 (with zero-point 0 silently)", _REQUANTIZE
+    elif dtype is ir.DataType.INT32:
+        yield "int32 through DequantizeLinear (a quantized bias) is refused", _FLOAT_BIAS
+    elif dtype not in _SYMMETRIC and dtype not in _FLOAT8:
+        yield f"{dtype.name.lower()} quantization is refused", _REQUANTIZE
+
+
+def integer_type(node: ir.Node) -> ir.DataType | None:
+    """The quantized side's type; ONNX's default (no zero-point, no output_dtype) is uint8."""
+    if node.op_type == "DequantizeLinear":
+        value = node.inputs[0]
+        return _dtype(value) or _dtype(_input(node, 2))
+    named = node.attributes.get_int("output_dtype", 0)
+    if named:
+        return ir.DataType(named)
+    zero_point = _input(node, 2)
+    return ir.DataType.UINT8 if zero_point is None else _dtype(zero_point)
+
+
+def constant(node: ir.Node, position: int) -> ir.TensorProtocol | None:
+    """The initializer or Constant behind an input; None where it is computed or absent."""
+    value = _input(node, position)
+    return None if value is None else ir.convenience.get_const_tensor(value)
+
+
+def _input(node: ir.Node, position: int) -> ir.Value | None:
+    return node.inputs[position] if position < len(node.inputs) else None
+
+
+def _dtype(value: ir.Value | None) -> ir.DataType | None:
+    if value is None:
+        return None
+    if value.dtype is not None:
+        return value.dtype
+    producer = value.producer()
+    if producer is not None and producer.op_type == "QuantizeLinear":
+        return integer_type(producer)
+    return None if value.const_value is None else value.const_value.dtype
