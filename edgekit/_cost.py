@@ -225,7 +225,7 @@ def _conv(weight: int) -> Callable[[ir.Node], int | None]:
 
 
 def _conv_transpose(node: ir.Node) -> int | None:
-    """ConvTranspose: every input element goes into C_out/group * kernel sums; W is [C_in, C_out/group, ...]."""
+    """ConvTranspose: every input element goes into C_out/group * kernel sums; W [C_in, C_out/group, ...]."""
     kernel = _dims(_at(node, 1))
     return _product(_dims(_at(node, 0)), None if kernel is None else kernel[1:])
 
@@ -276,8 +276,10 @@ def _attention(node: ir.Node) -> int | None:
 
 _FLOAT_PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 # Op -> where its two factors stand among the inputs.
-_INTEGER_PRODUCTS = dict.fromkeys(("ConvInteger", "MatMulInteger"), (0, 1))
-_INTEGER_PRODUCTS |= dict.fromkeys(("QLinearConv", "QLinearMatMul"), (0, 3))
+_INTEGER_PRODUCTS: dict[str, tuple[int, int]] = {
+    **{op: (0, 1) for op in ("ConvInteger", "MatMulInteger")},
+    **{op: (0, 3) for op in ("QLinearConv", "QLinearMatMul")},
+}
 _FORMULAS: dict[str, Callable[[ir.Node], int | None]] = {
     "Attention": _attention,
     "Conv": _conv(1),
