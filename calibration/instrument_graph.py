@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -171,7 +172,7 @@ class _Builder:
     def _strides(self) -> ir.Value:
         return self._constant("strides", _prime_strides())
 
-    def _constant(self, name: str, numbers: int | list[int]) -> ir.Value:
+    def _constant(self, name: str, numbers: int | Sequence[int]) -> ir.Value:
         if name not in self._constants:
             array = np.array(numbers, np.int64)
             tensor = ir.tensor(array, name=self.prefix + name)
@@ -186,10 +187,11 @@ class _Builder:
         return self._constants[name]
 
 
-def _prime_strides() -> list[int]:
+@cache
+def _prime_strides() -> tuple[int, ...]:
     """For each ratio 0 .. 4096 the largest prime not above it (1 for 0 and 1)."""
     strides = [1, 1]
     for ratio in range(2, _LARGEST_RATIO + 1):
         prime = all(ratio % divisor for divisor in range(2, int(ratio**0.5) + 1))
         strides.append(ratio if prime else strides[-1])
-    return strides
+    return tuple(strides)
