@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from edgekit._values import DimRange
+from edgekit.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from edgekit._values import Component, ShapeSpec, TensorInfo
+
+ANY_SIZE = DimRange(1, 2**31 - 1)
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,9 @@ def inspect_model(path: Path, shapes: ShapeSpec) -> ModelReport:
     macs = _total([node.macs for node in nodes])
     if macs is None:
         unknown = sum(node.macs is None for node in nodes)
-        notes.append(f"MACs of {unknown} nodes are unknown: fix the dims with --shape NAME=1,3,48,320")
+        notes.append(
+            f"MACs of {unknown} nodes are unknown: give the open sizes{_open_words(inputs_of(source))}"
+        )
     return ModelReport(
         path=path,
         digest=component.digest,
@@ -87,9 +94,35 @@ def inspect_model(path: Path, shapes: ShapeSpec) -> ModelReport:
 
 
 def _prepare(component: Component, shapes: ShapeSpec) -> tuple[Component, list[str]]:
-    from edgekit.passes import prepare_component
+    """The prepared component with the dims nobody gave left open, or the source as it is and why."""
+    from edgekit.passes.infer_shapes import infer_shapes
+    from edgekit.passes.prepare_component import prepare_component
+    from edgekit.sources.graph_io import inputs_of
 
-    return prepare_component(component, shapes=shapes), []
+    open_dims = {info.name: _open_shape(info) for info in inputs_of(component.model)}
+    try:
+        return prepare_component(component, shapes={**open_dims, **shapes}), []
+    except ModelError as error:
+        if shapes:
+            raise  # most likely about a shape the user gave
+        model = component.model.clone()
+        infer_shapes(model)
+        return replace(component, model=model), [f"counted as it is; converting would be refused: {error}"]
+
+
+def _open_shape(info: TensorInfo) -> tuple[DimRange, ...]:
+    """The input's own sizes; a dim it leaves open stays open."""
+    return tuple(DimRange(dim, dim) if isinstance(dim, int) else ANY_SIZE for dim in info.shape)
+
+
+def _open_words(inputs: tuple[TensorInfo, ...]) -> str:
+    """The --shape options that are missing, with a question mark for each open size."""
+    missing = [info for info in inputs if not all(isinstance(dim, int) for dim in info.shape)]
+    words = [
+        f"--shape {info.name}={','.join(str(dim) if isinstance(dim, int) else '?' for dim in info.shape)}"
+        for info in missing
+    ]
+    return f" ({' '.join(words)})" if words else ""
 
 
 def _total(values: list[int | None]) -> int | None:

@@ -95,7 +95,7 @@ def choose_scheme(recipe: Recipe, plan: Plan) -> str:
 
 def plan_convert(recipe: Recipe) -> ConvertPlan:
     """Everything that can be known before work: writes nothing. Raises what the model or a name deserves."""
-    from edgekit.passes import prepare_component
+    from edgekit.passes.prepare_component import prepare_component
     from edgekit.sources.onnx_file import load_onnx
 
     resolved = resolve_all(recipe)

@@ -33,7 +33,7 @@ class RecipeOptions(TypedDict, total=False):
     precisions: str | Sequence[str]
     samples: str | Path | Callable[..., Any] | None
     limit: int | None
-    preprocess: str | Path | Mapping[str, Any] | None
+    preprocess: str | Mapping[str, Any] | None
     observer: str | None
     shapes: str | Sequence[str] | Mapping[str, Shape] | None
     budget: str | Mapping[str, Any] | None
@@ -59,7 +59,7 @@ class Recipe:
     precisions: empty means int8 with samples, else each target's default float.
     samples: a folder, a file, "random", "module:function" or a callable; None: no calibration.
     limit: take the first samples only.
-    preprocess: a TOML file, inline words or a table; the calibration room reads it.
+    preprocess: for images, `size=320x48,mean=0.5,...` or the same as a table.
     observer: None is the calibration room's default.
     shapes: input -> dims; scheme "auto" takes each target's own.
     float_nodes: nodes kept in float; only_ops: quantize these op types only (empty: all of the table).

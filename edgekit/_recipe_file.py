@@ -23,9 +23,9 @@ MAX_BYTES = 1_000_000  # a recipe is a page of text
 # What only a person at this machine decides; a file that somebody sent never does.
 TYPED_ONLY = ("overwrite", "cache")
 SAVED = tuple(item.name for item in fields(Recipe) if item.name not in TYPED_ONLY)
-_PLACES = ("samples", "preprocess", "output")  # paths, relative to the recipe file
+_PLACES = ("samples", "output")  # paths, relative to the recipe file
 _TABLES = ("shapes", "budget", "gate", "options")  # merged with what is typed
-_CODE = ("samples", "preprocess", "observer", "metric")  # may name module:function
+_CODE = ("samples", "metric")  # may name module:function
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -118,11 +118,7 @@ def _place(folder: Path, name: str, value: object) -> object:
     if name not in _PLACES or not isinstance(value, str) or value == "random":
         return value
     found = _beside(folder, value)
-    return value if _is_words(name, value) and not found.exists() else str(found)
-
-
-def _is_words(name: str, value: str) -> bool:
-    return ":" in value or (name == "preprocess" and "=" in value)
+    return value if ":" in value and not found.exists() else str(found)
 
 
 def _refuse_code(path: Path, table: Mapping[str, object]) -> None:

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Unpack
 
+    from edgekit._bundle import BundleProof
     from edgekit._doctor import DoctorReport
     from edgekit._inspect import ModelReport
     from edgekit._plan import ConvertPlan
     from edgekit._recipe import RecipeOptions, Shape
     from edgekit._values import ConvertResult, Device, Gap, Progress
+    from edgekit.calibration.record import CalibrationRecord
     from edgekit.target import Target
 
 
@@ -60,6 +62,37 @@ def check(model: str | Path | Recipe, **options: Unpack[RecipeOptions]) -> list[
     recipe = _recipe(model, options)
     recipe = replace(recipe, samples=recipe.samples or "random")
     return [gap for target in plan_convert(recipe).targets for gap in target.gaps]
+
+
+def calibrate(
+    model: str | Path | Recipe, *, progress: Progress | None = None, **options: Unpack[RecipeOptions]
+) -> CalibrationRecord:
+    """Observe the range of every tensor on `samples`; `output` names a JSON file to keep the record in.
+
+    OutputError for a file that exists, unless `overwrite`, or cannot be written.
+    """
+    from edgekit._calibrate import calibrate_recipe, keep_record
+
+    recipe = _recipe(model, options)
+    record = calibrate_recipe(recipe, progress or _quiet)
+    if recipe.output is not None:
+        keep_record(record, recipe)
+    return record
+
+
+def verify(
+    bundle: str | Path, *, gate: Mapping[str, float] | None = None, progress: Progress | None = None
+) -> BundleProof:
+    """Prove a bundle (folder or archive) again, here: every byte, and every artifact on its golden data.
+
+    `gate` holds limits that take the place of gate.toml's. Raises BundleError for a changed byte.
+    """
+    from edgekit._bundle import verify_bundle
+    from edgekit.registry import load_targets
+
+    limits = Recipe.of("", gate=gate or {}).gate
+    (progress or _quiet)("verify bundle", 0, None)
+    return verify_bundle(Path(bundle), load_targets(), gate=limits)
 
 
 def list_targets() -> dict[str, Target]:

@@ -127,13 +127,10 @@ def test_a_recipe_is_the_same_after_a_trip_through_a_file(tmp_path: Path) -> Non
 def test_paths_in_a_recipe_move_with_its_folder(tmp_path: Path) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
     (old / "data").mkdir(parents=True)
-    save_recipe(
-        Recipe.of(old / "m.onnx", samples=old / "data", preprocess=old / "p.toml"), old / "edgekit.toml"
-    )
+    save_recipe(Recipe.of(old / "m.onnx", samples=old / "data"), old / "edgekit.toml")
     old.rename(new)
     moved = load_recipe(new / "edgekit.toml")
     assert (moved.model, moved.samples) == (new / "m.onnx", str(new / "data"))
-    assert moved.preprocess == str(new / "p.toml")
 
 
 def test_typed_options_take_the_place_of_the_files(tmp_path: Path) -> None:
@@ -152,7 +149,7 @@ def test_typed_tables_change_only_the_keys_they_name(tmp_path: Path) -> None:
     assert recipe.budget == {"latency": Limit(5.0, "ms"), "power": Limit(2.0, "W")}
 
 
-@pytest.mark.parametrize("key", ["samples", "metric", "observer", "preprocess"])
+@pytest.mark.parametrize("key", ["samples", "metric"])
 def test_code_named_in_a_file_needs_trust(tmp_path: Path, key: str) -> None:
     path = tmp_path / "edgekit.toml"
     path.write_text(f'model = "m.onnx"\n{key} = "os:system"\n')

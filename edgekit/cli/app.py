@@ -6,8 +6,9 @@ import errno
 import os
 import sys
 import traceback
+import warnings
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -34,6 +35,9 @@ class App(click.Group):
         """Run and leave with the exit code; nothing but SystemExit comes out."""
         words = list(sys.argv[1:] if args is None else args)
         settings["standalone_mode"] = False
+        warnings.showwarning = cast(
+            "Any", _show_warning
+        )  # this is the process: nobody else shows warnings in it
         try:
             code = super().main(words, *rest, **settings)
         except Exception as error:  # noqa: BLE001 - the outermost frame: any other failure is told as a bug
@@ -53,15 +57,16 @@ def report_error(error: Exception, words: Sequence[str]) -> int:
         )  # nobody reads on: nor does the exit flush
         return 1
     shown = _as_told(error)
-    from edgekit.reports.terminal import clean_lines
+    from edgekit.reports.terminal import clean
 
-    click.echo(f"error: {clean_lines(shown.problem)}", err=True)
+    click.echo(f"error: {clean(shown.problem)}", err=True)
     if shown.fix:
-        click.echo(f"  way out: {clean_lines(shown.fix)}", err=True)
+        click.echo(f"  way out: {clean(shown.fix)}", err=True)
     if isinstance(shown, GapError):
         _echo_gaps(shown)
     if {"-v", "--verbose"} & set(words):
-        click.echo(clean_lines("".join(traceback.format_exception(error))), err=True)
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            click.echo(f"  | {clean(line)}", err=True)
     if "--json" in words:
         _echo_json(shown)
     return shown.exit_code
@@ -113,6 +118,13 @@ def _echo_json(error: EdgekitError) -> None:
     gaps = error.gaps if isinstance(error, GapError) else ()
     body = {"kind": kind, "problem": error.problem, "way_out": error.fix, "exit_code": error.exit_code}
     click.echo(document("error", error=body, gaps=gaps))
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Python's warnings.showwarning as one readable line."""
+    from edgekit.reports.terminal import clean
+
+    click.echo(f"warning: {clean(str(message))}", err=True)
 
 
 def _interrupted() -> int:

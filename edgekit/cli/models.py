@@ -81,20 +81,19 @@ def calibrate(model: str, *, as_json: bool, verbose: bool, **typed: Any) -> None
 
 @click.command(short_help="Prove a bundle again, here and now.")
 @click.argument("bundle")
-@samples_options
 @gate_options
 @output_form
 def verify(bundle: str, *, as_json: bool, verbose: bool, **typed: Any) -> int:  # noqa: ARG001
     """Prove BUNDLE again: every byte as sealed, every artifact run and compared."""
     from edgekit import api
     from edgekit.cli.progress import show_progress
-    from edgekit.reports.convert_report import render_bundle
+    from edgekit.reports.convert_report import render_proof
     from edgekit.reports.json_form import document
 
     with show_progress("silent" if as_json else "auto") as progress:
-        result = api.verify(bundle, progress=progress, **recipe_options(typed))
+        result = api.verify(bundle, gate=recipe_options(typed).get("gate"), progress=progress)
     if as_json:
-        click.echo(document("verify", passed=result.passed, bundle=result))
+        click.echo(document("verify", passed=result.passed, proof=result))
     else:
-        click.echo(render_bundle(result))
+        click.echo(render_proof(bundle, result))
     return 0 if result.passed else 1

@@ -58,7 +58,9 @@ samples_options = together(
         help="Folder of images or .npz/.npy, one file, module:function, or random.",
     ),
     click.option("--limit", type=int, metavar="N", help="Take the first N samples only."),
-    click.option("--preprocess", metavar="SPEC", help="How an image becomes an input (see docs/cli.md)."),
+    click.option(
+        "--preprocess", metavar="SPEC", help="For images, as size=320x48,fit=pad-right,mean=0.5,std=0.5."
+    ),
 )
 observer_option = click.option("--observer", help="How ranges are taken: minmax, percentile, entropy or mse.")
 gate_options = together(

@@ -10,6 +10,7 @@ from edgekit.reports.terminal import clean, quantity, size, table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edgekit._bundle import BundleProof
     from edgekit._values import (
         Artifact,
         BundleResult,
@@ -47,6 +48,34 @@ def render_bundle(bundle: BundleResult) -> str:
     lines += [f"  budget {verdict_line(verdict)}" for verdict in bundle.verdicts]
     lines += [f"  {clean(note)}" for note in bundle.notes]
     lines.append(clean(f"bundle: {bundle.folder} (sha256 {bundle.digest[:12]})"))
+    return "\n".join(lines)
+
+
+def render_proof(place: str, proof: BundleProof) -> str:
+    """What `verify` found in the bundle at `place`: one row an artifact, and the words behind it."""
+    rows = [
+        (
+            parity.component,
+            parity.variant,
+            _worst_sqnr(parity.against_fp32),
+            _worst_top1(parity.against_fp32),
+            mac_words(parity.macs),
+            parity.status,
+            _gate_word(parity),
+        )
+        for parity in proof.parities
+    ]
+    headers = ("component", "variant", "SQNR vs fp32", "top-1", "MACs in int8", "proof", "gate")
+    lines = [
+        clean(
+            f"{place}: for {proof.device} ({proof.target}), sha256 {proof.digest[:12]}, every byte as sealed"
+        )
+    ]
+    lines.append(table(headers, rows, right=(2, 3, 4)))
+    for parity in proof.parities:
+        lines += proof_lines(parity)
+    lines += [clean(f"  warning: {warning}") for warning in proof.warnings]
+    lines.append("proven" if proof.passed else "NOT PROVEN: see the lines above")
     return "\n".join(lines)
 
 

@@ -25,11 +25,6 @@ def clean(text: str) -> str:
     return shown if len(shown) <= LONGEST else shown[:LONGEST] + "…"
 
 
-def clean_lines(text: str) -> str:
-    """`clean` for edgekit's own text that may have several lines."""
-    return "\n".join(clean(line) for line in text.split("\n"))
-
-
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
     """An aligned table; columns whose index is in `right` are set flush right. Cells are cleaned."""
     cells = [[clean(cell) for cell in row] for row in (headers, *rows)]

@@ -1,0 +1,101 @@
+"""The calibration stage of a recipe: its samples, and the record they give, kept by content."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgekit._cache import key
+from edgekit.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgekit._cache import Cache
+    from edgekit._recipe import Recipe
+    from edgekit._values import Component, Progress
+    from edgekit.calibration.record import CalibrationRecord
+    from edgekit.calibration.samples import Samples
+
+STAGE = "calibration"
+
+
+def open_samples(recipe: Recipe, component: Component) -> Samples:
+    """The samples a recipe names, checked against the component's inputs; UsageError where it names none."""
+    from edgekit.calibration.preprocess import parse_preprocess
+    from edgekit.calibration.samples import load_samples
+    from edgekit.sources.graph_io import inputs_of
+
+    if recipe.samples is None:
+        raise UsageError(
+            "no samples are given",
+            fix="add --samples DATA (a folder of images or .npz files), or --samples random to try it out",
+        )
+    spec = None if recipe.preprocess is None else parse_preprocess(recipe.preprocess)
+    return load_samples(recipe.samples, inputs_of(component.model), preprocess=spec, limit=recipe.limit)
+
+
+def calibrate_component(
+    component: Component, samples: Samples, *, recipe: Recipe, cache: Cache, progress: Progress
+) -> CalibrationRecord:
+    """The record of a prepared component, from the cache where these samples were seen before.
+
+    The key covers the source's digest, the shapes, the graph as it was prepared and expanded, the
+    samples and the observer with its parameters; the cache itself covers edgekit's code.
+    """
+    from edgekit.calibration.observe_ranges import observe_ranges
+    from edgekit.calibration.observers import observer_parameters
+    from edgekit.calibration.record import CalibrationRecord
+
+    observer = recipe.observer or "minmax"
+    parameters = observer_parameters(observer)
+    form = key(recipe.shapes, _structure(component))
+    entry = key(component.name, component.digest, form, samples.digest, observer, parameters)
+
+    def observe(folder: Path) -> None:
+        record = observe_ranges(component, samples, observer=observer, progress=progress)
+        (folder / "record.json").write_text(record.to_json(), encoding="utf-8")
+
+    folder = cache.folder(STAGE, entry, observe)
+    return CalibrationRecord.from_json((folder / "record.json").read_text(encoding="utf-8"))
+
+
+def calibrate_recipe(recipe: Recipe, progress: Progress) -> CalibrationRecord:
+    """Load, prepare and calibrate the model of a recipe on its own, for no target."""
+    from edgekit._cache import open_cache
+    from edgekit.passes.prepare_component import prepare_component
+    from edgekit.sources.onnx_file import load_onnx
+
+    progress("load model", 0, None)
+    component = prepare_component(load_onnx(recipe.model), shapes=recipe.shapes)
+    samples = open_samples(recipe, component)
+    with open_cache(recipe.cache) as cache:
+        return calibrate_component(component, samples, recipe=recipe, cache=cache, progress=progress)
+
+
+def _structure(component: Component) -> list[list[str]]:
+    """Every node's op, inputs and outputs: tells prepared and expanded forms of one source apart."""
+    return [
+        [
+            node.domain,
+            node.op_type,
+            *(str(value.name) if value else "" for value in (*node.inputs, *node.outputs)),
+        ]
+        for node in component.model.graph.all_nodes()
+    ]
+
+
+def keep_record(record: CalibrationRecord, recipe: Recipe) -> None:
+    """Write a record to the recipe's `output` in one rename; OutputError where that exists or fails."""
+    path = recipe.output_folder
+    if path.exists() and not recipe.overwrite:
+        raise OutputError(f"'{path}' exists", fix="name another file with -o, or add --overwrite")
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        temporary.write_text(record.to_json(), encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"the record '{path}' cannot be written ({error.strerror})", fix="name another place with -o"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
