@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from edgekit._cost import count_macs
-from edgekit.passes.to_float16 import to_float16
+import onnx_ir as ir
 
+from edgekit._cost import count_macs
 from edgekit._values import Artifact
 from edgekit.errors import ModelError
+from edgekit.passes.remove_unused import remove_unused
 from edgekit.passes.serialize_model import save_model
+from edgekit.passes.to_float16 import to_float16
 from edgekit.targets.tensorrt.host import ENGINE_WORDS, tensorrt_here
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import onnx_ir as ir
 
     from edgekit._values import Component
     from edgekit.target import Job
@@ -50,8 +50,18 @@ def _in_variant(model: ir.Model, job: Job) -> tuple[ir.Model, tuple[str, ...]]:
     if job.precision != "fp16":
         return model, (UNPROVEN,)
     clone = model.clone()
+    _own_types(clone)
     converted = to_float16(clone)
-    return clone, (f"{converted} tensors converted to float16", UNPROVEN)
+    remove_unused(clone)
+    return clone, (f"{converted} nodes compute in float16", UNPROVEN)
+
+
+def _own_types(clone: ir.Model) -> None:
+    """A clone shares its values' type objects with the original, and a new dtype would reach both."""
+    values = (value for graph in clone.graphs() for node in graph for value in node.outputs)
+    for value in (*values, *clone.graph.inputs):
+        if isinstance(value.type, ir.TensorType):
+            value.type = ir.TensorType(value.type.dtype)
 
 
 def _proves() -> str:

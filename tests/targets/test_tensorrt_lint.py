@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from edgekit._values import Gap
 
 F32 = TensorProto.FLOAT
+ZERO8: np.ndarray = np.array(0, np.int8)
+ZERO16: np.ndarray = np.array(0, np.int16)
 WEIGHT = np.ones((4, 3, 3, 3), np.float32)
 
 
@@ -56,7 +58,7 @@ def node(
 
 def qdq(zero_point: np.ndarray | None, scale: float = 0.1, op: str = "DequantizeLinear") -> onnx.ModelProto:
     """x -> Q -> DQ -> y with one scale and zero-point."""
-    weights = {"s": np.array(scale, np.float32)}
+    weights: dict[str, np.ndarray] = {"s": np.array(scale, np.float32)}
     extra = []
     if zero_point is not None:
         weights["z"] = zero_point
@@ -96,7 +98,7 @@ def resize(**attributes: Any) -> onnx.ModelProto:
 
 
 def scatter(reduction: str) -> onnx.ModelProto:
-    weights = {"i": np.array([[0]], np.int64), "u": np.ones((1, 3, 8, 8), np.float32)}
+    weights: dict[str, np.ndarray] = {"i": np.array([[0]], np.int64), "u": np.ones((1, 3, 8, 8), np.float32)}
     return model([node("ScatterND", ["x", "i", "u"], reduction=reduction)], weights=weights)
 
 
@@ -133,7 +135,7 @@ REFUSED = {
                 node("DequantizeLinear", ["q", "s", "z"], ["b"]),
                 node("Add", ["a", "b"]),
             ],
-            weights={"s": np.array(0.1, np.float32), "z": np.array(0, np.int8)},
+            weights={"s": np.array(0.1, np.float32), "z": ZERO8},
         ),
         "has the name of another node",
     ),
@@ -143,7 +145,7 @@ REFUSED = {
     "int16": (
         model(
             [node("QuantizeLinear", ["x", "s", "z"], ["q"]), node("DequantizeLinear", ["q", "s", "z"])],
-            weights={"s": np.array(0.1, np.float32), "z": np.array(0, np.int16)},
+            weights={"s": np.array(0.1, np.float32), "z": ZERO16},
             opsets={"": 21},
         ),
         "int16 quantization is refused",
