@@ -1,0 +1,22 @@
+"""Bundles: written in one rename, sealed, opened with every byte checked, proven again anywhere."""
+
+from edgekit._bundle.draft import BundleDraft, ComponentDraft
+from edgekit._bundle.limits import Limits
+from edgekit._bundle.manifest import parity_json
+from edgekit._bundle.read import Bundle, open_bundle
+from edgekit._bundle.verify import BundleProof, prove_bundle, verify_bundle
+from edgekit._bundle.write import write_archive, write_bundle
+
+__all__ = [
+    "Bundle",
+    "BundleDraft",
+    "BundleProof",
+    "ComponentDraft",
+    "Limits",
+    "open_bundle",
+    "parity_json",
+    "prove_bundle",
+    "verify_bundle",
+    "write_archive",
+    "write_bundle",
+]

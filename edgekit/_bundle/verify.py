@@ -1,0 +1,80 @@
+"""Proves a bundle again, anywhere: every byte, then each artifact on its golden samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgekit._bundle.read import Bundle, open_bundle
+from edgekit._verify import gate_for, open_and_verify
+from edgekit.errors import TargetError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from edgekit._bundle.limits import Limits
+    from edgekit._values import Parity
+    from edgekit.target import Target
+
+
+@dataclass(frozen=True)
+class BundleProof:
+    """What `verify_bundle` found: the digest, and one fresh Parity per artifact."""
+
+    digest: str
+    target: str
+    device: str
+    parities: tuple[Parity, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every artifact was proven and passed; an empty bundle has proven nothing."""
+        return bool(self.parities) and all(parity.passed for parity in self.parities)
+
+
+def verify_bundle(
+    path: Path,
+    targets: Mapping[str, Target],
+    *,
+    gate: Mapping[str, float | None] | None = None,
+    limits: Limits | None = None,
+) -> BundleProof:
+    """Check every byte of a bundle (folder or archive) and prove its artifacts here and now.
+
+    The gates are this edgekit's own with the user's limits in `gate` on top, never the bundle's:
+    whoever changed a bundle could have changed those. BundleError for a damaged bundle,
+    TargetError where no installed target opens it.
+    """
+    with open_bundle(path, limits) as bundle:
+        return prove_bundle(bundle, targets, gate=gate)
+
+
+def prove_bundle(
+    bundle: Bundle, targets: Mapping[str, Target], *, gate: Mapping[str, float | None] | None = None
+) -> BundleProof:
+    """`verify_bundle` on a bundle that is open already."""
+    target = targets.get(bundle.target)
+    if target is None:
+        raise TargetError(
+            f"bundle is for target '{bundle.target}', which is not installed",
+            fix=f"install its plugin (here are {', '.join(sorted(targets)) or 'none'})",
+        )
+    parities = tuple(
+        open_and_verify(
+            target,
+            artifact,
+            folder=bundle.folder,
+            golden=bundle.golden(artifact.component),
+            gate=gate_for(artifact.variant, gate),
+        )
+        for artifact in bundle.artifacts
+    )
+    return BundleProof(
+        digest=bundle.digest,
+        target=bundle.target,
+        device=str(bundle.manifest["device"]["name"]),
+        parities=parities,
+        warnings=tuple(bundle.manifest["warnings"]),
+    )
