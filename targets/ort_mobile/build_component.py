@@ -7,11 +7,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import onnx_ir as ir
+
 from edgekit._values import Artifact
 from edgekit.errors import ModelError
 from edgekit.passes.serialize_model import save_model
-from edgekit.targets.ort_mobile.artifact_macs import count_macs
-from edgekit.targets.ort_mobile.save_ort import save_styles
+from edgekit.targets.ort_mobile.artifact_macs import MacCount, count_macs
+from edgekit.targets.ort_mobile.save_ort import save_ort, save_styles
 from edgekit.targets.ort_mobile.split_activations import split_activations
 from edgekit.targets.ort_mobile.usability import check_usability, usability_text
 
@@ -36,13 +38,15 @@ def build_component(component: Component, job: Job, out: Path, *, proves: str) -
         model = model.clone()
         split = split_activations(model)
         if split:
-            notes.append(f"{split} Q/DQ pairs were put before Relu and Clip (same numbers, integer kernels)")
+            notes.append(f"{split} Relu and Clip nodes were split from the op before them (same numbers)")
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "model.onnx"
         save_model(model, path)
         files = save_styles(path, out, stem, job.precision)
         reports = _write_usability(path, out, stem)
     count = count_macs((out / files[0]).read_bytes())
+    if count.macs is None and not all(_is_fixed(value) for value in model.graph.inputs):
+        count = _count_at_largest(model, job)
     if count.reason:
         notes.append(count.reason)
     return Artifact(
@@ -55,6 +59,29 @@ def build_component(component: Component, job: Job, out: Path, *, proves: str) -
         notes=tuple(notes),
         proves=proves,
     )
+
+
+def _is_fixed(value: ir.Value) -> bool:
+    return value.shape is not None and value.shape.is_static()
+
+
+def _count_at_largest(model: ir.Model, job: Job) -> MacCount:
+    """Counted in a twin of the artifact, saved with every input at the largest shape the user gave."""
+    twin = model.clone()
+    for value in twin.graph.inputs:
+        if _is_fixed(value):
+            continue
+        dims = job.shapes.get(value.name or "")
+        if dims is None:
+            return MacCount(None, f"MACs are unknown: input '{value.name}' has a dynamic shape")
+        value.shape = ir.Shape([dim.high for dim in dims])
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "twin.onnx"
+        save_model(twin, path)
+        save_ort(path, path.with_suffix(".ort"), settings={}, precision=job.precision)
+        count = count_macs(path.with_suffix(".ort").read_bytes())
+    reason = count.reason or "MACs are counted in a twin of the file, saved at the largest input shapes"
+    return MacCount(count.macs, reason)
 
 
 def _write_usability(model: Path, out: Path, stem: str) -> tuple[str, str]:

@@ -150,6 +150,4 @@ def _functions() -> frozenset[str]:
 
 
 def _state() -> Any:
-    from onnxruntime.capi import onnxruntime_pybind11_state
-
-    return onnxruntime_pybind11_state
+    return import_module("onnxruntime.capi.onnxruntime_pybind11_state")

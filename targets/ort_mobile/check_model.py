@@ -6,6 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import onnx_ir as ir
+
 from edgekit._values import Gap
 from edgekit.passes.serialize_model import save_model
 from edgekit.targets.ort_mobile.check_kernels import check_kernels
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 def check_model(component: Component, job: Job, target: str) -> list[Gap]:
     """Errors where a node has no kernel; warnings from the usability checker where there are no errors."""
     gaps = [*_check_precision(component, job, target), *_check_runtime(component, job, target)]
-    gaps += check_kernels(component, target)
+    gaps += [*check_kernels(component, target), *_check_mixed_signs(component, target)]
     if not any(gap.severity == "error" for gap in gaps):
         gaps += _check_providers(component, target)
     return gaps
@@ -42,6 +44,28 @@ def _check_runtime(component: Component, job: Job, target: str) -> list[Gap]:
     rule = f"onnxruntime {ort.__version__} writes the .ort file, and '{job.device.software}' is older"
     way_out = f"ship onnxruntime {ort.__version__} in the app, or pip install 'onnxruntime=={device}.*'"
     return [Gap(target, component.name, "", "model", rule, way_out, "warning")]
+
+
+def _check_mixed_signs(component: Component, target: str) -> list[Gap]:
+    """uint8 data with int8 weights: exact on ARM, but x86 hosts without VNNI saturate, so no proof there."""
+    gaps = []
+    for node in component.model.graph.all_nodes():
+        if node.op_type not in ("Conv", "Gemm", "MatMul"):
+            continue
+        if [_quantized_as(value) for value in node.inputs[:2]] == [ir.DataType.UINT8, ir.DataType.INT8]:
+            rule = "uint8 data with int8 weights saturates on x86 without VNNI: a run there proves nothing"
+            way_out = "use uint8 weights around 128 (scheme native-u8) or int8 data (scheme portable)"
+            gaps.append(Gap(target, component.name, node.name or "", node.op_type, rule, way_out, "warning"))
+    return gaps
+
+
+def _quantized_as(value: ir.Value | None) -> ir.DataType | None:
+    """The integer type behind a DQ: that of its zero-point."""
+    producer = value.producer() if value is not None else None
+    if producer is None or producer.op_type != "DequantizeLinear" or len(producer.inputs) < 3:
+        return None
+    zero = producer.inputs[2]
+    return zero.const_value.dtype if zero is not None and zero.const_value is not None else None
 
 
 def _version(text: str) -> tuple[int, ...]:

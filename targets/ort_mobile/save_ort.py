@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import tempfile
 from pathlib import Path
@@ -11,14 +12,21 @@ from edgekit.errors import ModelError
 from edgekit.targets.ort_mobile.write_ort import canonical_ort
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from edgekit._values import Precision
 
 # The NCHWc layout is made for this host's x86 and does not run on ARM.
 _HOST_ONLY = ["NchwcTransformer"]
-# This fusion turns MatMul + Add between DQ and Q into a float Gemm before the integer kernels are chosen.
-_AGAINST_INT8 = ["MatMulAddFusion"]
+# Rewrites that change what a Q/DQ graph says; without them the file gives the reference's numbers.
+_AGAINST_INT8 = [
+    # MatMul + Add between DQ and Q becomes a float Gemm before the integer kernels are chosen.
+    "MatMulAddFusion",
+    # Float weights and biases between DQ and Q are quantized by the runtime, without being asked.
+    "WeightBiasQuantization",
+    # Two Q/DQ pairs of different scales in a row become one (up to 2 steps off).
+    "DoubleQDQPairsRemover",
+]
 _STYLE: dict[str, dict[str, str]] = {
     "fixed": {},
     "runtime": {"optimization.minimal_build_optimizations": "save"},
@@ -73,14 +81,25 @@ def save_ort(model: Path, path: Path, *, settings: Mapping[str, str], precision:
 
 def _write_config(models: list[Path], path: Path, *, kind: str) -> str:
     """The operator list of a reduced build; onnxruntime's helper, without the host's paths."""
-    from onnxruntime.tools.ort_format_model import create_config_from_models
-
-    create_config_from_models(models, path, kind == "required_operators_and_types")
+    create_config = _config_helper()
+    create_config(models, path, kind == "required_operators_and_types")
     lines = path.read_text(encoding="utf-8").splitlines()
     entries = [line for line in lines if not line.startswith("#")]
     header = [f"# Operators of {', '.join(model.name for model in models[:2])}"]
     path.write_text("\n".join([*header, *entries]) + "\n", encoding="utf-8")
     return path.name
+
+
+def _config_helper() -> Callable[[list[Path], Path, bool], None]:
+    """onnxruntime's writer of operator lists; on import it installs a root log handler, taken off again."""
+    root = logging.getLogger()
+    handlers = list(root.handlers)
+    from onnxruntime.tools.ort_format_model import create_config_from_models
+
+    root.handlers[:] = handlers
+    logging.getLogger("ort_format_model.utils").setLevel(logging.WARNING)
+    write: Callable[[list[Path], Path, bool], None] = create_config_from_models
+    return write
 
 
 def _one_line(error: Exception, model: Path) -> str:

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.errors import ModelError
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from edgekit._values import TensorInfo
 
-# numpy dtype -> (Kotlin OnnxJavaType, Swift ORTTensorElementDataType or None, where the type is missing)
-_TYPES: dict[str, tuple[str, str | None]] = {
+# numpy dtype -> (Kotlin OnnxJavaType, Swift ORTTensorElementDataType); None where the API has no such type.
+_TYPES: dict[str, tuple[str | None, str | None]] = {
     "float32": ("FLOAT", "float"),
     "float64": ("DOUBLE", None),
     "float16": ("FLOAT16", None),
@@ -23,8 +21,8 @@ _TYPES: dict[str, tuple[str, str | None]] = {
     "int16": ("INT16", None),
     "int32": ("INT32", "int32"),
     "int64": ("INT64", "int64"),
-    "uint32": ("UINT32", "uInt32"),
-    "uint64": ("UINT64", "uInt64"),
+    "uint32": (None, "uInt32"),
+    "uint64": (None, "uInt64"),
     "bool": ("BOOL", None),
 }
 
@@ -40,8 +38,10 @@ class Snippet:
     outputs: tuple[TensorInfo, ...]
 
 
-def kotlin(snippet: Snippet) -> str:
-    """An Android class; raises ModelError for a dtype that the Java API has no name for."""
+def kotlin(snippet: Snippet) -> str | None:
+    """An Android class, or None where the Java API has no such input dtype (string, uint32)."""
+    if any(_type(info)[0] is None for info in snippet.inputs):
+        return None
     parameters, tensors = [], []
     for index, info in enumerate(snippet.inputs):
         dims = _dims(index, info)
@@ -57,7 +57,7 @@ def kotlin(snippet: Snippet) -> str:
 
 
 def swift(snippet: Snippet) -> str | None:
-    """A Swift class, or None where the Objective-C API has no such input dtype (float16, double, bool)."""
+    """A Swift class, or None where the Objective-C API has no such input dtype (string, float16, double)."""
     if any(_type(info)[1] is None for info in snippet.inputs):
         return None
     parameters, tensors = [], []
@@ -109,13 +109,8 @@ def _dims(index: int, info: TensorInfo) -> list[str]:
     ]
 
 
-def _type(info: TensorInfo) -> tuple[str, str | None]:
-    if info.dtype not in _TYPES:
-        raise ModelError(
-            f"input dtype {info.dtype} has no loading snippet",
-            fix="export the model with numeric inputs, or leave string processing to the app",
-        )
-    return _TYPES[info.dtype]
+def _type(info: TensorInfo) -> tuple[str | None, str | None]:
+    return _TYPES.get(info.dtype, (None, None))
 
 
 def _fill(

@@ -2,7 +2,7 @@
 
 ONNX Runtime makes `Conv -> Relu -> Q` integer only where the Relu is implied by the Q (uint8, zero-point 0).
 `Conv -> Q -> DQ -> Relu -> Q` with the same scale always is, and gives the same numbers: rounding and
-clamping are monotone, so they commute with a monotone clip.
+clamping are monotone, so they commute with a monotone clip. A clip that its Q implies is dropped.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _CLIPS = {"Relu", "Clip"}
+_RANGES = {ir.DataType.UINT8: (0, 255), ir.DataType.INT8: (-128, 127)}
 # Ops with an integer kernel of their own in onnxruntime (QLinearConv, QGemm, QLinearAdd, ...).
 _INTEGER_OPS = {
     "Add", "AveragePool", "Concat", "Conv", "Gemm", "GlobalAveragePool", "MatMul", "Mul", "Sigmoid",
@@ -22,15 +23,43 @@ _INTEGER_OPS = {
 
 
 def split_activations(model: ir.Model) -> int:
-    """Insert the pairs into `model` itself; returns how many."""
+    """Change `model` itself; returns how many clips were split or dropped."""
     count = 0
     for graph in model.graphs():
         for clip in list(graph):
             quantize = _fused_quantize(clip)
-            if quantize is not None:
+            if quantize is None:
+                continue
+            if _is_implied(clip, quantize):
+                quantize.replace_input_with(0, clip.inputs[0])
+                graph.remove(clip, safe=True)
+            else:
                 _insert_pair(clip, quantize)
-                count += 1
+            count += 1
     return count
+
+
+def _is_implied(clip: ir.Node, quantize: ir.Node) -> bool:
+    """True where the range of the Q lies within the clip's own bounds."""
+    scale, zero = (
+        ir.convenience.get_const_tensor(value) if value is not None else None
+        for value in quantize.inputs[1:3]
+    )
+    if scale is None or zero is None or scale.size != 1 or zero.dtype not in _RANGES:
+        return False
+    low, high = (
+        (code - int(zero.numpy().item())) * float(scale.numpy().item()) for code in _RANGES[zero.dtype]
+    )
+    bounds = [_bound(clip, 1, float("-inf")), _bound(clip, 2, float("inf"))]
+    if clip.op_type == "Relu":
+        bounds = [0.0, float("inf")]
+    return bounds[0] <= low and high <= bounds[1]
+
+
+def _bound(clip: ir.Node, index: int, absent: float) -> float:
+    value = clip.inputs[index] if index < len(clip.inputs) else None
+    tensor = ir.convenience.get_const_tensor(value) if value is not None else None
+    return absent if tensor is None else float(tensor.numpy().item())
 
 
 def _fused_quantize(clip: ir.Node) -> ir.Node | None:
@@ -48,7 +77,7 @@ def _fused_quantize(clip: ir.Node) -> ir.Node | None:
     users = [node for node, _ in clip.outputs[0].uses()]
     if len(users) != 1 or users[0].op_type != "QuantizeLinear" or clip.outputs[0].is_graph_output():
         return None
-    return users[0]
+    return users[0] if len(users[0].inputs) == 3 and users[0].inputs[0] is clip.outputs[0] else None
 
 
 def _insert_pair(clip: ir.Node, quantize: ir.Node) -> None:

@@ -19,7 +19,10 @@ _DTYPES = {"float": "float32", "double": "float64"}
 
 
 def write_snippets(artifacts: Sequence[Artifact], job: Job, out: Path) -> list[str]:
-    """Write android/<Class>.kt and ios/<Class>.swift for the artifacts of the job's precision."""
+    """Write android/<Class>.kt and ios/<Class>.swift for the artifacts of the job's precision.
+
+    A language whose API lacks an input's dtype gets no file.
+    """
     written: list[str] = []
     for artifact in artifacts:
         if artifact.variant != job.precision:

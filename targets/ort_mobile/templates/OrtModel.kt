@@ -16,7 +16,7 @@ class @CLASS@(context: Context) : AutoCloseable {
 
     init {
         val model = context.assets.open(MODEL_FILE).use { it.readBytes() }
-        OrtSession.SessionOptions().use { options -> session = environment.createSession(model, options) }
+        session = OrtSession.SessionOptions().use { options -> environment.createSession(model, options) }
     }
 
     /** Direct buffers in native byte order, row-major; the results must be closed by the caller. */
