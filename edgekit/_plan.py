@@ -93,28 +93,61 @@ def choose_scheme(recipe: Recipe, plan: Plan) -> str:
     return "portable" if recipe.scheme == "portable" else plan.scheme.name
 
 
-def plan_convert(recipe: Recipe) -> ConvertPlan:
-    """Everything that can be known before work: writes nothing. Raises what the model or a name deserves."""
+@dataclass(frozen=True)
+class _Prepared:
+    """The model as every target's check sees it, and what each target said it needs."""
+
+    digest: str
+    components: tuple[Component, ...]
+    asked: tuple[tuple[ResolvedTarget, Job, Plan], ...]
+
+
+def _prepare(recipe: Recipe) -> _Prepared:
+    from edgekit.passes.expand_functions import expand_functions
     from edgekit.passes.prepare_component import prepare_component
     from edgekit.sources.onnx_file import load_onnx
 
     resolved = resolve_all(recipe)
     loaded = load_onnx(recipe.model)
     components = (prepare_component(loaded, shapes=recipe.shapes),)
-    jobs = [_job(recipe, item) for item in resolved]
+    jobs = [Job(item.device, "int8", shapes=recipe.shapes, options=recipe.options) for item in resolved]
     plans = [item.target.plan(components, job) for item, job in zip(resolved, jobs, strict=True)]
-    targets, notes = [], [item.note for item in resolved if item.note]
-    for item, job, plan in zip(resolved, jobs, plans, strict=True):
+    expand_functions(components[0].model, frozenset().union(*(plan.expand for plan in plans)))
+    return _Prepared(loaded.digest, components, tuple(zip(resolved, jobs, plans, strict=True)))
+
+
+def check_recipe(recipe: Recipe) -> tuple[Gap, ...]:
+    """The gaps of every target; the INT8 form is checked unless the recipe asks for other precisions."""
+    prepared = _prepare(recipe)
+    precisions = recipe.precisions or ("int8",)
+    found = [
+        gap
+        for item, job, _ in prepared.asked
+        for gap in find_gaps(item, prepared.components, job=job, precisions=precisions)
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def plan_convert(recipe: Recipe) -> ConvertPlan:
+    """Everything that can be known before work: writes nothing. Raises what the model or a name deserves."""
+    prepared = _prepare(recipe)
+    samples = _samples_words(recipe, prepared.components[0])
+    targets, notes = [], [item.note for item, _, _ in prepared.asked if item.note]
+    for item, job, plan in prepared.asked:
         precisions, note = choose_precisions(recipe, plan)
         notes += [f"{item.device.name}: {note}"] if note else []
-        gaps = find_gaps(item, components, job=job, precisions=precisions)
+        gaps = find_gaps(item, prepared.components, job=job, precisions=precisions)
         scheme = choose_scheme(recipe, plan) if "int8" in precisions else "-"
         targets.append(
             TargetPlan(item.requested, item.note, item.target.name, item.device, precisions, scheme, gaps)
         )
-    words = "none" if recipe.samples is None else _samples_words(recipe)
     return ConvertPlan(
-        recipe.model, loaded.digest, recipe.output_folder, words, tuple(targets), tuple(dict.fromkeys(notes))
+        recipe.model,
+        prepared.digest,
+        recipe.output_folder,
+        samples,
+        tuple(targets),
+        tuple(dict.fromkeys(notes)),
     )
 
 
@@ -134,10 +167,12 @@ def find_gaps(
     return tuple(dict.fromkeys(found))
 
 
-def _job(recipe: Recipe, resolved: ResolvedTarget) -> Job:
-    precision: Precision = "int8" if recipe.samples is not None or "int8" in recipe.precisions else "fp32"
-    return Job(resolved.device, precision, shapes=recipe.shapes, options=recipe.options)
+def _samples_words(recipe: Recipe, component: Component) -> str:
+    """What the samples are, the first one read; whatever is missing or does not fit raises SamplesError."""
+    if recipe.samples is None:
+        return "none"
+    from edgekit._calibrate import open_samples
 
-
-def _samples_words(recipe: Recipe) -> str:
-    return recipe.samples if isinstance(recipe.samples, str) else "a Python function"
+    samples = open_samples(recipe, component)
+    next(iter(samples))
+    return f"{samples.count} {samples.kind}: {samples.description}"

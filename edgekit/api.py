@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,11 +56,9 @@ def check(model: str | Path | Recipe, **options: Unpack[RecipeOptions]) -> list[
 
     Without `precisions` the INT8 form is checked, the strictest one.
     """
-    from edgekit._plan import plan_convert
+    from edgekit._plan import check_recipe
 
-    recipe = _recipe(model, options)
-    recipe = replace(recipe, samples=recipe.samples or "random")
-    return [gap for target in plan_convert(recipe).targets for gap in target.gaps]
+    return list(check_recipe(_recipe(model, options)))
 
 
 def calibrate(

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from edgekit import api
+from edgekit._doctor import _dependency
 from edgekit._recipe import Recipe
 from edgekit._recipe_file import load_recipe
 from edgekit._values import (
@@ -320,12 +321,11 @@ def test_an_unknown_device_is_refused_with_the_nearest() -> None:
 
 
 def test_doctor_fails_where_something_needed_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgekit import _doctor
 
     def requires(name: str) -> list[str]:
         return ["no-such-package>=1.5", 'no-such-extra>=2; extra == "lab"', 'no-dev; extra == "dev"']
 
-    monkeypatch.setattr(_doctor.metadata, "requires", requires)
+    monkeypatch.setattr("importlib.metadata.requires", requires)
     result = run("doctor")
     assert result.exit_code == 1
     assert "pip install -U 'no-such-package>=1.5'" in result.stdout
@@ -340,10 +340,12 @@ def test_doctor_fails_where_something_needed_is_missing(monkeypatch: pytest.Monk
 def test_versions_are_compared_as_numbers(
     monkeypatch: pytest.MonkeyPatch, installed: str, least: str, good: bool
 ) -> None:
-    from edgekit import _doctor
 
-    monkeypatch.setattr(_doctor.metadata, "version", lambda name: installed)
-    assert (_doctor._dependency("p", least, None).fix == "") is good
+    monkeypatch.setattr("importlib.metadata.version", lambda name: installed)
+    assert (_dependency("p", least, None).fix == "") is good
+
+
+HEAVY = {"numpy", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "rich", "PIL"}
 
 
 @pytest.mark.parametrize(
@@ -351,7 +353,7 @@ def test_versions_are_compared_as_numbers(
 )
 def test_short_commands_import_nothing_heavy(words: list[str]) -> None:
     code = "import sys; from edgekit.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
-    code += "heavy = {'numpy', 'onnx', 'onnx_ir', 'onnxruntime', 'onnxscript', 'rich', 'PIL'} & set(sys.modules)\n"
+    code += f"heavy = {HEAVY} & set(sys.modules)\n"
     code += "sys.exit(f'imported {heavy}' if heavy else 0)"
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
