@@ -87,8 +87,7 @@ def peak_activation_bytes(model: ir.Model) -> int | None:
         ended = [value for value in alive if last_use.get(value, -1) <= index and value not in kept]
         for value in ended:
             del alive[value]
-    known = [size for size in peak if size is not None]
-    return max(known) if len(known) == len(peak) else None
+    return None if _sum(peak) is None else max(size or 0 for size in peak)
 
 
 def count_macs(model: ir.Model) -> MacShare | None:
@@ -277,8 +276,8 @@ def _attention(node: ir.Node) -> int | None:
 _FLOAT_PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 # Op -> where its two factors stand among the inputs.
 _INTEGER_PRODUCTS: dict[str, tuple[int, int]] = {
-    **{op: (0, 1) for op in ("ConvInteger", "MatMulInteger")},
-    **{op: (0, 3) for op in ("QLinearConv", "QLinearMatMul")},
+    **dict.fromkeys(("ConvInteger", "MatMulInteger"), (0, 1)),
+    **dict.fromkeys(("QLinearConv", "QLinearMatMul"), (0, 3)),
 }
 _FORMULAS: dict[str, Callable[[ir.Node], int | None]] = {
     "Attention": _attention,
