@@ -55,4 +55,4 @@ class Histogram:
     def fold(self, magnitude: float) -> NDArray[np.int64]:
         """Counts of |x| in bins of the same width, as many as hold `magnitude`."""
         folded = self.counts[self.bins :] + self.counts[: self.bins][::-1]
-        return folded[: max(1, math.ceil(magnitude / self.width))]
+        return folded[: math.floor(magnitude / self.width) + 1]

@@ -59,7 +59,7 @@ def settle_range(observation: Observation, observer: str) -> TensorRange:
     low, high = observation.low, observation.high
     floor, ceiling = min(0.0, low), max(0.0, high)
     histogram = observation.histogram
-    if histogram is None or observation.magnitude == 0:
+    if observer == "minmax" or histogram is None or observation.magnitude == 0:
         return TensorRange(low, high, observation.magnitude, floor, ceiling)
     threshold, clip_low, clip_high = _OBSERVERS[observer](observation, histogram)
     return TensorRange(

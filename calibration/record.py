@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import SamplesError
@@ -57,7 +57,8 @@ class CalibrationRecord:
 
     def to_json(self) -> str:
         """Canonical JSON: keys sorted, numbers in Python's shortest exact form, one newline at the end."""
-        values = asdict(self)
+        ranges = {name: _to_floats(seen) for name, seen in self.ranges.items()}
+        values = {**asdict(replace(self, ranges={})), "ranges": ranges}
         return json.dumps(values, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=True) + "\n"
 
     @classmethod
@@ -87,6 +88,10 @@ def record_key(model_digest: str, samples_digest: str, *, observer: str, version
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
+def _to_floats(seen: TensorRange) -> dict[str, float]:
+    return {field.name: float(getattr(seen, field.name)) for field in fields(seen)}
+
+
 _TEXTS = ("schema", "component", "model_digest", "samples_digest", "samples_kind", "observer")
 
 
@@ -109,9 +114,9 @@ def _check_types(values: Mapping[str, Any]) -> None:
 def _read_range(name: str, entry: object) -> TensorRange:
     values = _check_keys(entry, TensorRange, f"range of '{name}'")
     for key, value in values.items():
-        if type(value) not in (int, float) or not math.isfinite(value):
+        if type(value) is not float or not math.isfinite(value):
             raise _damaged(f"'{key}' of tensor '{name}' is {value!r}, expected a finite number")
-    found = TensorRange(**{key: float(value) for key, value in values.items()})
+    found = TensorRange(**values)
     if found.low > found.high or found.threshold < 0 or not found.clip_low <= 0 <= found.clip_high:
         raise _damaged(f"the range of tensor '{name}' contradicts itself: {found}")
     return found
