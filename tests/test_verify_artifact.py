@@ -57,7 +57,7 @@ Y = f32([[1.0, 2.0, 3.0, 5.0]])
 @dataclass(frozen=True)
 class OneSample:
     name: str
-    feeds: dict
+    feeds: dict[str, Any]
 
 
 class Scripted:
@@ -195,7 +195,8 @@ def test_what_cannot_run_here_is_unproven_and_has_not_passed(tmp_path: Path) -> 
         def open(self, artifact: Any, folder: Any) -> None:
             raise CannotRunHere("needs a Jetson", fix="run it there")
 
-    parity = open_and_verify(Elsewhere(), INT8, folder=tmp_path, golden=golden(), gate=gate_for("int8"))
+    elsewhere: Any = Elsewhere()
+    parity = open_and_verify(elsewhere, INT8, folder=tmp_path, golden=golden(), gate=gate_for("int8"))
     assert (parity.status, parity.reason) == ("unproven", "needs a Jetson; run it there")
     assert parity.against_fp32 == ()
     assert not parity.passed
@@ -210,6 +211,7 @@ def test_golden_outputs_are_those_of_the_onnx_reference_evaluator(tmp_path: Path
     first, second = (numpy_helper.to_array(tensor) for tensor in toy_model().graph.initializer)
     np.testing.assert_allclose(sample.fp32["y"], np.maximum(X @ first, 0) @ second, rtol=1e-5)
     rounded = np.clip(np.rint(X @ first / f32(0.05)), -128, 127) * f32(0.05)
+    assert sample.reference is not None
     np.testing.assert_allclose(sample.reference["y"], np.maximum(rounded, 0) @ second, rtol=1e-5)
 
 

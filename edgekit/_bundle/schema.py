@@ -100,12 +100,13 @@ class _Checker:
                 self.check(item, schema, f"{where}/{index}")
 
     def _check_any(self, value: Any, schemas: list[dict[str, Any]], where: str) -> None:
+        refusals: list[BundleError] = []
         for schema in schemas:
             try:
                 return self.check(value, schema, where)
             except BundleError as error:
-                last = error
-        raise last
+                refusals.append(error)
+        raise refusals[0]
 
     def _check_ref(self, value: Any, reference: str, where: str) -> None:
         self.check(value, self._root["$defs"][reference.removeprefix("#/$defs/")], where)

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnxruntime as ort
 
 from edgekit.errors import ModelError, SamplesError
@@ -14,7 +15,6 @@ from edgekit.passes.serialize_model import INLINE_LIMIT_BYTES, save_model, seria
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy as np
     import onnx_ir as ir
 
 
@@ -60,7 +60,7 @@ class OrtSession:
                 f"model '{self._name}' does not run on the sample: {_first_line(error)}",
                 fix="give each input the dtype and shape that `edgekit inspect` prints",
             ) from error
-        return dict(zip(wanted, arrays, strict=True))
+        return {name: _tensor(name, array) for name, array in zip(wanted, arrays, strict=True)}
 
 
 def float_session(source: Path | ir.Model) -> OrtSession:
@@ -82,6 +82,15 @@ def _model_session(model: ir.Model, name: str) -> OrtSession:
         path = Path(folder) / "model.onnx"
         save_model(model, path)
         return OrtSession(str(path), name=name)
+
+
+def _tensor(name: str, value: object) -> np.ndarray:
+    if not isinstance(value, np.ndarray):
+        raise ModelError(
+            f"output '{name}' is a {type(value).__name__}, not a tensor",
+            fix="end the model at tensors: a sequence or map has no numeric comparison",
+        )
+    return value
 
 
 def _first_line(error: Exception) -> str:
