@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgekit._plan import ConvertPlan
     from edgekit._recipe import RecipeOptions, Shape
     from edgekit._values import ConvertResult, Device, Gap, Progress
+    from edgekit._verify_samples import VerifyOptions
     from edgekit.calibration.record import CalibrationRecord
     from edgekit.target import Target
 
@@ -78,18 +79,17 @@ def calibrate(
 
 
 def verify(
-    bundle: str | Path, *, gate: Mapping[str, float] | None = None, progress: Progress | None = None
+    bundle: str | Path, *, progress: Progress | None = None, **options: Unpack[VerifyOptions]
 ) -> BundleProof:
     """Prove a bundle (folder or archive) again, here: every byte, and every artifact on its golden data.
 
-    `gate` holds limits that take the place of gate.toml's. Raises BundleError for a changed byte.
+    With `samples` each artifact is compared with the bundle's fp32 one on all of them instead. `gate`
+    holds limits that take the place of gate.toml's. Raises BundleError for a changed byte.
     """
-    from edgekit._bundle import verify_bundle
+    from edgekit._verify_samples import prove
     from edgekit.registry import load_targets
 
-    limits = Recipe.of("", gate=gate or {}).gate
-    (progress or _quiet)("verify bundle", 0, None)
-    return verify_bundle(Path(bundle), load_targets(), gate=limits)
+    return prove(Path(bundle), Recipe.of(bundle, **options), load_targets(), progress or _quiet)
 
 
 def list_targets() -> dict[str, Target]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -16,6 +16,9 @@ from edgekit.cli.options import (
     shape_option,
     target_option,
 )
+
+if TYPE_CHECKING:
+    from edgekit._verify_samples import VerifyOptions
 
 
 @click.command(short_help="Show a model's io, ops, parameters, MACs and memory.")
@@ -81,6 +84,7 @@ def calibrate(model: str, *, as_json: bool, verbose: bool, **typed: Any) -> None
 
 @click.command(short_help="Prove a bundle again, here and now.")
 @click.argument("bundle")
+@samples_options
 @gate_options
 @output_form
 def verify(bundle: str, *, as_json: bool, verbose: bool, **typed: Any) -> int:  # noqa: ARG001
@@ -91,7 +95,8 @@ def verify(bundle: str, *, as_json: bool, verbose: bool, **typed: Any) -> int:  
     from edgekit.reports.json_form import document
 
     with show_progress("silent" if as_json else "auto") as progress:
-        result = api.verify(bundle, gate=recipe_options(typed).get("gate"), progress=progress)
+        options = cast("VerifyOptions", recipe_options(typed))
+        result = api.verify(bundle, progress=progress, **options)
     if as_json:
         click.echo(document("verify", passed=result.passed, proof=result))
     else:

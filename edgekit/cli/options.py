@@ -63,12 +63,14 @@ samples_options = together(
     ),
 )
 observer_option = click.option("--observer", help="How ranges are taken: minmax, percentile, entropy or mse.")
+metric_option = click.option("--metric", help="Task metric: top-1, cer, cosine or module:function.")
 gate_options = together(
-    click.option("--metric", help="Task metric: top-1, cer, cosine or module:function."),
     click.option("--min-sqnr", type=float, metavar="DB", help="Gate: least SQNR against fp32."),
     click.option("--min-top1", metavar="SHARE", help="Gate: least top-1 agreement, as 0.9 or 90%."),
     click.option("--min-cosine", type=float, metavar="C", help="Gate: least cosine, -1 to 1."),
-    click.option("--max-task-drop", type=float, metavar="D", help="Gate: most the task metric may lose."),
+)
+task_drop_option = click.option(
+    "--max-task-drop", type=float, metavar="D", help="Gate: most the task metric may lose."
 )
 steering_options = together(
     click.option("--scheme", metavar="NAME", help="auto, portable (same scales everywhere) or native."),

@@ -1,0 +1,112 @@
+"""Proves a bundle on any number of samples: each artifact beside the fp32 one that lies in the bundle."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict
+
+from edgekit.errors import BundleError, CannotRunHere, TargetError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+    from typing import Any
+
+    from edgekit._bundle import Bundle, BundleProof
+    from edgekit._recipe import Recipe
+    from edgekit._values import Artifact, Parity, Progress, TensorInfo
+    from edgekit._verify import GoldenSample
+    from edgekit.calibration.samples import Samples
+    from edgekit.target import Session, Target
+
+
+class VerifyOptions(TypedDict, total=False):
+    """What `verify` takes: samples (None: the golden data alone), how images are read, and gate limits."""
+
+    samples: str | Path | Callable[..., Any] | None
+    preprocess: str | Mapping[str, Any] | None
+    limit: int | None
+    gate: Mapping[str, Any]
+
+
+def prove(path: Path, recipe: Recipe, targets: Mapping[str, Target], progress: Progress) -> BundleProof:
+    """The proof of a bundle on its golden data, or on the recipe's samples where it names some.
+
+    Every byte is checked first. Raises BundleError, TargetError, SamplesError; UsageError where the
+    bundle holds no fp32 artifact to compare with.
+    """
+    from edgekit._bundle import BundleProof, open_bundle, prove_bundle
+
+    progress("check every byte", 0, None)
+    with open_bundle(path) as bundle:
+        if recipe.samples is None:
+            progress("run the golden samples", 0, None)
+            return prove_bundle(bundle, targets, gate=recipe.gate)
+        target = targets.get(bundle.target)
+        if target is None:
+            raise TargetError(
+                f"bundle is for target '{bundle.target}', which is not installed", fix="install its plugin"
+            )
+        parities = tuple(
+            _prove_artifact(artifact, bundle, target=target, recipe=recipe, progress=progress)
+            for artifact in bundle.artifacts
+        )
+        device = str(bundle.manifest["device"]["name"])
+        return BundleProof(bundle.digest, bundle.target, device, parities, tuple(bundle.manifest["warnings"]))
+
+
+def _prove_artifact(
+    artifact: Artifact, bundle: Bundle, *, target: Target, recipe: Recipe, progress: Progress
+) -> Parity:
+    from edgekit._verify import gate_for, unproven, verify_samples
+
+    try:
+        session = target.open(artifact, bundle.folder)
+        fp32 = target.open(_fp32_of(artifact, bundle), bundle.folder)
+    except CannotRunHere as reason:
+        return unproven(artifact, str(reason))
+    samples = _open_samples(artifact, bundle, recipe)
+    stage = f"verify {artifact.component} {artifact.variant}"
+    expected = _expected(samples, fp32, stage=stage, progress=progress)
+    return verify_samples(session, artifact, samples=expected, gate=gate_for(artifact.variant, recipe.gate))
+
+
+def _expected(samples: Samples, fp32: Session, *, stage: str, progress: Progress) -> Iterator[GoldenSample]:
+    """Each sample with the fp32 artifact's outputs, one in memory at a time."""
+    from edgekit._verify import Expected
+
+    expected = Expected(fp32)
+    for done, sample in enumerate(samples, 1):
+        yield expected.sample(sample.feeds)
+        progress(stage, done, len(samples))
+
+
+def _fp32_of(artifact: Artifact, bundle: Bundle) -> Artifact:
+    for other in bundle.artifacts:
+        if (other.component, other.variant) == (artifact.component, "fp32"):
+            return other
+    raise UsageError(
+        "the bundle holds no fp32 artifact to compare samples with",
+        fix="verify it without --samples (golden data), or convert again with --precision fp32 added",
+    )
+
+
+def _open_samples(artifact: Artifact, bundle: Bundle, recipe: Recipe) -> Samples:
+    from edgekit.calibration.preprocess import parse_preprocess
+    from edgekit.calibration.samples import load_samples
+
+    spec = None if recipe.preprocess is None else parse_preprocess(recipe.preprocess)
+    inputs = _inputs(artifact.component, bundle)
+    return load_samples(recipe.samples or "", inputs, preprocess=spec, limit=recipe.limit)
+
+
+def _inputs(component: str, bundle: Bundle) -> list[TensorInfo]:
+    """A component's inputs as the manifest names them."""
+    from edgekit._values import TensorInfo
+
+    for row in bundle.manifest["components"]:
+        if row["name"] == component:
+            return [
+                TensorInfo(item["name"], item["dtype"], tuple(item["shape"]), item["layout"])
+                for item in row["inputs"]
+            ]
+    raise BundleError("an artifact belongs to no component of the manifest", fix="convert again")
