@@ -57,9 +57,26 @@ class Names:
 
 def initializer_from(tensor: ir.TensorProtocol, name: str) -> ir.Value:
     """A value that holds `tensor`, to be registered in a graph."""
-    tensor.name = name
+    tensor = _renamed(tensor, name)
     shape = ir.Shape(tensor.shape.numpy())
     return ir.Value(name=name, shape=shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+
+
+def _renamed(tensor: ir.TensorProtocol, name: str) -> ir.TensorProtocol:
+    """The same data under another name; clones of the model share tensors, so the one given stays."""
+    if isinstance(tensor, ir.ExternalTensor):
+        return ir.ExternalTensor(
+            tensor.location,
+            tensor.offset,
+            tensor.length,
+            tensor.dtype,
+            shape=ir.Shape(tensor.shape.numpy()),
+            name=name,
+            base_dir=tensor.base_dir,
+        )
+    if tensor.dtype == ir.DataType.STRING:
+        return ir.StringTensor(tensor.numpy(), name=name)
+    return ir.Tensor(tensor.numpy(), tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=name)
 
 
 def all_nodes(model: ir.Model) -> Iterator[ir.Node]:
