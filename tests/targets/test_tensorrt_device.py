@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -15,7 +16,10 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgekit._bundle.draft import BundleDraft, ComponentDraft
+from edgekit._bundle.write import write_bundle
 from edgekit._values import Component, DimRange, Precision
+from edgekit._verify import Golden, GoldenSample
 from edgekit.profiles.loader import device_files, load_device
 from edgekit.target import Job
 from edgekit.targets.tensorrt import TensorRT
@@ -53,21 +57,34 @@ class Board:
 
     def __init__(self, root: Path, dims: list[int | str], **fields: Any) -> None:
         self.root, self.bundle, self.log = root, root / "bundle", root / "log"
-        self.bundle.mkdir()
+        built = root / "built"
+        built.mkdir()
         path = next(path for path in device_files("tensorrt") if path.stem == "jetson-orin-nano-8gb")
         variants: tuple[Precision, ...] = ("int8", "fp16")
         component = Component("model", _double(dims), "0")
         jobs = [Job(load_device(path), variant, **fields) for variant in variants]
-        artifacts = [TARGET.build([component], job, self.bundle)[0] for job in jobs]
-        TARGET.extras(artifacts, jobs[0], self.bundle)
-        golden = self.bundle / "golden" / "model"
-        golden.mkdir(parents=True)
+        artifacts = tuple(TARGET.build([component], job, built)[0] for job in jobs)
+        extras = tuple(TARGET.extras(artifacts, jobs[0], built))
         self.x = np.array([[0.5, -1.25, 3.0]], np.float32)
-        for index in range(2):
-            feeds: dict[str, Any] = {"x:0": self.x + index}
-            np.savez_compressed(golden / f"{index}.inputs.npz", **feeds)
-            np.savez_compressed(golden / f"{index}.fp32.npz", y=2 * (self.x + index))
-            np.savez_compressed(golden / f"{index}.reference.npz", y=2 * (self.x + index) + np.float32(0.5))
+        samples = tuple(
+            GoldenSample(
+                {"x:0": self.x + index},
+                {"y": 2 * (self.x + index)},
+                {"y": 2 * (self.x + index) + np.float32(0.5)},
+            )
+            for index in range(2)
+        )
+        draft = BundleDraft(
+            jobs[0].device,
+            "tensorrt",
+            built,
+            artifacts,
+            (ComponentDraft("model", "0" * 64, (), (), Golden("model", "samples", samples)),),
+            (),
+            "samples",
+            extras=extras,
+        )
+        write_bundle(draft, self.bundle)
         (root / "bin").mkdir()
         (root / "bin" / "python3").symlink_to(_python38())
         trtexec = root / "bin" / "trtexec"
@@ -108,16 +125,17 @@ def test_all_builds_compares_and_times_both_variants(board: Board) -> None:
     for variant in ("int8", "fp16"):
         assert values[f"model/{variant}/parity/fp32/y/max_abs"] == 0
         assert values[f"model/{variant}/parity/fp32/y/sqnr_db"] is None, "equal: no noise to speak of"
-        # Against 2x + 0.5: every difference is 0.5; sample 0 has the smaller signal.
-        want = 2 * board.x + 0.5
-        sqnr = 10 * np.log10(np.sum(want**2) / (3 * 0.25))
-        assert values[f"model/{variant}/parity/reference/y/max_abs"] == 0.5
-        assert values[f"model/{variant}/parity/reference/y/sqnr_db"] == pytest.approx(sqnr)
-        cosines = []
-        for index in range(2):
-            got, expected = 2 * (board.x + index), 2 * (board.x + index) + 0.5
-            cosines.append(np.sum(got * expected) / np.linalg.norm(got) / np.linalg.norm(expected))
-        assert values[f"model/{variant}/parity/reference/y/cosine"] == pytest.approx(min(cosines), abs=1e-6)
+    assert not any(name.startswith("model/fp16/parity/reference") for name in values), "it is INT8's"
+    # Against 2x + 0.5: every difference is 0.5, and each figure is the worse sample's.
+    sqnr, cosine = [], []
+    for index in range(2):
+        got, want = 2 * (board.x + index), 2 * (board.x + index) + 0.5
+        sqnr.append(10 * np.log10(np.sum(want**2) / (3 * 0.25)))
+        cosine.append(np.sum(got * want) / np.linalg.norm(got) / np.linalg.norm(want))
+    place = "model/int8/parity/reference/y"
+    assert values[f"{place}/max_abs"] == 0.5
+    assert values[f"{place}/sqnr_db"] == pytest.approx(min(sqnr))
+    assert values[f"{place}/cosine"] == pytest.approx(min(cosine), abs=1e-6)
 
 
 def test_latency_statistics_are_numpys_and_leave_the_warm_up_out(board: Board) -> None:
@@ -243,20 +261,34 @@ def test_an_engine_that_gives_nan_is_a_failure_and_no_figure(board: Board) -> No
     assert done.stdout == ""
 
 
-def test_pickled_golden_data_are_never_loaded(board: Board) -> None:
-    path = board.bundle / "golden" / "model" / "0.inputs.npz"
-    np.savez(path, **{"x:0": np.array([{"a": 1}], dtype=object)}, allow_pickle=True)
+def test_a_changed_byte_of_a_model_or_golden_file_is_noticed(board: Board) -> None:
+    for path in (board.bundle / "model.int8.onnx", next(board.bundle.glob("golden/model/000/*.npy"))):
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        done = board.run("compare")
+        assert done.returncode == 1
+        assert "does not have the manifest's bytes" in done.stderr
+        path.write_bytes(whole)
+    assert board.run("compare").returncode == 0
+
+
+def test_a_manifest_that_names_a_file_outside_the_bundle_is_refused(board: Board) -> None:
+    path = board.bundle / "manifest.json"
+    path.write_text(path.read_text().replace("golden/model/000/", "../../golden/"))
     done = board.run("compare")
     assert done.returncode == 1
-    assert "not supported" in done.stderr
+    assert "outside its folder" in done.stderr
 
 
-def test_a_job_that_names_a_file_outside_the_bundle_is_refused(board: Board) -> None:
-    path = board.bundle / "device" / "job.json"
-    path.write_text(path.read_text().replace('"model.int8.onnx"', '"../../etc/passwd"'))
-    done = board.run("build")
-    assert done.returncode == 1
-    assert "outside the bundle" in done.stderr
+def test_the_output_names_the_bundle_by_the_sha256_of_its_manifest(board: Board) -> None:
+    printed = json.loads(board.run("build").stdout)
+    assert printed["bundle"] == hashlib.sha256((board.bundle / "manifest.json").read_bytes()).hexdigest()
+
+
+def test_a_run_adds_nothing_to_the_sealed_bundle(board: Board) -> None:
+    before = sorted(board.bundle.rglob("*"))
+    board.values("all", "--rounds=1", "--seconds=1")
+    assert sorted(board.bundle.rglob("*")) == before
 
 
 def test_wrong_usage_exits_with_2(board: Board) -> None:
@@ -323,17 +355,52 @@ def test_the_banner_tells_the_version(text: str, version: tuple[int, int, int]) 
 def test_npy_files_are_read_as_numpy_reads_them(tmp_path: Path) -> None:
     dtypes = ("float32", "float16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool")
     rng = np.random.default_rng(0)
-    arrays: dict[str, Any] = {name: rng.integers(0, 2, (2, 3)).astype(name) for name in dtypes}
+    arrays = {name: rng.integers(0, 2, (2, 3)).astype(name) for name in dtypes}
     arrays["scalar"] = np.array(1.5, np.float32)
-    np.savez(tmp_path / "all.npz", **arrays)
-    script = "import sys, arrays, json; d = arrays.read_npz(sys.argv[1]); "
+    for name, array in arrays.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    script = (
+        "import sys, arrays, json; d = {p: arrays.read_npy(sys.argv[1] + p + '.npy') for p in sys.argv[2:]}; "
+    )
     script += "print(json.dumps({k: [t.dtype, list(t.shape), list(t.values)] for k, t in d.items()}))"
-    found = json.loads(_in_device(script, str(tmp_path / "all.npz")))
+    found = json.loads(_in_device(script, f"{tmp_path}/", *arrays))
     want = {
         name: [array.dtype.name, list(array.shape), array.reshape(-1).tolist()]
         for name, array in arrays.items()
     }
     assert found == want
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.array([{"a": 1}], dtype=object), "not supported"),
+        (np.asfortranarray(np.ones((2, 3), np.float32)), "not supported"),
+        (np.ones(2, ">f4"), "not supported"),
+    ],
+)
+def test_arrays_of_another_kind_are_refused_and_never_unpickled(
+    tmp_path: Path, array: np.ndarray, words: str
+) -> None:
+    np.save(tmp_path / "a.npy", array, allow_pickle=True)
+    assert words in _in_device(_TRY_READ, str(tmp_path / "a.npy"))
+
+
+@pytest.mark.parametrize("cut", [0, 5, 20, 130])
+def test_a_truncated_array_is_refused(tmp_path: Path, cut: int) -> None:
+    np.save(tmp_path / "a.npy", np.ones((2, 3), np.float32))
+    (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:cut])
+    assert "copy the bundle again" in _in_device(_TRY_READ, str(tmp_path / "a.npy"))
+
+
+_TRY_READ = """
+import sys, arrays, failure
+try:
+    arrays.read_npy(sys.argv[1])
+    print("read")
+except failure.Failure as error:
+    print(error)
+"""
 
 
 def _in_device(script: str, *arguments: str, **environment: str) -> str:

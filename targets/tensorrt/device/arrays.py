@@ -1,10 +1,10 @@
-"""Reads .npy and .npz without numpy, writes the raw bytes trtexec wants, and compares outputs."""
+"""Reads .npy without numpy, writes the raw bytes trtexec wants, and compares outputs."""
 
 import array
 import ast
 import math
+import os
 import struct
-import zipfile
 
 from failure import Failure
 
@@ -34,20 +34,15 @@ class Tensor:
         self.values = values
 
 
-def read_npz(path):
-    """{name: Tensor} of one .npz; sizes are checked before anything is read, nothing is unpickled."""
+def read_npy(path):
+    """The Tensor of one .npy file; its size is checked before it is read, nothing is unpickled."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-            if sum(entry.file_size for entry in entries) > MAX_BYTES:
-                raise Failure("%s unpacks to more than 1 GiB" % path, "use smaller golden data")
-            found = {}
-            for entry in entries:
-                if entry.filename.endswith(".npy"):
-                    found[entry.filename[:-4]] = parse_npy(archive.read(entry), path)
-            return found
-    except (OSError, zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
-        raise Failure("%s cannot be read (%s)" % (path, error), "copy the bundle again")
+        if os.path.getsize(path) > MAX_BYTES:
+            raise Failure("%s is larger than 1 GiB" % path, "use smaller golden data")
+        with open(path, "rb") as file:
+            return parse_npy(file.read(), os.path.basename(path))
+    except OSError as error:
+        raise Failure("%s cannot be read (%s)" % (path, error.strerror), "copy the bundle again")
 
 
 def parse_npy(data, where):

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 
+from bundle import file_digest
 from failure import Failure
 
 # Room for the weights in the engine, the timing cache and files on the way; a cautious choice, not a figure.
@@ -79,18 +80,6 @@ def cache_key(trtexec, spec, facts, flags):
     parts += flags + [file_digest(path) for path in spec["files"]]
     for part in parts:
         digest.update(part.encode("utf-8") + b"\0")
-    return digest.hexdigest()
-
-
-def file_digest(path):
-    """sha256 of a file, read in pieces."""
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            for piece in iter(lambda: file.read(1 << 20), b""):
-                digest.update(piece)
-    except OSError as error:
-        raise Failure("%s cannot be read (%s)" % (path, error.strerror), "copy the bundle again")
     return digest.hexdigest()
 
 

@@ -1,7 +1,6 @@
 """Runs an engine on the bundle's golden inputs and compares what comes out with the golden outputs."""
 
 import os
-import re
 import tempfile
 
 import arrays
@@ -14,41 +13,29 @@ NARROWED = {"float64": "float32"}
 NARROWED_BEFORE_10 = {"int64": "int32"}
 
 
-def golden_samples(folder):
-    """[(inputs.npz, {"fp32": expected.npz, "reference": ...})] of `<n>.inputs.npz` and its siblings."""
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError as error:
-        raise Failure("golden folder %s cannot be read (%s)" % (folder, error.strerror), "give --golden FOLDER")
-    found = []
-    for name in names:
-        matched = re.match(r"(\d+)\.inputs\.npz$", name)
-        if matched is None:
-            continue
-        expected = {}
-        for kind in ("fp32", "reference"):
-            path = os.path.join(folder, "%s.%s.npz" % (matched.group(1), kind))
-            if os.path.exists(path):
-                expected[kind] = path
-        found.append((os.path.join(folder, name), expected))
-    if not found:
-        raise Failure("%s holds no golden sample (<n>.inputs.npz)" % folder, "give --golden FOLDER")
-    return found
+def compare_golden(trtexec, engine, spec, samples):
+    """{against: {output: worst figures over the samples}}; `against` is fp32 or reference.
 
-
-def compare_golden(trtexec, engine, spec, folder):
-    """{against: {output: worst figures over the samples}}; `against` is fp32 or reference."""
+    `samples` are Bundle.golden rows. The reference is the Q/DQ graph in float: only INT8 is held to it.
+    """
     worst = {}
-    for inputs, expected in golden_samples(folder):
-        got = run_once(trtexec, engine, spec, arrays.read_npz(inputs))
-        for against, path in expected.items():
-            for name, want in arrays.read_npz(path).items():
+    for sample in samples:
+        got = run_once(trtexec, engine, spec, read_all(sample["inputs"]))
+        for against in ("fp32", "reference"):
+            if against not in sample or (against == "reference" and spec["variant"] != "int8"):
+                continue
+            for name, want in read_all(sample[against]).items():
                 if name not in got:
                     raise Failure("the engine has no output %r" % name, "rebuild the engine")
                 figures = arrays.compare(got[name], want.values)
                 seen = worst.setdefault(against, {}).setdefault(name, figures)
                 worst[against][name] = _worse(seen, figures)
     return worst
+
+
+def read_all(paths):
+    """{tensor name: Tensor} of {tensor name: .npy path}."""
+    return {name: arrays.read_npy(path) for name, path in paths.items()}
 
 
 def run_once(trtexec, engine, spec, feeds):

@@ -8,6 +8,7 @@ import sys
 import engine
 import golden
 import timing
+from bundle import Bundle
 from detect import detect
 from failure import Failure, printable
 from trtexec import find_trtexec
@@ -39,7 +40,6 @@ def parse(arguments):
     parser.add_argument("--component", help="only this component (default: every one)")
     parser.add_argument("--variant", help="only this variant (default: every one)")
     parser.add_argument("--bundle", default=bundle, help="the bundle's folder (default: the one around this)")
-    parser.add_argument("--golden", help="folder of golden data (default: golden/COMPONENT in the bundle)")
     parser.add_argument("--cache", default=os.path.join(home, "edgekit", "tensorrt"), help="engines go here")
     parser.add_argument("--rounds", type=_positive, default=5, help="timing rounds (default: 5)")
     parser.add_argument("--seconds", type=_positive, default=3, help="timed seconds a round (default: 3)")
@@ -59,37 +59,30 @@ def run(options):
     facts = detect()
     if options.step == "detect":
         return {"schema": SCHEMA, "device": facts, "notes": [], "measurements": []}
-    job = load_job(options.bundle)
+    bundle = Bundle(options.bundle)
     trtexec = find_trtexec()
     facts["tensorrt"] = trtexec.version_text()
-    notes = check_version(job, trtexec.version, options.accept_version)
+    notes = check_version(bundle.job, trtexec.version, options.accept_version)
     measurements = []
-    for component in selected(job["components"], options.component, "component"):
-        specs = [resolve(options.bundle, entry) for entry in selected(component["variants"], options.variant, "variant")]
+    for component in selected(bundle.job["components"], options.component, "component"):
+        specs = [resolve(bundle, entry) for entry in selected(component["variants"], options.variant, "variant")]
         name = component["name"]
         engines = build(trtexec, specs, facts, options.cache, notes)
         if options.step in ("compare", "all"):
-            folder = options.golden or os.path.join(options.bundle, "golden", name)
-            measurements += compare(trtexec, name, engines, folder)
+            measurements += compare(trtexec, name, engines, bundle.golden(name))
         if options.step in ("time", "all"):
             measurements += time(trtexec, name, engines, options, notes)
     where = "%s, %s, TensorRT %s" % (facts["board"] or "unknown board", facts["gpu"] or "unknown GPU", facts["tensorrt"])
     where += ", power mode %s" % (facts["power_mode"] or "unknown")
     for entry in measurements:
         entry["basis"] += "; " + where
-    return {"schema": SCHEMA, "device": facts, "notes": notes, "measurements": measurements}
-
-
-def load_job(bundle):
-    """device/job.json: which models, inputs and shapes; paths in it stay inside the bundle."""
-    path = os.path.join(bundle, "device", "job.json")
-    try:
-        with open(path, encoding="utf-8") as file:
-            job = json.load(file)
-        version = tuple(int(part) for part in job["tensorrt"].split("."))
-        return {"version": version, "software": job["software"], "components": job["components"]}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Failure("%s cannot be used (%s)" % (path, error), "copy the bundle again")
+    return {
+        "schema": SCHEMA,
+        "bundle": bundle.digest,
+        "device": facts,
+        "notes": notes,
+        "measurements": measurements,
+    }
 
 
 def check_version(job, version, accepted):
@@ -121,12 +114,8 @@ def selected(entries, wanted, kind):
 
 
 def resolve(bundle, entry):
-    """One variant with its paths made absolute and held inside the bundle."""
-    root = os.path.realpath(bundle)
-    files = [os.path.realpath(os.path.join(root, name)) for name in entry["files"]]
-    for path in files:
-        if os.path.commonpath([root, path]) != root:
-            raise Failure("job.json names a file outside the bundle", "use a bundle that verifies")
+    """One variant with the checked paths of its files, the model first."""
+    files = [bundle.file(name) for name in entry["files"]]
     return {"variant": entry["variant"], "model": files[0], "files": files, "inputs": entry["inputs"]}
 
 
@@ -143,12 +132,12 @@ def build(trtexec, specs, facts, cache, notes):
     return found
 
 
-def compare(trtexec, component, engines, folder):
+def compare(trtexec, component, engines, samples):
     """Parity of each engine with the golden outputs: the worst over the samples."""
     rows = []
     for spec, path in engines:
         say("%s %s: comparing with the golden outputs" % (component, spec["variant"]))
-        for against, outputs in sorted(golden.compare_golden(trtexec, path, spec, folder).items()):
+        for against, outputs in sorted(golden.compare_golden(trtexec, path, spec, samples).items()):
             for name, figures in sorted(outputs.items()):
                 place = "%s/%s/parity/%s/%s" % (component, spec["variant"], against, name)
                 for metric, unit in (("sqnr_db", "dB"), ("cosine", ""), ("max_abs", "")):
