@@ -267,6 +267,23 @@ def test_verify_uses_its_own_gate_and_the_users_limits(draft: BundleDraft, tmp_p
         verify_bundle(tmp_path / "out", {"toy": ToyTarget()}, gate={"sqnr": 1.0})
 
 
+def test_noise_in_place_of_private_samples_is_judged_against_the_reference(
+    draft: BundleDraft, tmp_path: Path
+) -> None:
+    sample = draft.components[0].golden.samples[0]
+    far = {"y": -sample.fp32["y"]}
+
+    def prove(name: str, golden_sample: GoldenSample, samples: Any) -> bool:
+        component = replace(draft.components[0], golden=Golden("model", "random", (golden_sample,)))
+        write_bundle(replace(draft, components=(component,), samples=samples), tmp_path / name)
+        return verify_bundle(tmp_path / name, {"toy": ToyTarget()}).passed
+
+    assert prove("a", GoldenSample(sample.feeds, far, sample.fp32), "samples")
+    assert not prove("b", GoldenSample(sample.feeds, sample.fp32, far), "samples")
+    assert not prove("c", GoldenSample(sample.feeds, far, sample.fp32), "random")
+    assert not prove("d", GoldenSample(sample.feeds, far, None), "samples")
+
+
 def test_verify_says_what_it_cannot_run(bundle: Path) -> None:
     class Elsewhere(ToyTarget):
         def open(self, artifact: Artifact, folder: Path) -> Any:

@@ -25,6 +25,7 @@ from edgekit._verify import (
     random_feeds,
     reference_session,
     verify_artifact,
+    with_worst,
     worst_tensors,
 )
 from edgekit.errors import CannotRunHere, GateError, ModelError, SamplesError
@@ -271,9 +272,38 @@ def test_worst_tensors_are_ranked_by_sqnr_and_name_their_node() -> None:
     assert (by_name["r"].node, by_name["r"].op) == ("act", "Relu")
     assert len(plain.graph.outputs) == 1
     assert len(worst_tensors(plain, coarse, [{"x": X}], tensors=["h", "r", "y"], most=1)) == 1
+    parity = verify_artifact(Scripted(Y, Y), INT8, golden=golden(), gate=gate_for("int8"))
+    named = with_worst(parity, [by_name["r"]]).worst_tensors
+    assert named == (("Relu 'act' -> r", by_name["r"].sqnr_db),)
 
 
 def test_a_tensor_that_only_one_model_has_is_refused() -> None:
     plain, coarse = ir.from_proto(toy_model()), ir.from_proto(toy_model(1.0))
     with pytest.raises(ModelError, match="hq"):
         worst_tensors(plain, coarse, [{"x": X}], tensors=["hq"])
+
+
+def test_random_golden_data_hold_nothing_of_the_samples_but_their_range() -> None:
+    expected = Expected(float_session(ir.from_proto(toy_model())))
+    made = make_golden("model", [OneSample("a", {"x": X})], expected=expected, kind="random")
+    noise = made.samples[0].feeds["x"]
+    assert made.kind == "random"
+    assert noise.shape == X.shape
+    assert not np.isin(noise, X).any()
+    assert X.min() <= noise.min() <= noise.max() <= X.max()
+
+
+def test_weights_outside_the_models_folder_are_not_read(tmp_path: Path) -> None:
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "secret.bin").write_bytes(bytes(4 * 8 * 4))
+    model = toy_model()
+    for location in ("../secret.bin", str(tmp_path / "secret.bin")):
+        weight = model.graph.initializer[0]
+        weight.ClearField("raw_data")
+        del weight.external_data[:]
+        weight.data_location = TensorProto.EXTERNAL
+        weight.external_data.add(key="location", value=location)
+        path = tmp_path / "inside" / "m.onnx"
+        path.write_bytes(model.SerializeToString())
+        with pytest.raises(ModelError, match="does not load"):
+            float_session(path)

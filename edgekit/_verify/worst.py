@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgekit._verify.metrics import OutputComparison
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     import onnx_ir as ir
+
+    from edgekit._values import Parity
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,11 @@ def worst_tensors(
     ]
     ranked = [worst for worst in ranked if not math.isnan(worst.sqnr_db)]
     return tuple(sorted(ranked, key=lambda worst: worst.sqnr_db)[:most])
+
+
+def with_worst(parity: Parity, worst: Sequence[WorstTensor]) -> Parity:
+    """The parity with its worst tensors named."""
+    return replace(parity, worst_tensors=tuple((str(tensor), tensor.sqnr_db) for tensor in worst))
 
 
 def _tappable(float_model: ir.Model, qdq_model: ir.Model, tensors: Sequence[str]) -> dict[str, ir.Node]:
