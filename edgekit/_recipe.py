@@ -40,7 +40,8 @@ class RecipeOptions(TypedDict, total=False):
     scheme: str
     float_nodes: str | Sequence[str]
     only_ops: str | Sequence[str]
-    metric: str | Callable[..., Any] | None
+    metric: str | None
+    vocabulary: str | Path | None
     gate: Mapping[str, Any]
     golden: str
     golden_count: int
@@ -63,7 +64,8 @@ class Recipe:
     observer: None is the calibration room's default.
     shapes: input -> dims; scheme "auto" takes each target's own.
     float_nodes: nodes kept in float; only_ops: quantize these op types only (empty: all of the table).
-    metric: "top-1", "cer", "cosine", "module:function" or a callable.
+    metric: "top1", "cer", "exact", "cosine" or "module:function".
+    vocabulary: a text file with a character a line, for cer and exact; None: the model's own metadata.
     gate: limits that take the place of gate.toml's (names: GATE_LIMITS; min_top1 may be "90%").
     output: None is `./<model>-edgekit`. cache: a folder, "off", or None for the default.
     options: the targets' own, as text.
@@ -81,7 +83,8 @@ class Recipe:
     scheme: SchemeChoice = "auto"
     float_nodes: tuple[str, ...] = ()
     only_ops: tuple[str, ...] = ()
-    metric: str | Callable[..., Any] | None = None
+    metric: str | None = None
+    vocabulary: str | None = None
     gate: Mapping[str, float] = field(default_factory=dict)
     golden: GoldenChoice = "samples"
     golden_count: int = 4
@@ -223,12 +226,16 @@ def _switch(name: str) -> Callable[[Any], bool]:
 
 def _text(name: str) -> Callable[[Any], Any]:
     """Text or a path as text; a callable or a table stays what it is."""
+    read_text = _plain_text(name)
+    return lambda value: value if callable(value) or isinstance(value, Mapping) else read_text(value)
 
-    def read(value: object) -> object:
-        if value is None or callable(value) or isinstance(value, Mapping):
-            return value
-        if isinstance(value, (str, Path)) and str(value).strip():
-            return str(value)
+
+def _plain_text(name: str) -> Callable[[Any], str | None]:
+    """Text or a path as text."""
+
+    def read(value: object) -> str | None:
+        if value is None or (isinstance(value, (str, Path)) and str(value).strip()):
+            return None if value is None else str(value)
         raise UsageError(f"{name} '{value}' is not text", fix=f"give {name} as text or leave it out")
 
     return read
@@ -248,19 +255,20 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "samples": _text("samples"),
     "limit": _count("limit"),
     "preprocess": _text("preprocess"),
-    "observer": _text("observer"),
+    "observer": _plain_text("observer"),
     "shapes": parse_shapes,
     "budget": parse_budget,
     "scheme": _choice("scheme", SchemeChoice),
     "float_nodes": _words,
     "only_ops": _words,
-    "metric": _text("metric"),
+    "metric": _plain_text("metric"),
+    "vocabulary": _plain_text("vocabulary"),
     "gate": _gate,
     "golden": _choice("golden", GoldenChoice),
     "golden_count": _count("golden_count"),
     "output": lambda value: None if value is None else Path(value),
     "archive": _switch("archive"),
     "overwrite": _switch("overwrite"),
-    "cache": _text("cache"),
+    "cache": _plain_text("cache"),
     "options": _option_texts,
 }

@@ -23,7 +23,7 @@ MAX_BYTES = 1_000_000  # a recipe is a page of text
 # What only a person at this machine decides; a file that somebody sent never does.
 TYPED_ONLY = ("overwrite", "cache")
 SAVED = tuple(item.name for item in fields(Recipe) if item.name not in TYPED_ONLY)
-_PLACES = ("samples", "output")  # paths, relative to the recipe file
+_PLACES = ("samples", "vocabulary", "output")  # paths, relative to the recipe file
 _TABLES = ("shapes", "budget", "gate", "options")  # merged with what is typed
 _CODE = ("samples", "metric")  # may name module:function
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")

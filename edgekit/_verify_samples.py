@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from edgekit.errors import BundleError, CannotRunHere, TargetError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
     from typing import Any
 
     from edgekit._bundle import Bundle, BundleProof
     from edgekit._recipe import Recipe
+    from edgekit._tasks import Metric
     from edgekit._values import Artifact, Parity, Progress, TensorInfo
     from edgekit._verify import GoldenSample
     from edgekit.calibration.samples import Samples
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
 
 
 class VerifyOptions(TypedDict, total=False):
-    """What `verify` takes: samples (None: the golden data alone), how images are read, and gate limits."""
+    """What `verify` takes, each as in `Recipe`; without samples the golden data alone are run."""
 
     samples: str | Path | Callable[..., Any] | None
     preprocess: str | Mapping[str, Any] | None
     limit: int | None
+    metric: str | None
+    vocabulary: str | Path | None
     gate: Mapping[str, Any]
 
 
@@ -39,6 +42,8 @@ def prove(path: Path, recipe: Recipe, targets: Mapping[str, Target], progress: P
     progress("check every byte", 0, None)
     with open_bundle(path) as bundle:
         if recipe.samples is None:
+            if recipe.metric is not None:
+                raise UsageError("a metric needs labelled samples", fix="add --samples DATA")
             progress("run the golden samples", 0, None)
             return prove_bundle(bundle, targets, gate=recipe.gate)
         target = targets.get(bundle.target)
@@ -57,6 +62,7 @@ def prove(path: Path, recipe: Recipe, targets: Mapping[str, Target], progress: P
 def _prove_artifact(
     artifact: Artifact, bundle: Bundle, *, target: Target, recipe: Recipe, progress: Progress
 ) -> Parity:
+    from edgekit._tasks import score_task
     from edgekit._verify import gate_for, unproven, verify_samples
 
     try:
@@ -65,9 +71,21 @@ def _prove_artifact(
     except CannotRunHere as reason:
         return unproven(artifact, str(reason))
     samples = _open_samples(artifact, bundle, recipe)
+    task = None
+    if recipe.metric is not None and artifact.variant != "fp32":
+        task = score_task(session, fp32, samples, metric=open_metric(recipe))
     stage = f"verify {artifact.component} {artifact.variant}"
     expected = _expected(samples, fp32, stage=stage, progress=progress)
-    return verify_samples(session, artifact, samples=expected, gate=gate_for(artifact.variant, recipe.gate))
+    gate = gate_for(artifact.variant, recipe.gate)
+    return verify_samples(session, artifact, samples=expected, gate=gate, task=task)
+
+
+def open_metric(recipe: Recipe) -> Metric:
+    """The metric a recipe names, with the vocabulary it names."""
+    from edgekit._tasks import load_metric, read_vocabulary
+
+    vocabulary = read_vocabulary(Path(recipe.vocabulary)) if recipe.vocabulary else ()
+    return load_metric(recipe.metric or "", vocabulary=vocabulary)
 
 
 def _expected(samples: Samples, fp32: Session, *, stage: str, progress: Progress) -> Iterator[GoldenSample]:

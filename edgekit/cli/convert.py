@@ -10,7 +10,7 @@ import click
 from edgekit.cli.options import (
     cache_option,
     gate_options,
-    metric_option,
+    metric_options,
     observer_option,
     output_form,
     recipe_options,
@@ -18,7 +18,6 @@ from edgekit.cli.options import (
     shape_option,
     steering_options,
     target_option,
-    task_drop_option,
 )
 
 if TYPE_CHECKING:
@@ -35,8 +34,7 @@ if TYPE_CHECKING:
 @click.option("--budget", metavar="LIMITS", help="As latency=50ms,power=15W,memory=2GB,size=20MB.")
 @steering_options
 @gate_options
-@metric_option
-@task_drop_option
+@metric_options
 @click.option(
     "--golden", metavar="KIND", help="Golden data in the bundle: samples, or random for private data."
 )

@@ -9,6 +9,7 @@ import click
 from edgekit.cli.options import (
     cache_option,
     gate_options,
+    metric_options,
     observer_option,
     output_form,
     recipe_options,
@@ -86,6 +87,7 @@ def calibrate(model: str, *, as_json: bool, verbose: bool, **typed: Any) -> None
 @click.argument("bundle")
 @samples_options
 @gate_options
+@metric_options
 @output_form
 def verify(bundle: str, *, as_json: bool, verbose: bool, **typed: Any) -> int:  # noqa: ARG001
     """Prove BUNDLE again: every byte as sealed, every artifact run and compared."""

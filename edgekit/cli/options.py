@@ -63,14 +63,15 @@ samples_options = together(
     ),
 )
 observer_option = click.option("--observer", help="How ranges are taken: minmax, percentile, entropy or mse.")
-metric_option = click.option("--metric", help="Task metric: top-1, cer, cosine or module:function.")
+metric_options = together(
+    click.option("--metric", help="Task metric: top1, cer, exact, cosine or module:function."),
+    click.option("--vocabulary", metavar="FILE", help="Characters, one a line, for cer and exact."),
+    click.option("--max-task-drop", type=float, metavar="D", help="Gate: most the task metric may lose."),
+)
 gate_options = together(
     click.option("--min-sqnr", type=float, metavar="DB", help="Gate: least SQNR against fp32."),
     click.option("--min-top1", metavar="SHARE", help="Gate: least top-1 agreement, as 0.9 or 90%."),
     click.option("--min-cosine", type=float, metavar="C", help="Gate: least cosine, -1 to 1."),
-)
-task_drop_option = click.option(
-    "--max-task-drop", type=float, metavar="D", help="Gate: most the task metric may lose."
 )
 steering_options = together(
     click.option("--scheme", metavar="NAME", help="auto, portable (same scales everywhere) or native."),
