@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import tomllib
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from edgekit.errors import UsageError
@@ -58,11 +60,13 @@ class Preprocess:
 
 
 def parse_preprocess(given: str | Mapping[str, object]) -> Preprocess:
-    """Read `size=320x48,fit=pad-right,mean=0.5,std=0.5,...` or the same as a mapping.
+    """Read `size=320x48,fit=pad-right,mean=0.5,std=0.5,...` or the same as a mapping or a .toml file.
 
     `size` must be there (WIDTHxHEIGHT, or `keep`). An unknown key or value raises UsageError naming the
     nearest known one.
     """
+    if isinstance(given, str) and given.endswith(".toml"):
+        given = _read_toml(Path(given))
     pairs = (
         _split(given) if isinstance(given, str) else {key: _to_text(value) for key, value in given.items()}
     )
@@ -82,6 +86,15 @@ def parse_preprocess(given: str | Mapping[str, object]) -> Preprocess:
                 fix=f"give 1 or {channels} numbers, as in {key}=0.5",
             )
     return spec
+
+
+def _read_toml(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(
+            f"preprocessing file '{path}' cannot be read: {error}", fix="write size = [320, 48] and so on"
+        ) from error
 
 
 def _split(text: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import onnx
@@ -23,8 +23,7 @@ from edgekit.errors import ModelError, SamplesError, UsageError
 from edgekit.passes.prepare_component import prepare_component
 from tests.models import package_model
 
-if TYPE_CHECKING:
-    Feeds = dict[str, np.ndarray]
+Feeds = dict[str, np.ndarray]
 
 
 def component(nodes: list[onnx.NodeProto], dims: list[int | str], *weights: np.ndarray) -> Component:
@@ -53,7 +52,7 @@ def run_plainly(model: ir.Model, feeds: Feeds) -> Feeds:
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return dict(zip(names, session.run(None, feeds), strict=True)) | feeds
+    return {**dict(zip(names, map(np.asarray, session.run(None, feeds)), strict=True)), **feeds}
 
 
 @pytest.fixture(scope="module")
@@ -83,17 +82,23 @@ def test_extremes_equal_those_of_every_intermediate_of_a_real_model(
         assert found.high == max(float(run[name].max()) for run in runs), name
 
 
-def test_histogram_of_a_tensor_below_the_element_count_is_the_whole_tensor(
-    classifier: Component, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    watches: list[observing._Watch] = []
+@pytest.fixture
+def watches(monkeypatch: pytest.MonkeyPatch) -> list[observing._Watch]:
+    """Every watch that observe_ranges makes, so that a test can look at its histograms."""
+    made: list[observing._Watch] = []
     original = observing._Watch
 
-    def keep(*args: object) -> observing._Watch:
-        watches.append(original(*args))  # type: ignore[arg-type]
-        return watches[-1]
+    def keep(*given: Any) -> observing._Watch:
+        made.append(original(*given))
+        return made[-1]
 
     monkeypatch.setattr(observing, "_Watch", keep)
+    return made
+
+
+def test_histogram_of_a_tensor_below_the_element_count_is_the_whole_tensor(
+    classifier: Component, watches: list[observing._Watch]
+) -> None:
     images = draw_images(2)
     observe_ranges(classifier, list_samples(*images), observer="percentile")
     runs = [run_plainly(classifier.model, {"x": image}) for image in images]
@@ -106,11 +111,8 @@ def test_histogram_of_a_tensor_below_the_element_count_is_the_whole_tensor(
 
 
 def test_a_large_tensor_yields_at_least_the_wanted_elements_spread_over_it(
-    monkeypatch: pytest.MonkeyPatch,
+    watches: list[observing._Watch],
 ) -> None:
-    watches: list[observing._Watch] = []
-    original = observing._Watch
-    monkeypatch.setattr(observing, "_Watch", lambda *a: watches.append(original(*a)) or watches[-1])
     relu = component([helper.make_node("Relu", ["x"], ["y"])], [1, 64, "h", "w"])
     # Every channel, row and column has a value of its own range: a stride that follows one of them shows.
     values = np.random.default_rng(0).normal(0, 1, (1, 64, 320, 320)) * np.arange(1, 65)[None, :, None, None]

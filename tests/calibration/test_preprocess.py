@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,6 +11,9 @@ from PIL import Image
 from edgekit.calibration.preprocess import Preprocess, parse_preprocess
 from edgekit.calibration.read_image import apply_preprocess
 from edgekit.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TEXT = "size=320x48,fit=pad-right,mean=0.485/0.456/0.406,std=0.229/0.224/0.225,layout=NHWC,colour=BGR"
 
@@ -30,6 +35,14 @@ def test_text_and_mapping_give_the_same_value() -> None:
         "std": [0.229, 0.224, 0.225],
     }
     assert parse_preprocess({**given, "layout": "NHWC", "colour": "BGR"}) == spec
+
+
+def test_a_toml_file_gives_the_same_value(tmp_path: Path) -> None:
+    file = tmp_path / "spec.toml"
+    file.write_text('size = [320, 48]\nfit = "pad-right"\nmean = 0.5\nstd = [0.5]\n', encoding="utf-8")
+    assert parse_preprocess(str(file)) == parse_preprocess("size=320x48,fit=pad-right,mean=0.5,std=0.5")
+    with pytest.raises(UsageError, match="cannot be read"):
+        parse_preprocess(str(tmp_path / "missing.toml"))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgekit._values import NATIVE_U8, PORTABLE
+from edgekit._values import NATIVE_U8, PORTABLE, Scheme
 from edgekit.calibration.record import CalibrationRecord, TensorRange
 from edgekit.calibration.scales import derive_scales, quantize_weights, weight_scales, weight_zero_point
 from edgekit.errors import ModelError
@@ -58,7 +58,7 @@ def test_scales_name_their_scheme_and_record() -> None:
 
 @pytest.mark.parametrize("scheme", [PORTABLE, NATIVE_U8])
 @pytest.mark.parametrize("axis", [0, 1, -1, None])
-def test_weights_come_back_within_half_a_step(scheme, axis) -> None:
+def test_weights_come_back_within_half_a_step(scheme: Scheme, axis: int | None) -> None:
     weights = np.random.default_rng(1).normal(0, 1, (5, 4, 3)).astype(np.float32)
     scales = weight_scales(weights, axis, scheme)
     codes = quantize_weights(weights, axis, scheme, scales).astype(np.float64) - weight_zero_point(scheme)
