@@ -140,13 +140,13 @@ def _own_metric(spec: str) -> Metric:
     from edgekit.calibration.function_samples import find_function
 
     function = cast("Callable[[Iterator[tuple[Arrays, str | None]]], float]", find_function(spec))
-    better = getattr(function, "better", "higher")
+    better = str(getattr(function, "better", "higher"))
     if better not in ("higher", "lower"):
-        raise UsageError(f"metric '{spec}': better is {better!r}", fix="set it to 'higher' or 'lower'")
+        raise UsageError(f"metric '{spec}': better is '{better}'", fix="set it to 'higher' or 'lower'")
     return Metric(
         spec,
         lambda stream: function((scored.outputs, scored.label) for scored in stream),
-        better=better,
+        better=cast("Literal['higher', 'lower']", better),
         needs="nothing",
     )
 

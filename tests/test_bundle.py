@@ -528,3 +528,12 @@ def test_string_outputs_cannot_be_golden(draft: BundleDraft, tmp_path: Path) -> 
     component = replace(draft.components[0], golden=golden)
     with pytest.raises(BundleError, match="plain numbers"):
         write_bundle(replace(draft, components=(component,)), tmp_path / "out")
+
+
+def test_an_artifact_of_no_component_is_refused_before_anything_is_there(
+    draft: BundleDraft, tmp_path: Path
+) -> None:
+    stray = replace(draft.artifacts[0], component="decoder")
+    with pytest.raises(BundleError, match="has no component"):
+        write_bundle(replace(draft, artifacts=(stray,)), tmp_path / "out")
+    assert beside(tmp_path / "out") == set()

@@ -44,6 +44,8 @@ def write_bundle(draft: BundleDraft, folder: Path, *, existing: Existing = "refu
     with staged(folder) as stage:
         manifest = _fill(draft, stage)
         digest = bundle_digest(manifest)
+        # What the disk gives back, by the rules that whoever opens it will apply.
+        check_folder(stage, Limits())
         if not os.path.lexists(folder):
             put_in_place(stage, folder)
         elif not _is_same(folder, digest, existing):
