@@ -131,16 +131,30 @@ def _upsample_scales(node: ir.Node, names: Names) -> None:
 
 
 def _resize_modes(node: ir.Node, _: Names) -> None:
-    """Upsample 9 and Resize 10 -> Resize 11: (X, scales) -> (X, roi, scales), asymmetric and floored."""
-    node.op_type = "Resize"
+    """Upsample 9 and Resize 10 -> Resize 11: (X, scales) -> (X, roi, scales), asymmetric."""
     scales = node.inputs[1]
+    nearest = _nearest_mode(node)
+    node.op_type = "Resize"
     node.resize_inputs(3)
     node.replace_input_with(1, None)
     node.replace_input_with(2, scales)
     node.attributes["coordinate_transformation_mode"] = ir.AttrString(
         "coordinate_transformation_mode", "asymmetric"
     )
-    node.attributes["nearest_mode"] = ir.AttrString("nearest_mode", "floor")
+    node.attributes["nearest_mode"] = ir.AttrString("nearest_mode", nearest)
+
+
+def _nearest_mode(node: ir.Node) -> str:
+    """ONNX Runtime's opset 10 takes the pixel above where it enlarges and the one below where it shrinks."""
+    mode = node.attributes.get("mode")
+    if node.op_type == "Upsample" or (mode is not None and mode.as_string() != "nearest"):
+        return "floor"
+    scales = constant_array(node.inputs[1])
+    if scales is None:
+        raise _refuse(node, "its scales are computed, and nearest rounding hangs on them in opset 10")
+    if np.any(scales < 1) and np.any(scales > 1):
+        raise _refuse(node, "it shrinks one axis and enlarges another, which opset 17 rounds alike")
+    return "ceil" if np.any(scales < 1) else "floor"
 
 
 def _resize_empties(node: ir.Node, _: Names) -> None:

@@ -39,7 +39,7 @@ def prepare_component(component: Component, *, shapes: ShapeSpec) -> Component:
     RemoveInitializersFromInputsPass()(model)
     fix_shapes(model, shapes)
     lift_constants(model)
-    infer_shapes(model)
+    fold_constants(model)  # before raising too: some old forms can be told apart only by their constants
     raise_opset(model)
     fold_constants(model)
     _simplify(model)
