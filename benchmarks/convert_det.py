@@ -47,10 +47,10 @@ def convert_with_edgekit(work: str) -> dict[str, dict[str, str]]:
     result = edgekit.convert(
         find_model("det"),
         targets=["jetson-orin", "ort-mobile"],
-        precisions=["int8"],
+        precisions="int8",
         samples=Path(work) / "calibration",
         shapes={"x": "1,3,640,640"},
-        out=Path(work) / "edgekit",
+        output=Path(work) / "edgekit",
         cache=Path(work) / "cache",
     )
     return {
@@ -64,11 +64,11 @@ def convert_with_edgekit(work: str) -> dict[str, dict[str, str]]:
 def score_file(work: str, file: str) -> dict[str, float | None]:
     """SQNR against fp32 on the held-out pages, and the share of MACs in int8 where the file is ONNX."""
     from benchmarks.mac_share import count_int8_share
-    from benchmarks.peers import load_feed, measure_sqnr, open_any, open_reference, run_first
+    from benchmarks.peers import load_feed, measure_sqnr, open_reference, run_first
     from examples.rendered_text import find_model
 
     feeds = [load_feed(item) for item in sorted((Path(work) / "test").glob("*.npz"))]
-    truth, session = open_reference(find_model("det")), open_any(Path(file))
+    truth, session = open_reference(find_model("det")), open_reference(Path(file))
     sqnr = measure_sqnr(
         [run_first(truth, feed) for feed in feeds], [run_first(session, feed) for feed in feeds]
     )

@@ -54,7 +54,8 @@ def _observe_shapes(
     session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     names = sorted(wanted | known)
     return shapes | {
-        name: np.asarray(value).shape for name, value in zip(names, session.run(names, dict(feed)), strict=True)
+        name: np.asarray(value).shape
+        for name, value in zip(names, session.run(names, dict(feed)), strict=True)
     }
 
 

@@ -3,7 +3,7 @@
     python -m benchmarks.ocr_accuracy [ort | edgekit]     (a few minutes; no word: both)
 
 100 calibration words and 300 test words, all different (examples/rendered_text.py), width 320.
-ONNX files run with every graph optimization off, .ort files as a phone would load them.
+Every file, .ort too, runs with graph optimizations off: x86 kernels are not to be trusted.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ def convert_with_edgekit(work: str) -> dict[str, dict[str, str]]:
     result = edgekit.convert(
         find_model("rec"),
         targets=["jetson-orin", "ort-mobile"],
-        precisions=["int8"],
+        precisions="int8",
         samples=Path(work) / "calibration",
         shapes={"x": "1,3,48,320"},
-        out=Path(work) / "edgekit",
+        output=Path(work) / "edgekit",
         cache=Path(work) / "cache",
     )
     return {
@@ -64,11 +64,11 @@ def convert_with_edgekit(work: str) -> dict[str, dict[str, str]]:
 def score_file(work: str, file: str) -> dict[str, float | None]:
     """Exact match and CER on the test words, and the share of MACs in int8 where the file is ONNX."""
     from benchmarks.mac_share import count_int8_share
-    from benchmarks.peers import load_feed, open_any, run_first
+    from benchmarks.peers import load_feed, open_reference, run_first
     from examples.ocr_scores import decode_text, read_alphabet, score_texts
     from examples.rendered_text import find_model, render_words, to_rec_input
 
-    alphabet, session = read_alphabet(find_model("rec")), open_any(Path(file))
+    alphabet, session = read_alphabet(find_model("rec")), open_reference(Path(file))
     words = render_words("test", TEST)
     read = [decode_text(run_first(session, {"x": to_rec_input(w.image)}), alphabet) for w in words]
     score = score_texts(read, [word.text for word in words])

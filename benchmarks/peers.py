@@ -69,24 +69,11 @@ def quantize_with_peer(model: Path, samples: Path, out: Path, *, settings: PeerS
 
 
 def open_reference(model: Path) -> ort.InferenceSession:
-    """A float session of an ONNX file: every Q/DQ is computed as written, nothing is fused."""
+    """A session of an .onnx or .ort file as it is: nothing is fused or swapped for this host's kernels."""
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
-def open_mobile(model: Path) -> ort.InferenceSession:
-    """A .ort file as a phone would load it, with x86's saturating 8-bit kernels avoided."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.add_session_config_entry("session.x64quantprecision", "1")
-    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
-def open_any(model: Path) -> ort.InferenceSession:
-    """`open_mobile` for .ort, `open_reference` for .onnx."""
-    return open_mobile(model) if model.suffix == ".ort" else open_reference(model)
 
 
 def run_first(session: ort.InferenceSession, feed: dict[str, NDArray[np.float32]]) -> NDArray[np.float32]:
