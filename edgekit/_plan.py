@@ -72,11 +72,9 @@ def choose_precisions(recipe: Recipe, plan: Plan) -> tuple[tuple[Precision, ...]
     Nothing asked for means INT8 with samples and the target's default float without. INT8 brings the
     target's baselines. UsageError for INT8 without samples.
     """
-    if recipe.precisions:
-        asked, note = recipe.precisions, ""
-    elif recipe.samples is not None:
-        asked, note = ("int8",), ""
-    else:
+    asked: tuple[Precision, ...] = recipe.precisions or ("int8",)
+    note = ""
+    if not recipe.precisions and recipe.samples is None:
         asked = (plan.default_float,)
         note = f"{plan.default_float.upper()}: no samples were given; --samples DATA makes it INT8"
     if "int8" in asked and recipe.samples is None:
@@ -85,7 +83,8 @@ def choose_precisions(recipe: Recipe, plan: Plan) -> tuple[tuple[Precision, ...]
             fix="add --samples DATA (a folder of images or .npz files), or --samples random to try it out",
         )
     baselines = plan.baselines if "int8" in asked else ()
-    return tuple(dict.fromkeys((*asked, *baselines))), note
+    wanted: list[Precision] = [*asked, *baselines]
+    return tuple(dict.fromkeys(wanted)), note
 
 
 def choose_scheme(recipe: Recipe, plan: Plan) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,6 +88,14 @@ def test_a_dry_run_reads_a_sample_and_refuses_one_that_does_not_fit(model: Path,
     np.savez(tmp_path / "data" / "a.npz", x=np.zeros((7, 7), np.float32))
     with pytest.raises(SamplesError):
         api.plan(model, targets="ort-mobile", samples=tmp_path / "data")
+
+
+def test_a_name_that_the_terminals_encoding_has_not_is_escaped(model: Path) -> None:
+    path = model.rename(model.with_name("名.onnx"))
+    command = [sys.executable, "-c", "from edgekit.cli import main; main()", "inspect", str(path)]
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stdout.isascii(), b"\\u540d.onnx" in done.stdout) == (0, True, True)
 
 
 def test_check_needs_no_samples(model: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 import traceback
@@ -35,6 +36,9 @@ class App(click.Group):
         """Run and leave with the exit code; nothing but SystemExit comes out."""
         words = list(sys.argv[1:] if args is None else args)
         settings["standalone_mode"] = False
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # a name the terminal's encoding has not
         warnings.showwarning = cast(
             "Any", _show_warning
         )  # this is the process: nobody else shows warnings in it
