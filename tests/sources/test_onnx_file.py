@@ -15,9 +15,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.errors import ModelError, SourceError
+from edgekit.passes.prepare_component import prepare_component
 from edgekit.sources.graph_io import inputs_of, outputs_of
 from edgekit.sources.onnx_file import load_onnx
-from tests.models import PACKAGE_MODELS, TOYS, package_model, toy_cnn
+from tests.models import PACKAGE_MODELS, TOYS, package_model, run_onnx, toy_cnn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -297,3 +298,18 @@ def test_a_model_of_a_gigabyte_is_inspected_in_little_memory(tmp_path: Path) -> 
     weights, grown_kib = map(int, run.stdout.split())
     assert weights == size
     assert grown_kib < 150 * 1024
+
+
+def test_a_function_whose_attributes_refer_to_its_caller_is_read(tmp_path: Path) -> None:
+    proto = matmul_model(np.eye(4, dtype=np.float32))
+    proto.graph.node[0].output[0] = "m"
+    proto.graph.node.append(helper.make_node("Leaky", ["m"], ["y"], "leaky", domain="mine", slope=0.5))
+    proto.opset_import.append(helper.make_opsetid("mine", 1))
+    body = helper.make_node("LeakyRelu", ["a"], ["b"])
+    body.attribute.add(name="alpha", ref_attr_name="slope", type=onnx.AttributeProto.FLOAT)
+    opsets = [helper.make_opsetid("", 17)]
+    proto.functions.append(helper.make_function("mine", "Leaky", ["a"], ["b"], [body], opsets, ["slope"]))
+    model = prepare_component(load_onnx(saved(tmp_path, proto)), shapes={}).model
+    assert [node.op_type for node in model.graph] == ["MatMul", "LeakyRelu"]
+    feeds = {"x": np.array([[-2, -1, 1, 2]], np.float32)}
+    np.testing.assert_array_equal(run_onnx(model, feeds)["y"], [[-1, -0.5, 1, 2]])
