@@ -279,7 +279,7 @@ def test_noise_in_place_of_private_samples_is_judged_against_the_reference(
         return verify_bundle(tmp_path / name, {"toy": ToyTarget()}).passed
 
     assert prove("a", GoldenSample(sample.feeds, far, sample.fp32), "samples")
-    assert not prove("b", GoldenSample(sample.feeds, sample.fp32, far), "samples")
+    assert not prove("b", GoldenSample(sample.feeds, far, far), "samples")
     assert not prove("c", GoldenSample(sample.feeds, far, sample.fp32), "random")
     assert not prove("d", GoldenSample(sample.feeds, far, None), "samples")
 

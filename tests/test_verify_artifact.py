@@ -170,11 +170,15 @@ def test_a_nan_output_fails_under_any_gate() -> None:
 
 
 def test_reference_outputs_are_compared_for_int8_only() -> None:
-    far = golden(reference=-Y)
-    int8 = verify_artifact(Scripted(Y, Y), INT8, golden=far, gate=gate_for("int8"))
+    data = golden(reference=Y)
+    loose = gate_for("int8", {"min_sqnr_db": None, "min_top1": None})
+    int8 = verify_artifact(Scripted(-Y, -Y), INT8, golden=data, gate=loose)
+    assert len(int8.gate_failures) == 1
     assert "Q/DQ reference" in int8.gate_failures[0]
+    # -Y against Y: the difference has four times the signal's power
+    assert int8.against_reference[0].sqnr_db == pytest.approx(-10 * math.log10(4))
     half = Artifact("model", "fp16", "m.onnx", ("m.onnx",), "test")
-    assert verify_artifact(Scripted(Y, Y), half, golden=far, gate=gate_for("fp16")).against_reference == ()
+    assert verify_artifact(Scripted(Y, Y), half, golden=data, gate=gate_for("fp16")).against_reference == ()
 
 
 def test_no_golden_sample_is_no_proof() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edgekit._values import OutputParity, TaskScore
-from edgekit._verify.gate import Gate, check_fp32, check_reference, gate_for, load_gates
+from edgekit._verify.gate import Gate, Lowering, check_fp32, check_reference, gate_for, load_gates
 from edgekit.errors import EdgekitError, UsageError
 
 GOOD = OutputParity("y", 25.0, 0.999, 0.1, 0.98)
@@ -105,7 +105,23 @@ def test_a_nan_score_fails() -> None:
     assert len(check_fp32([GOOD], gate_for("int8"), TaskScore("m", math.nan, 0.9, 1))) == 1
 
 
-def test_the_reference_has_a_limit_of_its_own() -> None:
-    saturated = OutputParity("y", 6.0, 0.8, 1.0, 0.9)
-    assert len(check_reference([saturated], gate_for("int8"))) == 1
-    assert check_reference([GOOD], gate_for("int8")) == []
+@pytest.mark.parametrize(
+    ("fp32", "reference", "intended", "failures"),
+    [
+        (9.3, 9.8, 25.5, 1),  # PP-OCR cls with saturating kernels
+        (5.7, 12.0, 5.9, 0),  # a deep network: far from its reference, yet no further from fp32
+        (50.0, 50.0, math.inf, 0),  # near enough to the reference whatever fp32 is
+        (20.0, 20.0, math.inf, 1),
+        (math.inf, 20.0, 20.0, 0),
+    ],
+)
+def test_what_the_runtime_adds_has_a_limit_of_its_own(
+    fp32: float, reference: float, intended: float, failures: int
+) -> None:
+    rows = [OutputParity("y", sqnr, 0.9, 0.1, None) for sqnr in (fp32, reference, intended)]
+    assert len(check_reference([Lowering(*rows)], gate_for("int8"))) == failures
+
+
+def test_nan_against_the_reference_fails_any_gate() -> None:
+    broken = OutputParity("y", -math.inf, 0.0, math.inf, None)
+    assert len(check_reference([Lowering(GOOD, broken, GOOD)], Gate())) == 1

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit._values import Parity
-from edgekit._verify.gate import check_fp32, check_reference
+from edgekit._verify.gate import Lowering, check_fp32, check_reference
 from edgekit._verify.metrics import OutputComparison
 from edgekit.errors import CannotRunHere, GateError
 
@@ -76,7 +76,7 @@ def verify_samples(
     task: TaskScore | None = None,
 ) -> Parity:
     """`verify_artifact` over any number of samples, which are read one at a time."""
-    against_fp32, against_reference = _Comparisons(), _Comparisons()
+    against_fp32, against_reference, intended = _Comparisons(), _Comparisons(), _Comparisons()
     unequal: set[str] = set()
     count = 0
     for sample in samples:
@@ -86,11 +86,14 @@ def verify_samples(
         against_fp32.add(outputs, sample.fp32)
         if artifact.variant == "int8" and sample.reference is not None:
             against_reference.add(outputs, sample.reference)
+            intended.add(sample.reference, sample.fp32)
     fp32, reference = against_fp32.results(), against_reference.results()
     failures = [f"output '{name}': the second run in one session differs" for name in sorted(unequal)]
     if not fp32:
         failures.append("nothing was compared: no golden sample or no output")
-    failures += check_fp32(fp32, gate, task) + check_reference(reference, gate)
+    failures += check_fp32(fp32, gate, task) + check_reference(
+        _lowerings(fp32, reference, intended.results()), gate
+    )
     return Parity(
         component=artifact.component,
         variant=artifact.variant,
@@ -104,6 +107,14 @@ def verify_samples(
         gate_failures=tuple(failures),
         task=task,
     )
+
+
+def _lowerings(
+    fp32: Iterable[OutputParity], reference: Iterable[OutputParity], intended: Iterable[OutputParity]
+) -> list[Lowering]:
+    by_fp32 = {parity.output: parity for parity in fp32}
+    by_intended = {parity.output: parity for parity in intended}
+    return [Lowering(by_fp32[found.output], found, by_intended[found.output]) for found in reference]
 
 
 def unproven(artifact: Artifact, reason: str) -> Parity:
