@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from edgekit._values import Gap
 from edgekit.targets.tensorrt.lint_inputs import check_inputs, check_tensor_types
-from edgekit.targets.tensorrt.lint_qdq import check_qdq
+from edgekit.targets.tensorrt.lint_qdq import check_qdq, reads_int8_weight
 from edgekit.targets.tensorrt.op_table import ANY_TYPE, OpTable, table_for
 from edgekit.targets.tensorrt.rules import breach, rules_by_op
 
@@ -51,6 +51,8 @@ def lint(component: Component, job: Job, *, version: str) -> list[Gap]:
     for name, finding in (*check_inputs(model, job), *check_tensor_types(model, table)):
         gaps.append(_gap(component, name, "Tensor", finding))
     functions = {(function.domain, function.name) for function in model.functions.values()}
+    if any(node.op_type in QDQ_OPS and reads_int8_weight(node, table) for node in _nodes(model)):
+        gaps.append(_gap(component, "model", "Graph", _int8_weights(table)))
     taken: set[str] = set()
     for index, node in enumerate(_nodes(model)):
         if (node.domain, node.op_type) in functions:
@@ -61,6 +63,15 @@ def lint(component: Component, job: Job, *, version: str) -> list[Gap]:
         taken.add(name)
         gaps += [_gap(component, name, node.op_type, finding) for finding in _check_node(node, table)]
     return gaps
+
+
+def _int8_weights(table: OpTable) -> Finding:
+    return (
+        f"TensorRT {table.asked} may want FP32 weights through Q and DQ where these are int8 behind a DQ "
+        "(its guide as remembered, unverified)",
+        "try the build on the device first, or use a newer JetPack",
+        "warning",
+    )
 
 
 def _nodes(model: ir.Model) -> Iterator[ir.Node]:
@@ -104,7 +115,7 @@ def _check_node(node: ir.Node, table: OpTable) -> Iterator[Finding]:
         if rule.refuses_operator:
             return
     if node.op_type in QDQ_OPS:
-        for rule_text, way_out in check_qdq(node):
+        for rule_text, way_out in check_qdq(node, table):
             yield rule_text, way_out, "error"
     else:
         yield from _check_table(node, table)

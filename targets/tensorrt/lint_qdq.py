@@ -7,10 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
+from edgekit.targets.tensorrt.op_table import version_key
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from edgekit.targets.tensorrt.op_table import OpTable
+
 Finding = tuple[str, str]
+
+# onnx-tensorrt's parser up to release 8.6: "requires 3 inputs".
+_OPTIONAL_ZERO_POINT_SINCE = (9, 0)
+# TensorRT 8's developer guide, as remembered (unverified): weights of Q/DQ models are given in FP32.
+_INT8_WEIGHTS_SINCE = (10, 0)
 
 # Source of all rows here: verdicts of the TensorRT-RTX 1.7 parser on small graphs, onnx-tensorrt tables.
 _REQUANTIZE = "quantize the float model with the portable scheme (int8, zero-point 0)"
@@ -19,8 +28,10 @@ _SYMMETRIC = (ir.DataType.INT8, ir.DataType.INT4, ir.DataType.FLOAT4E2M1)
 _FLOAT8 = (ir.DataType.FLOAT8E4M3FN,)
 
 
-def check_qdq(node: ir.Node) -> Iterator[Finding]:
+def check_qdq(node: ir.Node, table: OpTable) -> Iterator[Finding]:
     """Scale, zero-point and integer type of one Q or DQ node."""
+    if version_key(table.asked) < _OPTIONAL_ZERO_POINT_SINCE and _input(node, 2) is None:
+        yield f"TensorRT {table.asked} wants a zero-point, and there is none", "write an int8 zero-point of 0"
     yield from _check_scale(node)
     yield from _check_zero_point(node)
     yield from _check_type(node)
@@ -60,6 +71,12 @@ def _check_type(node: ir.Node) -> Iterator[Finding]:
         yield "int32 through DequantizeLinear (a quantized bias) is refused", _FLOAT_BIAS
     elif dtype not in _SYMMETRIC and dtype not in _FLOAT8:
         yield f"{dtype.name.lower()} quantization is refused", _REQUANTIZE
+
+
+def reads_int8_weight(node: ir.Node, table: OpTable) -> bool:
+    """A DQ over an int8 initializer, on a version whose guide asks for FP32 weights through Q and DQ."""
+    old = version_key(table.asked) < _INT8_WEIGHTS_SINCE
+    return old and node.op_type == "DequantizeLinear" and constant(node, 0) is not None
 
 
 def integer_type(node: ir.Node) -> ir.DataType | None:

@@ -220,6 +220,17 @@ def test_uint8_with_zero_point_zero_is_an_error_although_the_parser_takes_it() -
     assert len(errors(qdq(None))) == 2, "a missing zero-point means uint8"
 
 
+def test_tensorrt_8_wants_a_zero_point_and_may_not_take_int8_weights() -> None:
+    old = job(software="tensorrt-8.6")
+    assert any("wants a zero-point" in gap.rule for gap in errors(qdq(None), old))
+    assert not any("wants a zero-point" in gap.rule for gap in errors(qdq(None)))
+    proto = conv_with_dq(None)
+    proto.opset_import[0].version = 17
+    assert ["FP32 weights" in gap.rule for gap in gaps(proto, old)] == [True]
+    assert errors(proto, old) == []
+    assert gaps(proto) == []
+
+
 @pytest.mark.parametrize(
     ("version", "opset", "refused"),
     [
