@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 # Ratios of tensor size to wanted elements above this take the stride of this one, and so more elements.
 _LARGEST_RATIO = 4096
 
+# Every value stays and none comes to it; and elementwise ops that never fall as their input rises.
+_RESHAPING = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Identity"})
+_RISING = frozenset({"Relu", "Clip"})
+
 
 @dataclass(frozen=True)
 class Instrumented:
@@ -103,6 +107,7 @@ class _Builder:
         self.at_start: list[ir.Node] = []
         self._inputs: dict[str, ir.Value] = {}
         self._constants: dict[str, ir.Value] = {}
+        self._extremes: dict[ir.Value, tuple[ir.Value, ir.Value]] = {}
 
     def _free_prefix(self) -> str:
         names = [str(output.name) for node in self._graph for output in node.outputs]
@@ -114,12 +119,39 @@ class _Builder:
 
     def measure(self, value: ir.Value, index: int, *, sampled: bool) -> list[ir.Node]:
         """The nodes that measure one tensor, in an order that ONNX accepts."""
-        nodes = [
+        nodes = self._follow(value, index) or [
             self._node("ReduceMin", [value], f"low{index}", keepdims=0),
             self._node("ReduceMax", [value], f"high{index}", keepdims=0),
             self._node("ReduceSum", [value], f"sum{index}", keepdims=0),
         ]
+        self._extremes[value] = (nodes[0].outputs[0], nodes[1].outputs[0])
         return nodes + self._sample(value, index) if sampled else nodes
+
+    def _follow(self, value: ir.Value, index: int) -> list[ir.Node]:
+        """Extremes that follow exactly from the input's: the same op on two scalars; none if they do not.
+
+        A NaN of the input is found there, and these ops make none of their own.
+        """
+        node = value.producer()
+        source = node.inputs[0] if node is not None and node.inputs else None
+        if (
+            node is None
+            or source is None
+            or node.domain not in ("", "ai.onnx")
+            or source not in self._extremes
+        ):
+            return []
+        low, high = self._extremes[source]
+        if node.op_type in _RESHAPING:
+            kind, bounds = "Identity", []
+        elif node.op_type in _RISING and not node.attributes:
+            kind, bounds = node.op_type, list(node.inputs[1:])
+        else:
+            return []
+        made = [
+            self._node(kind, [end, *bounds], f"{name}{index}") for name, end in (("low", low), ("high", high))
+        ]
+        return [*made, self._node("Identity", [made[0].outputs[0]], f"sum{index}")]
 
     def _sample(self, value: ir.Value, index: int) -> list[ir.Node]:
         """size = Size(x); k = stride[min(size / take, last)]; part = x.flat[phase % k :: k]."""
@@ -153,7 +185,7 @@ class _Builder:
     def _node(
         self,
         kind: str,
-        inputs: list[ir.Value],
+        inputs: Sequence[ir.Value | None],
         name: str,
         dtype: ir.DataType = ir.DataType.FLOAT,
         **attributes: int,

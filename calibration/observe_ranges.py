@@ -133,7 +133,7 @@ class _Watch:
         )
         if self._sampled:
             self._sizes = [int(value) for value in results[3 * count : 4 * count]]
-        empty = (lows == np.inf) & (highs == -np.inf)
+        empty = lows > highs  # ReduceMin and ReduceMax of nothing are inf and -inf
         bad = ~empty & ~(np.isfinite(lows) & np.isfinite(highs) & ~np.isnan(sums))
         if bad.any():
             raise self._not_finite(int(np.argmax(bad)), sample)

@@ -139,12 +139,16 @@ def test_samples_of_changing_shapes_and_outputs_of_unknown_size_are_observed() -
         helper.make_node("Relu", ["x"], ["r"]),
         helper.make_node("NonZero", ["r"], ["places"]),
         helper.make_node("Transpose", ["places"], ["turned"], perm=[1, 0]),
-        helper.make_node("GatherND", ["r", "turned"], ["y"]),
+        helper.make_node("GatherND", ["r", "turned"], ["found"]),
+        helper.make_node("Clip", ["found", "", "w0"], ["y"]),
     ]
     arrays = [np.array([[-1.0, 2.0, 0.5]]), np.array([[-3.0, -1.0]]), np.array([[4.0, 0.25, 1.0, 7.0]])]
-    record = observe_ranges(component(nodes, ["n", "m"]), list_samples(*arrays), observer="percentile")
+    record = observe_ranges(
+        component(nodes, ["n", "m"], np.array(5, np.float32)), list_samples(*arrays), observer="percentile"
+    )
     assert (record.ranges["x"].low, record.ranges["x"].high) == (-3.0, 7.0)
-    assert (record.ranges["y"].low, record.ranges["y"].high) == (0.25, 7.0)  # empty on the second sample
+    assert (record.ranges["found"].low, record.ranges["found"].high) == (0.25, 7.0)
+    assert (record.ranges["y"].low, record.ranges["y"].high) == (0.25, 5.0)  # empty on the second sample
 
 
 def test_only_the_named_tensors_are_observed(classifier: Component) -> None:
