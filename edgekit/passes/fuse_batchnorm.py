@@ -37,7 +37,8 @@ def _fuse(node: ir.Node, names: Names) -> bool:
         return False
     gamma, beta, mean, variance = (np.asarray(array, np.float64) for array in statistics)
     epsilon = node.attributes.get("epsilon")
-    scale = gamma / np.sqrt(variance + (_DEFAULT_EPSILON if epsilon is None else epsilon.as_float()))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scale = gamma / np.sqrt(variance + (_DEFAULT_EPSILON if epsilon is None else epsilon.as_float()))
     if not np.all(np.isfinite(scale)):
         return False
     if not fold_scale(maker, scale, beta - mean * scale, names):

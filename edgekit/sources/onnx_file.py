@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # A protobuf message cannot be larger (https://protobuf.dev/programming-guides/proto-limits/).
 MESSAGE_LIMIT_BYTES = 2**31 - 1
 _CHUNK_BYTES = 8 * 2**20
+# What protobuf, onnx and onnx_ir raise for values that no exporter writes (names that aren't UTF-8 ...).
+_DAMAGE = (ValueError, TypeError, KeyError, OverflowError, ir.serde.SerdeError)
 
 
 def load_onnx(path: str | Path, *, name: str = "model") -> Component:
@@ -33,13 +35,14 @@ def load_onnx(path: str | Path, *, name: str = "model") -> Component:
     """
     path = Path(path)
     proto = _parse(path)
-    external = check_external_files(proto, path)
-    check_graph(proto, path)
     try:
+        external = check_external_files(proto, path)
+        check_graph(proto, path)
         model = ir.from_proto(proto)
-    except (ValueError, TypeError, KeyError) as error:
+    except _DAMAGE as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise SourceError(
-            f"{path}: the graph can't be read: {error}", fix="export the model again"
+            f"{path}: the graph is damaged: {reason}", fix="export or download the model again"
         ) from error
     ir.external_data.set_base_dir(model.graph, path.parent)
     check_weight_values(model)

@@ -14,7 +14,7 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekit.errors import ModelError, SourceError
+from edgekit.errors import EdgekitError, ModelError, SourceError
 from edgekit.passes.prepare_component import prepare_component
 from edgekit.sources.graph_io import inputs_of, outputs_of
 from edgekit.sources.onnx_file import load_onnx
@@ -313,3 +313,20 @@ def test_a_function_whose_attributes_refer_to_its_caller_is_read(tmp_path: Path)
     assert [node.op_type for node in model.graph] == ["MatMul", "LeakyRelu"]
     feeds = {"x": np.array([[-2, -1, 1, 2]], np.float32)}
     np.testing.assert_array_equal(run_onnx(model, feeds)["y"], [[-1, -0.5, 1, 2]])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_model_with_flipped_bytes_is_read_or_refused_but_never_crashes(seed: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(seed)
+    path = tmp_path / "model.onnx"
+    refused = 0
+    for _ in range(100):
+        data = bytearray(toy_cnn().SerializeToString())
+        for place in rng.integers(0, len(data), 3):
+            data[place] = rng.integers(0, 256)
+        path.write_bytes(data)
+        try:
+            prepare_component(load_onnx(path), shapes={})
+        except EdgekitError:
+            refused += 1
+    assert refused > 0
