@@ -31,6 +31,7 @@ RANKS = (
     ("_recipe", "_recipe_file", "_tasks"),
     ("_doctor", "_inspect", "_plan", "_calibrate", "_verify_samples"),
     ("reports",),
+    ("_workshop", "_convert_target"),
     ("_convert",),
     ("api",),
     ("cli",),
@@ -160,6 +161,25 @@ def test_each_public_name_still_works_after_every_submodule_was_imported() -> No
         for _ in range(2):
             assert callable(getattr(edgekit, name)), f"edgekit.{name} is shadowed by a submodule"
         assert f"edgekit.{name}" not in SOURCES
+
+
+def find_bound_names(package: str) -> set[str]:
+    """What a package binds at top level, but for `from package.b import b`: b is not imported again."""
+    tree, names = TREES[package], set[str]()
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom):
+            bound = {alias.asname or alias.name for alias in node.names}
+            names |= {name for name in bound if node.module not in (package, f"{package}.{name}")}
+    return names | {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+
+
+@pytest.mark.parametrize("package", [name for name, path in SOURCES.items() if path.name == "__init__.py"])
+def test_no_name_of_a_package_is_shadowed_by_its_own_submodule(package: str) -> None:
+    """Importing `a.b` rebinds the name `b` in `a`, at a moment nobody can foresee."""
+    submodules = {
+        name.removeprefix(f"{package}.").split(".")[0] for name in SOURCES if name.startswith(f"{package}.")
+    }
+    assert not find_bound_names(package) & submodules
 
 
 def test_importing_edgekit_loads_no_heavy_library() -> None:
