@@ -92,6 +92,16 @@ def choose_scheme(recipe: Recipe, plan: Plan) -> str:
     return "portable" if recipe.scheme == "portable" else plan.scheme.name
 
 
+def job_for(item: ResolvedTarget, recipe: Recipe) -> Job:
+    """The INT8 job of one target: of the options `TARGET.NAME` its own, and those that name no target."""
+    mine = {}
+    for name, value in recipe.options.items():
+        owner, dot, option = name.partition(".")
+        if not dot or owner == item.target.name:
+            mine[option if dot else name] = value
+    return Job(item.device, "int8", shapes=recipe.shapes, options=mine)
+
+
 @dataclass(frozen=True)
 class _Prepared:
     """The model as every target's check sees it, and what each target said it needs."""
@@ -109,7 +119,7 @@ def _prepare(recipe: Recipe) -> _Prepared:
     resolved = resolve_all(recipe)
     loaded = load_onnx(recipe.model)
     components = (prepare_component(loaded, shapes=recipe.shapes),)
-    jobs = [Job(item.device, "int8", shapes=recipe.shapes, options=recipe.options) for item in resolved]
+    jobs = [job_for(item, recipe) for item in resolved]
     plans = [item.target.plan(components, job) for item, job in zip(resolved, jobs, strict=True)]
     expand_functions(components[0].model, frozenset().union(*(plan.expand for plan in plans)))
     return _Prepared(loaded.digest, components, tuple(zip(resolved, jobs, plans, strict=True)))

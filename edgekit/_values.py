@@ -117,7 +117,8 @@ class Gap:
     severity: Literal["error", "warning"] = "error"
 
     def __str__(self) -> str:
-        return f"{self.op} '{self.node}': {self.rule}; {self.way_out}"
+        place = f"{self.op} '{self.node}'" if self.node else self.op
+        return f"{place}: {self.rule}; {self.way_out}"
 
 
 @dataclass(frozen=True)
@@ -253,6 +254,11 @@ class Parity:
     def passed(self) -> bool:
         return self.runs_equal and not self.gate_failures
 
+    @property
+    def failed(self) -> bool:
+        """It ran and fell short; an artifact that could not run here has neither passed nor failed."""
+        return bool(self.gate_failures) or (self.status == "proven" and not self.runs_equal)
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -281,7 +287,8 @@ class BundleResult:
 
     @property
     def passed(self) -> bool:
-        return all(parity.passed for parity in self.parities) and not any(
+        """No artifact failed and no limit is broken; what can't run on this host is unproven, not failed."""
+        return not any(parity.failed for parity in self.parities) and not any(
             verdict.status == "does not fit" for verdict in self.verdicts
         )
 

@@ -80,11 +80,13 @@ def _prove_artifact(
     return verify_samples(session, artifact, samples=expected, gate=gate, task=task)
 
 
-def open_metric(recipe: Recipe) -> Metric:
-    """The metric a recipe names, with the vocabulary it names."""
-    from edgekit._tasks import load_metric, read_vocabulary
+def open_metric(recipe: Recipe, own: Mapping[str, str] | None = None) -> Metric:
+    """The metric a recipe names, with the vocabulary it names, else the one in the model's `own` metadata."""
+    from edgekit._tasks import CHARACTER_KEY, load_metric, read_vocabulary, vocabulary_of
 
     vocabulary = read_vocabulary(Path(recipe.vocabulary)) if recipe.vocabulary else ()
+    if not vocabulary and own is not None and CHARACTER_KEY in own:
+        vocabulary = vocabulary_of(own)
     return load_metric(recipe.metric or "", vocabulary=vocabulary)
 
 

@@ -4,18 +4,24 @@ from edgekit._bundle.draft import BundleDraft, ComponentDraft
 from edgekit._bundle.limits import Limits
 from edgekit._bundle.manifest import parity_json
 from edgekit._bundle.read import Bundle, open_bundle
-from edgekit._bundle.verify import BundleProof, prove_bundle, verify_bundle
-from edgekit._bundle.write import write_archive, write_bundle
+from edgekit._bundle.results import read_artifacts, read_gaps, read_parities
+from edgekit._bundle.verify import NO_ACCURACY, BundleProof, prove_bundle, verify_bundle
+from edgekit._bundle.write import copy_bundle, write_archive, write_bundle
 
 __all__ = [
+    "NO_ACCURACY",
     "Bundle",
     "BundleDraft",
     "BundleProof",
     "ComponentDraft",
     "Limits",
+    "copy_bundle",
     "open_bundle",
     "parity_json",
     "prove_bundle",
+    "read_artifacts",
+    "read_gaps",
+    "read_parities",
     "verify_bundle",
     "write_archive",
     "write_bundle",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO, Literal
@@ -42,14 +43,24 @@ def write_bundle(draft: BundleDraft, folder: Path, *, existing: Existing = "refu
     after an error, and after a kill only a hidden folder that the next run removes.
     """
     with staged(folder) as stage:
-        manifest = _fill(draft, stage)
-        digest = bundle_digest(manifest)
-        # What the disk gives back, by the rules that whoever opens it will apply.
-        check_folder(stage, Limits())
-        if not os.path.lexists(folder):
-            put_in_place(stage, folder)
-        elif not _is_same(folder, digest, existing):
-            swap_in_place(stage, folder)
+        _fill(draft, stage)
+        return _settle(stage, folder, existing)
+
+
+def copy_bundle(source: Path, folder: Path, *, existing: Existing = "refuse") -> str:
+    """Put a copy of the bundle at `source` to `folder`, by the same rules; returns its digest."""
+    with staged(folder) as stage:
+        shutil.copytree(source, stage, dirs_exist_ok=True)
+        return _settle(stage, folder, existing)
+
+
+def _settle(stage: Path, folder: Path, existing: Existing) -> str:
+    """Check what the disk gives back, as whoever opens it will, and rename it into place."""
+    digest = check_folder(stage, Limits()).digest
+    if not os.path.lexists(folder):
+        put_in_place(stage, folder)
+    elif not _is_same(folder, digest, existing):
+        swap_in_place(stage, folder)
     return digest
 
 

@@ -64,8 +64,8 @@ def worst_tensors(
 
 
 def with_worst(parity: Parity, worst: Sequence[WorstTensor]) -> Parity:
-    """The parity with its worst tensors named."""
-    return replace(parity, worst_tensors=tuple((str(tensor), tensor.sqnr_db) for tensor in worst))
+    """The parity with its worst tensors, each by the node that makes it (what `--float` takes)."""
+    return replace(parity, worst_tensors=tuple((tensor.node, tensor.sqnr_db) for tensor in worst))
 
 
 def _tappable(float_model: ir.Model, qdq_model: ir.Model, tensors: Sequence[str]) -> dict[str, ir.Node]:

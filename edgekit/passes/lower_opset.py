@@ -35,7 +35,7 @@ def lower_opset(model: ir.Model, version: int) -> int:
             f"opset {version} is below {LOWEST_TARGET}, the lowest that models are lowered to",
             fix="choose a newer software version of the device",
         )
-    missing = {node.op_type for node in all_nodes(model) if _is_missing(node, current, version)}
+    missing = list_newer_functions(model, version)
     rewritten = expand_functions(model, missing) if missing else 0
     names = Names(model)
     problems: list[str] = []
@@ -51,6 +51,12 @@ def lower_opset(model: ir.Model, version: int) -> int:
         )
     model.opset_imports[""] = version
     return rewritten
+
+
+def list_newer_functions(model: ir.Model, version: int) -> frozenset[str]:
+    """Ops of the model that opset `version` lacks and that ONNX's own function body can stand for."""
+    current = model.opset_imports[""]
+    return frozenset(node.op_type for node in all_nodes(model) if _is_missing(node, current, version))
 
 
 @cache

@@ -1,0 +1,134 @@
+"""The main path: one model in, one proven bundle a target out."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit._budget import judge_budget
+from edgekit._cache import key, open_cache
+from edgekit._calibrate import open_samples
+from edgekit._plan import resolve_all
+from edgekit._values import BundleResult, ConvertResult, Measurement
+from edgekit.errors import OutputError
+from edgekit.registry import find_plugins
+from edgekit.sources.onnx_file import load_onnx
+
+if TYPE_CHECKING:
+    from edgekit._bundle.write import Existing
+    from edgekit._cache import Cache
+    from edgekit._recipe import Recipe
+    from edgekit._values import Artifact, Progress
+    from edgekit._workshop import Workshop
+    from edgekit.registry import ResolvedTarget
+
+STAGE = "bundle"
+
+
+def convert_recipe(recipe: Recipe, progress: Progress) -> ConvertResult:
+    """One bundle for each of the recipe's targets, proven before it is put in place.
+
+    Raises EdgekitError for whatever stops the work before a bundle exists; an artifact below its gate
+    is reported in the result instead, and `passed` is False.
+    """
+    from edgekit._workshop import Workshop
+
+    targets = resolve_all(recipe)
+    progress("load model", 0, None)
+    source = load_onnx(recipe.model)
+    _make_output_folder(recipe.output_folder)
+    with open_cache(recipe.cache) as cache:
+        workshop = Workshop(recipe, source, targets, cache, progress)
+        bundles = tuple(_convert_target(item, workshop, cache) for item in targets)
+    notes = [item.note for item in targets if item.note]
+    return ConvertResult(bundles, tuple(dict.fromkeys(notes)))
+
+
+def _convert_target(item: ResolvedTarget, workshop: Workshop, cache: Cache) -> BundleResult:
+    """Build and prove one bundle, or take it from the cache, and put it where the user wants it."""
+    from edgekit._bundle import (
+        copy_bundle,
+        open_bundle,
+        read_artifacts,
+        read_gaps,
+        read_parities,
+        write_archive,
+    )
+    from edgekit._convert_target import build_bundle
+
+    recipe = workshop.recipe
+    made = cache.folder(
+        STAGE,
+        _bundle_key(item, workshop),
+        lambda folder: build_bundle(item, workshop, folder / item.device.name),
+    )
+    folder = recipe.output_folder / item.device.name
+    existing: Existing = "replace" if recipe.overwrite else "refuse"
+    digest = copy_bundle(made / item.device.name, folder, existing=existing)
+    if recipe.archive:
+        write_archive(folder, folder.with_name(f"{folder.name}.tar.gz"), existing=existing)
+    with open_bundle(folder) as bundle:
+        artifacts = read_artifacts(bundle)
+        return BundleResult(
+            requested=item.requested,
+            device=item.device,
+            folder=folder,
+            digest=digest,
+            artifacts=artifacts,
+            parities=read_parities(bundle),
+            gaps=read_gaps(bundle),
+            verdicts=judge_budget(recipe.budget, _known_figures(artifacts, folder)),
+            notes=(*bundle.manifest["warnings"], *bundle.manifest["notes"]),
+        )
+
+
+def _bundle_key(item: ResolvedTarget, workshop: Workshop) -> str:
+    """Everything a bundle's bytes follow from; the cache itself covers edgekit's code and tools.
+
+    The other targets are part of it, for the graph is expanded for all of them together.
+    """
+    recipe = workshop.recipe
+    plugin = find_plugins()[item.target.name]
+    form = (
+        recipe.precisions,
+        {name: [str(dim) for dim in dims] for name, dims in recipe.shapes.items()},
+        (recipe.observer, recipe.scheme, recipe.float_nodes, recipe.only_ops),
+        (recipe.metric, _vocabulary_digest(recipe), dict(recipe.gate)),
+        (recipe.golden, recipe.golden_count, dict(recipe.options)),
+    )
+    everyone = sorted(
+        f"{other.target.name} {other.device.name}@{other.device.software}" for other in workshop.targets
+    )
+    return key(workshop.source.digest, _samples_digest(workshop), item.device, plugin.version, everyone, form)
+
+
+def _samples_digest(workshop: Workshop) -> str | None:
+    """Of the samples' bytes and their preprocessing; reads no sample and prepares no graph."""
+    if workshop.recipe.samples is None:
+        return None
+    return open_samples(workshop.recipe, workshop.source).digest
+
+
+def _vocabulary_digest(recipe: Recipe) -> str | None:
+    if recipe.vocabulary is None:
+        return None
+    return hashlib.sha256(Path(recipe.vocabulary).read_bytes()).hexdigest()
+
+
+def _known_figures(artifacts: tuple[Artifact, ...], folder: Path) -> tuple[Measurement, ...]:
+    """What the host itself can measure of a bundle: the size of what the device loads."""
+    first = artifacts[0]
+    loaded = [name for name in first.files if name == first.main or name.startswith(f"{first.main}.")]
+    size = sum((folder / name).stat().st_size for name in loaded)
+    basis = f"{first.main} on disk"
+    return (Measurement("size", float(size), "B", "measured", basis),)
+
+
+def _make_output_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"output folder '{folder}' cannot be made ({error.strerror})", fix="name another one with -o"
+        ) from error

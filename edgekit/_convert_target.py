@@ -1,0 +1,232 @@
+"""One target's bundle: every variant quantized, checked, built, proven, then sealed."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import asdict, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit._bundle import NO_ACCURACY, BundleDraft, ComponentDraft, write_bundle
+from edgekit._cache import tool_versions
+from edgekit._plan import choose_precisions, choose_scheme, job_for
+from edgekit._qdq import QdqForm
+from edgekit._tasks import score_task
+from edgekit._values import SCHEMES
+from edgekit._verify import (
+    Expected,
+    gate_for,
+    make_golden,
+    reference_session,
+    unproven,
+    verify_artifact,
+    with_worst,
+    worst_tensors,
+)
+from edgekit._verify_samples import open_metric
+from edgekit._workshop import lower_component
+from edgekit.errors import CannotRunHere, GapError
+from edgekit.sources.graph_io import inputs_of, outputs_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from edgekit._bundle.draft import SamplesKind
+    from edgekit._qdq import QdqResult
+    from edgekit._values import Artifact, Component, Gap, Parity, Precision, TaskScore
+    from edgekit._verify import Gate, Golden, WorstTensor
+    from edgekit._verify.golden import GoldenKind
+    from edgekit._workshop import Workshop
+    from edgekit.registry import ResolvedTarget
+    from edgekit.target import Job, Session
+
+_LICENCE_KEYS = ("license", "licence", "License", "SPDX-License-Identifier")
+
+
+def build_bundle(item: ResolvedTarget, workshop: Workshop, folder: Path) -> None:
+    """Write the sealed bundle of one target to `folder`.
+
+    GapError before anything is built where a target cannot hold a variant.
+    """
+    work = _TargetWork(item, workshop)
+    precisions, note = choose_precisions(workshop.recipe, work.plan)
+    jobs = {precision: work.job(precision) for precision in precisions}
+    components = {precision: work.component(precision) for precision in precisions}
+    gaps = _check(item, components, jobs)
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as place:
+        built = Path(place)
+        artifacts = [artifact for job in jobs.values() for artifact in work.build(job, components, built)]
+        golden = work.golden()
+        parities = [work.prove(artifact, golden, built) for artifact in artifacts]
+        extras = item.target.extras(artifacts, jobs[precisions[0]], built)
+        draft = BundleDraft(
+            device=item.device,
+            target=item.target.name,
+            built=built,
+            artifacts=tuple(artifacts),
+            components=(work.describe(work.kept_golden(golden)),),
+            parities=tuple(parities),
+            samples=work.samples_kind,
+            scheme=work.scheme if "int8" in precisions else None,
+            extras=tuple(extras),
+            gaps=gaps,
+            gates={precision: work.gate(precision) for precision in precisions},
+            tools=tool_versions(),
+            documents=work.documents() if "int8" in precisions else {},
+            notes=(note,) if note else (),
+        )
+        workshop.progress(f"{item.device.name}: seal bundle", 0, None)
+        write_bundle(draft, folder)
+
+
+def _check(
+    item: ResolvedTarget, components: dict[Precision, Component], jobs: dict[Precision, Job]
+) -> tuple[Gap, ...]:
+    """The gaps of every variant as it would be built; errors end the work."""
+    found = [
+        gap
+        for precision, component in components.items()
+        for gap in item.target.check([component], jobs[precision])
+    ]
+    gaps = tuple(dict.fromkeys(found))
+    errors = [gap for gap in gaps if gap.severity == "error"]
+    if errors:
+        raise GapError(
+            f"{item.device.name}: {len(errors)} node(s) have no form there, the first is {errors[0]}",
+            fix="`edgekit check` lists them all, each with its way out",
+            gaps=errors,
+        )
+    return gaps
+
+
+class _TargetWork:
+    """What one target needs of the workshop, made once for all its variants."""
+
+    def __init__(self, item: ResolvedTarget, workshop: Workshop) -> None:
+        self.item = item
+        self.workshop = workshop
+        self.plan = workshop.plan(item)
+        self.scheme = choose_scheme(workshop.recipe, self.plan)
+        self._quantized: QdqResult | None = None
+
+    def quantized(self) -> QdqResult:
+        if self._quantized is None:
+            form = QdqForm(SCHEMES[self.scheme], self.plan.bias)
+            self._quantized = self.workshop.quantize(form)
+        return self._quantized
+
+    def component(self, precision: Precision) -> Component:
+        """The variant's graph, in an opset that the target reads."""
+        source = self.quantized().component if precision == "int8" else self.workshop.component
+        return lower_component(source, self.plan)
+
+    def job(self, precision: Precision) -> Job:
+        job = replace(job_for(self.item, self.workshop.recipe), precision=precision)
+        if precision != "int8":
+            return job
+        return replace(job, scales={self.workshop.component.name: self.quantized().scales})
+
+    @property
+    def samples_kind(self) -> SamplesKind:
+        if self.workshop.recipe.samples is None:
+            return "none"
+        return "random" if self.workshop.samples.kind == "random" else "samples"
+
+    def gate(self, precision: Precision) -> Gate:
+        """The gate of a variant; scales fitted to noise are held to their own Q/DQ graph, not to fp32."""
+        limits = self.workshop.recipe.gate
+        noise = precision == "int8" and self.samples_kind == "random"
+        return gate_for(precision, NO_ACCURACY | dict(limits) if noise else limits)
+
+    def build(self, job: Job, components: Mapping[Precision, Component], out: Path) -> list[Artifact]:
+        self.workshop.progress(f"{self.item.device.name}: build {job.precision}", 0, None)
+        return self.item.target.build([components[job.precision]], job, out)
+
+    @cached_property
+    def _expected(self) -> Expected:
+        """Sessions of the source, and of the Q/DQ graph in plain float where there is one."""
+        model = None if self._quantized is None else self._quantized.component.model
+        return Expected(self.workshop.expected, None if model is None else reference_session(model))
+
+    def golden(self) -> Golden:
+        """The samples to prove on: the user's own wherever there are any."""
+        return self._make_golden("samples" if self.samples_kind == "samples" else "random")
+
+    def kept_golden(self, golden: Golden) -> Golden:
+        """The samples that go into the bundle: noise in their place where the user's are private."""
+        private = self.workshop.recipe.golden == "random" and golden.kind != "random"
+        return self._make_golden("random") if private else golden
+
+    def _make_golden(self, kind: GoldenKind) -> Golden:
+        shop = self.workshop
+        most = shop.recipe.golden_count
+        name = shop.component.name
+        return make_golden(name, shop.samples, expected=self._expected, kind=kind, most=most)
+
+    def prove(self, artifact: Artifact, golden: Golden, built: Path) -> Parity:
+        """Run the artifact here; where it falls short, name the tensors that lose most."""
+        self.workshop.progress(f"{self.item.device.name}: prove {artifact.variant}", 0, None)
+        try:
+            session = self.item.target.open(artifact, built)
+        except CannotRunHere as reason:
+            return unproven(artifact, str(reason))
+        parity = verify_artifact(
+            session,
+            artifact,
+            golden=golden,
+            gate=self.gate(artifact.variant),
+            task=self._score(session, artifact),
+        )
+        if parity.failed and artifact.variant == "int8":
+            return with_worst(parity, self._find_worst(golden))
+        return parity
+
+    def _score(self, session: Session, artifact: Artifact) -> TaskScore | None:
+        """The task metric on all samples, for what is not fp32 itself."""
+        recipe = self.workshop.recipe
+        if recipe.metric is None or artifact.variant == "fp32":
+            return None
+        metric = open_metric(recipe, self.workshop.expected.metadata)
+        return score_task(session, self.workshop.expected, self.workshop.samples, metric=metric)
+
+    def _find_worst(self, golden: Golden) -> Sequence[WorstTensor]:
+        quantized = self.quantized()
+        feeds = [sample.feeds for sample in golden.samples]
+        names = list(quantized.scales.tensors)
+        return worst_tensors(self.workshop.equalized.model, quantized.component.model, feeds, tensors=names)
+
+    def documents(self) -> dict[str, bytes]:
+        """The scale table and why each node is int8 or not."""
+        quantized = self.quantized()
+        scales = {"scheme": quantized.scales.scheme, "record": quantized.scales.record_digest}
+        table = {name: asdict(params) for name, params in quantized.scales.tensors.items()}
+        rows = [asdict(decision) for decision in quantized.decisions]
+        return {
+            "scales.json": _as_json({"schema": "edgekit.scales/1", **scales, "tensors": table}),
+            "decisions.json": _as_json({"schema": "edgekit.decisions/1", "nodes": rows}),
+        }
+
+    def describe(self, golden: Golden) -> ComponentDraft:
+        shop = self.workshop
+        model = shop.component.model
+        calibrated = self._quantized is not None
+        properties = model.metadata_props
+        spec = shop.samples.preprocess
+        names = [value.name for value in model.graph.inputs]
+        return ComponentDraft(
+            name=shop.component.name,
+            source_sha256=shop.source.digest,
+            inputs=inputs_of(model),
+            outputs=outputs_of(model),
+            golden=golden,
+            licence=next((properties[name] for name in _LICENCE_KEYS if name in properties), None),
+            preprocessing={} if spec is None else {str(names[0]): str(spec)},
+            record=shop.record.to_json().encode() if calibrated else None,
+            record_digest=shop.record.digest if calibrated else None,
+        )
+
+
+def _as_json(value: object) -> bytes:
+    return (json.dumps(value, sort_keys=True, indent=1, ensure_ascii=True) + "\n").encode()

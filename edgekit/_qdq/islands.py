@@ -1,0 +1,245 @@
+"""Finds the int8 islands of a graph: which nodes compute on int8 and which tensors carry Q/DQ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from edgekit._qdq.placement import activation_inputs, place
+from edgekit._qdq.pointwise import PointwiseChain, find_chains
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+
+@dataclass(frozen=True)
+class Steering:
+    """What the user pinned: nodes that stay float, and (if any) the only op types to quantize."""
+
+    float_nodes: frozenset[str] = frozenset()
+    only_ops: frozenset[str] = frozenset()
+
+    def allows(self, node: ir.Node) -> bool:
+        return node.name not in self.float_nodes and (not self.only_ops or node.op_type in self.only_ops)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Why one node is int8 or float: a line of the decision table in the bundle."""
+
+    node: str
+    op: str
+    precision: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Islands:
+    """The outcome: int8 nodes, quantized tensors (in graph order) and the sets that share a scale.
+
+    groups: tensor -> the representative tensor of its scale-sharing set.
+    chain_inputs: tensor -> the pointwise chain that alone reads it.
+    clamps: tensor -> the Relu's or Clip's result that alone reads it (it needs no scale of its own).
+    """
+
+    nodes: frozenset[ir.Node]
+    tensors: tuple[ir.Value, ...]
+    groups: Mapping[ir.Value, ir.Value]
+    chain_inputs: Mapping[ir.Value, PointwiseChain]
+    clamps: Mapping[ir.Value, ir.Value]
+    decisions: tuple[Decision, ...]
+
+
+def find_islands(graph: ir.Graph, steering: Steering | None = None) -> Islands:
+    """Grow islands from the multiply-accumulate nodes through everything that lies between them."""
+    steering = steering or Steering()
+    chains = {chain.output: chain for chain in find_chains(graph)}
+    units = _list_units(graph, chains, steering)
+    anchors = {unit for unit in units if unit.is_anchor}
+    forward = _spread(units, anchors, seeds=set(graph.inputs))
+    inside = _keep_read_by_int8(units, anchors, forward)
+    kept = [unit for unit in units if unit in inside]
+    clamps = _find_clamps(kept)
+    tensors = _list_tensors(kept, clamps)
+    return Islands(
+        nodes=frozenset(node for unit in kept for node in unit.nodes),
+        tensors=tensors,
+        groups=_share_scales(kept, tensors),
+        chain_inputs=_find_sole_readers(chains.values()),
+        clamps=clamps,
+        decisions=_explain(graph, kept, steering),
+    )
+
+
+def list_candidates(graph: ir.Graph) -> tuple[str, ...]:
+    """Names of all tensors that some choice of nodes could quantize: what calibration observes."""
+    names: dict[str, None] = {}
+    inner = {value for chain in find_chains(graph) for value in chain.inner}
+    for node in graph:
+        if place(node) is None:
+            continue
+        for value in (*activation_inputs(node), *node.outputs):
+            if value not in inner and value.dtype == ir.DataType.FLOAT and value.name:
+                names[value.name] = None
+    return tuple(names)
+
+
+@dataclass(frozen=True, eq=False)
+class _Unit:
+    """One node, or one pointwise chain taken as a node."""
+
+    nodes: tuple[ir.Node, ...]
+    inputs: tuple[ir.Value, ...]
+    outputs: tuple[ir.Value, ...]
+    kind: str
+    chain: PointwiseChain | None = None
+    float_output: bool = False
+
+    @property
+    def is_anchor(self) -> bool:
+        return self.kind == "compute"
+
+
+def _list_units(
+    graph: ir.Graph, chains: Mapping[ir.Value, PointwiseChain], steering: Steering
+) -> list[_Unit]:
+    """Every node that may be int8, as units in graph order."""
+    chained = {node for chain in chains.values() for node in chain.nodes}
+    units = []
+    for node in graph:
+        chain = chains.get(node.outputs[0])
+        if chain is not None and all(steering.allows(member) for member in chain.nodes):
+            units.append(_Unit(chain.nodes, (chain.input,), (chain.output,), "pointwise", chain))
+        elif node not in chained and (unit := _as_unit(node, steering)) is not None:
+            units.append(unit)
+    return units
+
+
+def _as_unit(node: ir.Node, steering: Steering) -> _Unit | None:
+    row = place(node)
+    if row is None or row.kind == "pointwise" or not steering.allows(node):
+        return None
+    inputs = activation_inputs(node)
+    if not inputs or any(value.dtype != ir.DataType.FLOAT for value in (*inputs, *node.outputs)):
+        return None
+    if row.kind == "compute" and not _has_int8_form(node):
+        return None
+    return _Unit((node,), inputs, tuple(node.outputs), row.kind, None, row.float_output)
+
+
+def _has_int8_form(node: ir.Node) -> bool:
+    """Convolutions need constant weights; a Gemm with alpha or beta other than 1 has no int8 form."""
+    if node.op_type == "MatMul":
+        return node.inputs[0] is not None and node.inputs[0].const_value is None
+    weight = node.inputs[1]
+    if weight is None or weight.const_value is None:
+        return False
+    if node.op_type != "Gemm":
+        return True
+    names = ("alpha", "beta", "transA")
+    neutral = (1.0, 1.0, 0)
+    return all(
+        name not in node.attributes or node.attributes[name].value == value
+        for name, value in zip(names, neutral, strict=True)
+    )
+
+
+def _spread(units: Sequence[_Unit], anchors: Collection[_Unit], seeds: set[ir.Value]) -> set[_Unit]:
+    """Units whose every activation comes from an anchor, a graph input, or another such unit."""
+    reached, known = set[_Unit](), set(seeds)
+    for unit in units:  # graph order: producers come first
+        if unit in anchors or all(value in known for value in unit.inputs):
+            reached.add(unit)
+            known.update(unit.outputs)
+    return reached
+
+
+def _keep_read_by_int8(
+    units: Sequence[_Unit], anchors: Collection[_Unit], forward: Collection[_Unit]
+) -> set[_Unit]:
+    """Of the reached units those that some int8 unit reads; anchors always stay."""
+    inside, wanted = set[_Unit](), set[ir.Value]()
+    for unit in reversed(units):
+        if unit in anchors or (unit in forward and any(value in wanted for value in unit.outputs)):
+            inside.add(unit)
+            wanted.update(unit.inputs)
+    return inside
+
+
+def _list_tensors(kept: Sequence[_Unit], clamps: Mapping[ir.Value, ir.Value]) -> tuple[ir.Value, ...]:
+    """Every tensor that an int8 unit reads or writes, less those that go on in float by right.
+
+    In float go: what only pointwise chains read of a Gemm, a MatMul or a graph input, and what a
+    clamp (Relu, Clip) reads of its producer: the quantizer behind the clamp does that work.
+    """
+    by_right = {value for unit in kept if unit.float_output for value in unit.outputs}
+    by_right |= {value for unit in kept for value in unit.inputs if value.is_graph_input()}
+    read = {value for unit in kept if unit.chain is None for value in unit.inputs}
+    tensors: dict[ir.Value, None] = {}
+    for unit in kept:
+        for value in (*unit.inputs, *unit.outputs):
+            if value not in clamps and (value in read or value not in by_right):
+                tensors[value] = None
+    return tuple(tensors)
+
+
+def _find_sole_readers(chains: Iterable[PointwiseChain]) -> dict[ir.Value, PointwiseChain]:
+    return {
+        chain.input: chain
+        for chain in chains
+        if not chain.input.is_graph_output()
+        and all(reader in chain.nodes for reader, _ in chain.input.uses())
+    }
+
+
+def _find_clamps(kept: Sequence[_Unit]) -> dict[ir.Value, ir.Value]:
+    """Producer's result -> clamped result, where one Relu or Clip is all that reads the producer."""
+    written = {value for unit in kept if unit.chain is None for value in unit.outputs}
+    return {
+        unit.inputs[0]: unit.outputs[0]
+        for unit in kept
+        if unit.chain is not None
+        and len(unit.nodes) == 1
+        and unit.nodes[0].op_type in ("Relu", "Clip")
+        and unit.inputs[0] in written
+        and len(unit.inputs[0].uses()) == 1
+        and not unit.inputs[0].is_graph_output()
+    }
+
+
+def _share_scales(kept: Iterable[_Unit], tensors: Collection[ir.Value]) -> dict[ir.Value, ir.Value]:
+    """Union-find over the tensors that moving, picking and concatenating tie to one scale."""
+    parent = {value: value for value in tensors}
+
+    def find(value: ir.Value) -> ir.Value:
+        while parent[value] is not value:
+            parent[value] = parent[parent[value]]
+            value = parent[value]
+        return value
+
+    for unit in kept:
+        if unit.kind in ("carry", "group"):
+            first, *others = [v for v in (*unit.inputs, *unit.outputs) if v in parent]
+            for value in others:
+                parent[find(value)] = find(first)
+    return {value: find(value) for value in tensors}
+
+
+def _explain(graph: ir.Graph, kept: Iterable[_Unit], steering: Steering) -> tuple[Decision, ...]:
+    inside = {node for unit in kept for node in unit.nodes}
+    return tuple(Decision(node.name or "", node.op_type, *_reason(node, inside, steering)) for node in graph)
+
+
+def _reason(node: ir.Node, inside: Collection[ir.Node], steering: Steering) -> tuple[str, str]:
+    row = place(node)
+    if node in inside:
+        return "int8", row.reason if row else ""
+    if row is None:
+        return "float", "no int8 form in the placement table"
+    if not steering.allows(node):
+        return "float", "kept float by the user"
+    if row.kind == "compute":
+        return "float", "its weights are computed, or its alpha, beta or transA have no int8 form"
+    return "float", "does not lie between int8 nodes"

@@ -1,0 +1,66 @@
+"""Loads placement.toml: how each op takes part in int8 islands."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import onnx_ir as ir
+
+OpKind = Literal["compute", "carry", "group", "free", "pointwise"]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """One op's row: its kind, its activation inputs ("all" for variadic ops) and its parameters."""
+
+    kind: OpKind
+    data: tuple[int, ...] | Literal["all"]
+    reason: str
+    weight: int | None = None
+    bias: int | None = None
+    float_output: Literal[True, False] = False
+
+
+@cache
+def load_placement() -> Mapping[str, Placement]:
+    """Op type -> its row of placement.toml."""
+    text = files("edgekit._qdq").joinpath("placement.toml").read_text(encoding="utf-8")
+    table = tomllib.loads(text)
+    return {op: Placement(**{**row, "data": _as_data(row["data"])}) for op, row in table.items()}
+
+
+def place(node: ir.Node) -> Placement | None:
+    """The row of this node, or None where its op (or its domain) has none and it stays float."""
+    if node.domain not in ("", "ai.onnx"):
+        return None
+    row = load_placement().get(node.op_type)
+    if row and node.op_type == "Resize" and _resizes_by_picking(node):
+        return Placement("carry", row.data, "nearest only picks values")
+    return row
+
+
+def activation_inputs(node: ir.Node) -> tuple[ir.Value, ...]:
+    """The float tensors this node computes on that are not constants, without repeats, in order."""
+    row = place(node)
+    if row is None or row.data == "all":
+        values = list(node.inputs)
+    else:
+        values = [node.inputs[index] for index in row.data if index < len(node.inputs)]
+    found = [value for value in values if value is not None and value.const_value is None]
+    return tuple(dict.fromkeys(found))
+
+
+def _resizes_by_picking(node: ir.Node) -> bool:
+    mode = node.attributes.get("mode")
+    return mode is None or mode.as_string() == "nearest"
+
+
+def _as_data(given: list[int] | str) -> tuple[int, ...] | str:
+    return given if isinstance(given, str) else tuple(given)

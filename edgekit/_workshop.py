@@ -1,0 +1,120 @@
+"""What the bundles of one convert share: the model, its samples, one calibration, the expected outputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from edgekit._calibrate import calibrate_component, open_samples
+from edgekit._plan import job_for
+from edgekit._qdq import QdqForm, Steering, equalize_channels, insert_qdq
+from edgekit.calibration.samples import load_samples
+from edgekit.errors import ModelError
+from edgekit.passes.expand_functions import expand_functions
+from edgekit.passes.lower_opset import list_newer_functions, lower_opset
+from edgekit.passes.prepare_component import prepare_component
+from edgekit.sources.graph_io import inputs_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgekit._cache import Cache
+    from edgekit._qdq import QdqResult
+    from edgekit._recipe import Recipe
+    from edgekit._values import Component, Progress
+    from edgekit._verify import OrtSession
+    from edgekit.calibration.record import CalibrationRecord
+    from edgekit.calibration.samples import Samples
+    from edgekit.registry import ResolvedTarget
+    from edgekit.target import Plan
+
+
+@dataclass
+class Workshop:
+    """Each stage runs once, when a bundle first needs it, and serves every target."""
+
+    recipe: Recipe
+    source: Component
+    targets: Sequence[ResolvedTarget]
+    cache: Cache
+    progress: Progress
+
+    @cached_property
+    def _prepared(self) -> tuple[Component, dict[str, Plan]]:
+        self.progress("prepare graph", 0, None)
+        component = prepare_component(self.source, shapes=self.recipe.shapes)
+        plans = {
+            item.device.name: item.target.plan([component], job_for(item, self.recipe))
+            for item in self.targets
+        }
+        lacking = [plan.expand for plan in plans.values()]
+        lacking += [
+            list_newer_functions(component.model, plan.max_opset)
+            for plan in plans.values()
+            if plan.max_opset is not None
+        ]
+        expand_functions(component.model, frozenset[str]().union(*lacking))
+        return component, plans
+
+    @property
+    def component(self) -> Component:
+        """The prepared model in float, with everything expanded that some target lacks."""
+        return self._prepared[0]
+
+    def plan(self, item: ResolvedTarget) -> Plan:
+        return self._prepared[1][item.device.name]
+
+    @cached_property
+    def samples(self) -> Samples:
+        """The user's samples, or a few random ones to show the arithmetic on where there are none."""
+        if self.recipe.samples is None:
+            return load_samples("random", inputs_of(self.component.model), limit=self.recipe.golden_count)
+        return open_samples(self.recipe, self.component)
+
+    @cached_property
+    def equalized(self) -> Component:
+        self.progress("equalize channels", 0, None)
+        return equalize_channels(self.component, self.samples)
+
+    @cached_property
+    def record(self) -> CalibrationRecord:
+        return calibrate_component(
+            self.equalized,
+            self.samples,
+            recipe=self.recipe,
+            cache=self.cache,
+            progress=self.progress,
+        )
+
+    @cached_property
+    def expected(self) -> OrtSession:
+        """The source as the user gave it; models that no file holds run as they were prepared."""
+        from edgekit._verify import float_session
+
+        return float_session(self.source.source or self.component.model)
+
+    def quantize(self, form: QdqForm) -> QdqResult:
+        """Q/DQ in the form a target wants, from the one record."""
+        self.progress("insert Q/DQ", 0, None)
+        return insert_qdq(self.equalized, self.record, form=form, steering=self._steering)
+
+    @cached_property
+    def _steering(self) -> Steering:
+        names = {str(node.name) for node in self.component.model.graph}
+        for name in self.recipe.float_nodes:
+            if name not in names:
+                close = get_close_matches(name, names, n=1)
+                near = f"did you mean '{close[0]}'?" if close else "`edgekit inspect` lists the nodes"
+                raise ModelError(f"--float names '{name}', and no node is called so", fix=near)
+        return Steering(frozenset(self.recipe.float_nodes), frozenset(self.recipe.only_ops))
+
+
+def lower_component(component: Component, plan: Plan) -> Component:
+    """A copy in an opset that the target reads; the component itself where it already is."""
+    if plan.max_opset is None or component.model.opset_imports[""] <= plan.max_opset:
+        return component
+    model = component.model.clone()
+    lower_opset(model, plan.max_opset)
+    return replace(component, model=model)
