@@ -16,9 +16,7 @@ from edgekit._qdq import QdqForm
 from edgekit._tasks import score_task
 from edgekit._values import SCHEMES
 from edgekit._verify import (
-    Expected,
     gate_for,
-    make_golden,
     reference_session,
     unproven,
     verify_artifact,
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
     from edgekit._bundle.draft import SamplesKind
     from edgekit._qdq import QdqResult
     from edgekit._values import Artifact, Component, Gap, Parity, Precision, TaskScore
-    from edgekit._verify import Gate, Golden, WorstTensor
+    from edgekit._verify import Gate, Golden, OrtSession, WorstTensor
     from edgekit._verify.golden import GoldenKind
     from edgekit._workshop import Workshop
     from edgekit.registry import ResolvedTarget
@@ -145,25 +143,19 @@ class _TargetWork:
         return self.item.target.build([components[job.precision]], job, out)
 
     @cached_property
-    def _expected(self) -> Expected:
-        """Sessions of the source, and of the Q/DQ graph in plain float where there is one."""
-        model = None if self._quantized is None else self._quantized.component.model
-        return Expected(self.workshop.expected, None if model is None else reference_session(model))
+    def _reference(self) -> OrtSession | None:
+        """The Q/DQ graph in plain float, where there is one."""
+        return None if self._quantized is None else reference_session(self._quantized.component.model)
 
     def golden(self) -> Golden:
         """The samples to prove on: the user's own wherever there are any."""
-        return self._make_golden("samples" if self.samples_kind == "samples" else "random")
+        kind: GoldenKind = "samples" if self.samples_kind == "samples" else "random"
+        return self.workshop.make_golden(kind, self._reference)
 
     def kept_golden(self, golden: Golden) -> Golden:
         """The samples that go into the bundle: noise in their place where the user's are private."""
         private = self.workshop.recipe.golden == "random" and golden.kind != "random"
-        return self._make_golden("random") if private else golden
-
-    def _make_golden(self, kind: GoldenKind) -> Golden:
-        shop = self.workshop
-        most = shop.recipe.golden_count
-        name = shop.component.name
-        return make_golden(name, shop.samples, expected=self._expected, kind=kind, most=most)
+        return self.workshop.make_golden("random", self._reference) if private else golden
 
     def prove(self, artifact: Artifact, golden: Golden, built: Path) -> Parity:
         """Run the artifact here; where it falls short, name the tensors that lose most."""

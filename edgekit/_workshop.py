@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from edgekit._calibrate import calibrate_component, open_samples
 from edgekit._plan import job_for
@@ -18,17 +21,18 @@ from edgekit.passes.prepare_component import prepare_component
 from edgekit.sources.graph_io import inputs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from edgekit._cache import Cache
     from edgekit._qdq import QdqResult
     from edgekit._recipe import Recipe
     from edgekit._values import Component, Progress
-    from edgekit._verify import OrtSession
+    from edgekit._verify import Golden, OrtSession
+    from edgekit._verify.golden import GoldenKind
     from edgekit.calibration.record import CalibrationRecord
     from edgekit.calibration.samples import Samples
     from edgekit.registry import ResolvedTarget
-    from edgekit.target import Plan
+    from edgekit.target import Plan, Session
 
 
 @dataclass
@@ -95,10 +99,23 @@ class Workshop:
 
         return float_session(self.source.source or self.component.model)
 
+    def make_golden(self, kind: GoldenKind, reference: Session | None) -> Golden:
+        """Golden data with what fp32 gives (computed once for all targets) and what `reference` gives."""
+        from edgekit._verify import Expected, make_golden
+
+        expected = Expected(_Remembered(self.expected, self._fp32_outputs), reference)
+        most = self.recipe.golden_count
+        return make_golden(self.component.name, self.samples, expected=expected, kind=kind, most=most)
+
+    @cached_property
+    def _fp32_outputs(self) -> dict[str, dict[str, np.ndarray]]:
+        return {}
+
     def quantize(self, form: QdqForm) -> QdqResult:
         """Q/DQ in the form a target wants, from the one record."""
+        component, record = self.equalized, self.record
         self.progress("insert Q/DQ", 0, None)
-        return insert_qdq(self.equalized, self.record, form=form, steering=self._steering)
+        return insert_qdq(component, record, form=form, steering=self._steering)
 
     @cached_property
     def _steering(self) -> Steering:
@@ -109,6 +126,24 @@ class Workshop:
                 near = f"did you mean '{close[0]}'?" if close else "`edgekit inspect` lists the nodes"
                 raise ModelError(f"--float names '{name}', and no node is called so", fix=near)
         return Steering(frozenset(self.recipe.float_nodes), frozenset(self.recipe.only_ops))
+
+
+@dataclass(frozen=True)
+class _Remembered:
+    """A session that runs each set of inputs once."""
+
+    session: Session
+    known: dict[str, dict[str, np.ndarray]]
+
+    def run(self, feeds: Mapping[str, np.ndarray], taps: Sequence[str] = ()) -> dict[str, np.ndarray]:
+        digest = hashlib.sha256()
+        for name in sorted(feeds):
+            digest.update(f"{name} {feeds[name].dtype} {feeds[name].shape} ".encode())
+            digest.update(np.ascontiguousarray(feeds[name]).tobytes())
+        entry = f"{digest.hexdigest()} {' '.join(taps)}"
+        if entry not in self.known:
+            self.known[entry] = self.session.run(feeds, taps)
+        return self.known[entry]
 
 
 def lower_component(component: Component, plan: Plan) -> Component:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-SAMPLE_LIMIT = 16  # factors change no float result, so a few samples are enough to find them
+SAMPLE_LIMIT = 4  # factors change no float result, so a few samples are enough to find them
 _SMALLEST_FACTOR = 2.0**-10  # a dead channel is not blown up further than this
 
 

@@ -8,6 +8,7 @@ changes nothing downstream, and leaves more levels for the values that count.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from edgekit._qdq.pointwise import PointwiseChain
     from edgekit.calibration.record import TensorRange
 
-_GRID = 2049
+_GRID = 1025
 _PART_OF_A_STEP = 0.25  # of the result's own 8-bit step: below what rounding there adds anyway
 _STEPS = 255
 
@@ -36,10 +37,16 @@ def narrow_range(chain: PointwiseChain, seen: TensorRange) -> TensorRange:
 
 def find_useful_interval(chain: PointwiseChain, low: float, high: float) -> tuple[float, float]:
     """The part of [low, high] outside of which `chain` is flat, within a part of its result's 8-bit step."""
-    if not low < high:
+    rank = len(chain.input.shape) if chain.input.shape is not None else 0
+    if not low < high or rank == 0:
         return low, high
+    return _find_interval(serialize_model(_as_model(chain, rank)), rank, low, high)
+
+
+@lru_cache(maxsize=4096)  # both schemes of one convert ask the same
+def _find_interval(model: bytes, rank: int, low: float, high: float) -> tuple[float, float]:
     grid = np.linspace(low, high, _GRID, dtype=np.float32)
-    results = _evaluate(chain, grid)
+    results = _evaluate(model, grid.reshape((-1,) + (1,) * (rank - 1)))
     if results is None or not np.isfinite(results).all():
         return low, high
     tolerance = _PART_OF_A_STEP * np.ptp(results, axis=0) / _STEPS
@@ -55,19 +62,15 @@ def _first_needed(results: NDArray[np.float32], tolerance: NDArray[np.float32]) 
     return int(np.flatnonzero(stands)[-1])
 
 
-def _evaluate(chain: PointwiseChain, grid: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    """The chain's results on the grid as [grid, channels]; constants broadcast as in the model."""
+def _evaluate(model: bytes, grid: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """The chain's results on the grid as [grid, channels]; None where its constants widen axis 0."""
     import onnxruntime as ort
 
-    rank = len(chain.input.shape) if chain.input.shape is not None else 0
-    if rank == 0:
-        return None
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(serialize_model(_as_model(chain, rank)), options)
-    feeds = {"grid": grid.reshape((-1,) + (1,) * (rank - 1))}
-    (results,) = session.run(None, feeds)
+    session = ort.InferenceSession(model, options)
+    results: NDArray[np.float32] = session.run(None, {"grid": grid})[0]
     return results.reshape(len(grid), -1) if results.shape[0] == len(grid) else None
 
 

@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 
 
 def check_model(component: Component, job: Job, target: str) -> list[Gap]:
-    """Errors where a node has no kernel; warnings from the usability checker where there are no errors."""
+    """Errors where a node has no kernel; warnings from the usability checker where there are no errors.
+
+    The checker looks at the float graph; what it says of the Q/DQ one lies in the bundle (usability.txt).
+    """
     gaps = [*_check_precision(component, job, target), *_check_runtime(component, job, target)]
     gaps += [*check_kernels(component, target), *_check_mixed_signs(component, target)]
-    if not any(gap.severity == "error" for gap in gaps):
+    is_float = all(node.op_type != "QuantizeLinear" for node in component.model.graph)
+    if is_float and not any(gap.severity == "error" for gap in gaps):
         gaps += _check_providers(component, target)
     return gaps
 

@@ -44,8 +44,9 @@ def save_styles(model: Path, out: Path, stem: str, precision: Precision) -> tupl
     with tempfile.TemporaryDirectory() as scratch:
         # What runs where the saved optimizations are replayed: its ops belong into the reduced build too.
         replayed = Path(scratch) / "replayed.ort"
-        for style, path in (("fixed", fixed), ("runtime", runtime), ("replayed", replayed)):
-            save_ort(model, path, settings=_STYLE[style], precision=precision)
+        save_ort(model, fixed, settings=_STYLE["fixed"], precision=precision)
+        save_ort(model, runtime, settings=_STYLE["runtime"], precision=precision)
+        _optimize(model, replayed, settings=_STYLE["replayed"], precision=precision)
         configs = tuple(
             _write_config([fixed, runtime, replayed], out / f"{stem}.{name}.config", kind=name)
             for name in ("required_operators", "required_operators_and_types")
@@ -55,12 +56,19 @@ def save_styles(model: Path, out: Path, stem: str, precision: Precision) -> tupl
 
 def save_ort(model: Path, path: Path, *, settings: Mapping[str, str], precision: Precision) -> None:
     """Optimize for an ARM CPU and write one .ort file, in canonical order."""
+    _optimize(model, path, settings=settings, precision=precision)
+    path.write_bytes(canonical_ort(path.read_bytes()))
+
+
+def _optimize(model: Path, path: Path, *, settings: Mapping[str, str], precision: Precision) -> None:
+    """The .ort file as onnxruntime writes it, its tables in an order that changes between runs."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.optimized_model_filepath = str(path)
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 4
+    options.intra_op_num_threads = 1
     # int8 kernels for signed activations, which is what an ARM build does by default.
     options.add_session_config_entry("session.qdqisint8allowed", "1")
     options.add_session_config_entry("session.save_model_format", "ORT")
@@ -76,7 +84,6 @@ def save_ort(model: Path, path: Path, *, settings: Mapping[str, str], precision:
             f"onnxruntime {ort.__version__} cannot hold the model: {_one_line(error, model)}",
             fix="run `edgekit check` to see which node it is",
         ) from error
-    path.write_bytes(canonical_ort(path.read_bytes()))
 
 
 def _write_config(models: list[Path], path: Path, *, kind: str) -> str:
