@@ -79,7 +79,7 @@ def random_feeds(shapes: Mapping[str, Sequence[int]], path: Path, *, seed: int =
 
 def run_onnx(model: Path | bytes | onnx.ModelProto | ir.Model, feeds: Feeds) -> dict[str, np.ndarray]:
     """What plain ONNX Runtime (no graph optimization) computes: the truth that passes are held to."""
-    import onnxruntime as ort  # noqa: PLC0415 - heavy, and not every test runs a model
+    import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -88,7 +88,7 @@ def run_onnx(model: Path | bytes | onnx.ModelProto | ir.Model, feeds: Feeds) -> 
     if isinstance(model, onnx.ModelProto):
         model = model.SerializeToString()
     elif not isinstance(model, (bytes, Path)):
-        from edgekit.passes.serialize_model import serialize_model  # noqa: PLC0415
+        from edgekit.passes.serialize_model import serialize_model
 
         model = serialize_model(model)
     session = ort.InferenceSession(

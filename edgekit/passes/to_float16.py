@@ -37,7 +37,9 @@ def to_float16(model: ir.Model) -> int:
     kept = {node for node in nodes if _stays_float(node, version)}
     floats = [value for node in nodes for value in node.outputs if value.dtype == FLOAT]
     for value in floats:
-        value.dtype = HALF
+        value.type = ir.TensorType(
+            HALF
+        )  # a new type: a clone shares its values' type objects with its source
     _cast_inputs(model, names)
     halves: dict[ir.Value, ir.Value] = {}
     for node in nodes:
@@ -150,7 +152,7 @@ def _keep_float(node: ir.Node, names: Names) -> None:
         if output.dtype != HALF:
             continue
         name = output.name or ""
-        output.name, output.dtype = names.free(f"{name}/float"), FLOAT
+        output.name, output.type = names.free(f"{name}/float"), ir.TensorType(FLOAT)
         cast = _cast_node(output, HALF, name)
         output.replace_all_uses_with(cast.outputs[0], replace_graph_outputs=True)
         cast.replace_input_with(0, output)

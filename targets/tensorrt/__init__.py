@@ -67,12 +67,12 @@ class TensorRT(Target):
         return open_session(artifact, folder)
 
     def extras(self, artifacts: Sequence[Artifact], job: Job, out: Path) -> list[str]:
-        from edgekit.targets.tensorrt.device_files import write_device_folder
+        from edgekit.targets.tensorrt.device_folder import write_device_folder
 
         return write_device_folder(artifacts, job, out)
 
     def device_run(self, artifact: Artifact, device: Device) -> DeviceRun:  # noqa: ARG002 - the contract's
-        from edgekit.targets.tensorrt.device_files import runner
+        from edgekit.targets.tensorrt.device_folder import runner
 
         return runner(artifact)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import onnx_ir as ir
-
 from edgekit._cost import count_macs
 from edgekit._values import Artifact
 from edgekit.errors import ModelError
@@ -17,6 +15,8 @@ from edgekit.targets.tensorrt.host import ENGINE_WORDS, tensorrt_here
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import onnx_ir as ir
 
     from edgekit._values import Component
     from edgekit.target import Job
@@ -50,18 +50,9 @@ def _in_variant(model: ir.Model, job: Job) -> tuple[ir.Model, tuple[str, ...]]:
     if job.precision != "fp16":
         return model, (UNPROVEN,)
     clone = model.clone()
-    _own_types(clone)
     converted = to_float16(clone)
     remove_unused(clone)
     return clone, (f"{converted} nodes compute in float16", UNPROVEN)
-
-
-def _own_types(clone: ir.Model) -> None:
-    """A clone shares its values' type objects with the original, and a new dtype would reach both."""
-    values = (value for graph in clone.graphs() for node in graph for value in node.outputs)
-    for value in (*values, *clone.graph.inputs):
-        if isinstance(value.type, ir.TensorType):
-            value.type = ir.TensorType(value.type.dtype)
 
 
 def _proves() -> str:

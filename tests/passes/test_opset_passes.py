@@ -292,3 +292,9 @@ def test_batchnorm_stays_where_the_product_feeds_something_else() -> None:
     proto = toy_cnn()
     proto.graph.output.append(helper.make_tensor_value_info("c1", TensorProto.FLOAT, None))
     assert fuse_batchnorm(ir.from_proto(proto)) == 1  # the other of the two
+
+
+def test_float16_of_a_clone_leaves_the_source_in_float32() -> None:
+    model = loaded(TOYS["toy-cnn"]())
+    to_float16(model.clone())
+    assert {value.dtype for node in model.graph for value in node.outputs} == {ir.DataType.FLOAT}

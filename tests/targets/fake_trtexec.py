@@ -22,7 +22,7 @@ FLAGS_10 = """
 
 def flags(version: int) -> set[str]:
     """The flags that a trtexec of this version lists."""
-    known = set(FLAGS_10.split())
+    known: set[str] = set(FLAGS_10.split())
     if version < 8600:
         known = known - {"--skipInference", "--stronglyTyped"} | {"--buildOnly"}
     if version >= 110000:

@@ -18,7 +18,7 @@ from edgekit.passes.serialize_model import serialize_model
 from edgekit.profiles.loader import device_files, load_device
 from edgekit.target import Job
 from edgekit.targets.tensorrt import TensorRT
-from edgekit.targets.tensorrt.device_files import scripts
+from edgekit.targets.tensorrt.device_folder import scripts
 
 if TYPE_CHECKING:
     from pathlib import Path
