@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-import warnings
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,29 +16,33 @@ from edgekit.errors import SamplesError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from edgekit._values import TensorInfo
+    from edgekit._values import ShapeSpec, TensorInfo
     from edgekit.calibration.samples import Array
 
 
-def make_random(inputs: Sequence[TensorInfo], limit: int | None) -> Samples:
-    """Seeded samples, standard-normal floats and integers 0 or 1, with a warning; `kind` is `random`.
+def make_random(inputs: Sequence[TensorInfo], limit: int | None, shapes: ShapeSpec | None = None) -> Samples:
+    """Seeded samples, standard-normal floats and integers 0 or 1; `kind` is `random`.
 
-    A free first dim becomes 1; any other free dim raises SamplesError, as it would have to be guessed.
+    `shapes` gives dims as a user typed them: of a range the ends are drawn in turn, the largest first, for
+    a size between them may be one that the model refuses. A free first dim becomes 1; any other free dim
+    raises SamplesError, as it would have to be guessed.
     """
-    shapes = {info.name: _choose_shape(info) for info in inputs}
+    given = shapes or {}
+    ends = [
+        {info.name: _choose_shape(info, [pick(dim) for dim in given.get(info.name, ())]) for info in inputs}
+        for pick in (attrgetter("high"), attrgetter("low"))
+    ]
     count = get_count("samples", "random_count") if limit is None else limit
-    warnings.warn(
-        "samples are RANDOM numbers: ranges, parity and accuracy say nothing about real data", stacklevel=3
-    )
 
     def read_all() -> Iterator[Sample]:
         for index in range(count):
             generator = np.random.default_rng((get_count("samples", "random_seed"), index))
+            sizes = ends[index % len(ends)]
             yield Sample(
-                f"random[{index}]", {info.name: _draw(generator, info, shapes[info.name]) for info in inputs}
+                f"random[{index}]", {info.name: _draw(generator, info, sizes[info.name]) for info in inputs}
             )
 
-    facts = [(info.name, info.dtype, shapes[info.name]) for info in inputs]
+    facts = [(info.name, info.dtype, *(sizes[info.name] for sizes in ends)) for info in inputs]
     return Samples(
         digest=hashlib.sha256(f"random\0{count}\0{facts}".encode()).hexdigest(),
         kind="random",
@@ -48,8 +52,9 @@ def make_random(inputs: Sequence[TensorInfo], limit: int | None) -> Samples:
     )
 
 
-def _choose_shape(info: TensorInfo) -> tuple[int, ...]:
-    shape = [1 if axis == 0 and not isinstance(dim, int) else dim for axis, dim in enumerate(info.shape)]
+def _choose_shape(info: TensorInfo, given: Sequence[int]) -> tuple[int, ...]:
+    dims = given or info.shape
+    shape = [1 if axis == 0 and not isinstance(dim, int) else dim for axis, dim in enumerate(dims)]
     sizes = [dim for dim in shape if isinstance(dim, int)]
     if len(sizes) != len(shape):
         raise SamplesError(

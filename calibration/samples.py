@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+import warnings
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -14,11 +15,14 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from edgekit._values import TensorInfo
+    from edgekit._values import ShapeSpec, TensorInfo
     from edgekit.calibration.preprocess import Preprocess
 
     Array = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
     Source = str | Path | Callable[[], Iterable[Mapping[str, Array] | Array]]
+
+
+_RANDOM_WARNING = "samples are RANDOM numbers: ranges, parity and accuracy say nothing about real data"
 
 
 @dataclass(frozen=True)
@@ -58,19 +62,27 @@ def load_samples(
     *,
     preprocess: Preprocess | None = None,
     limit: int | None = None,
+    shapes: ShapeSpec | None = None,
 ) -> Samples:
     """Samples for a model with `inputs` from `source`.
 
     source: a folder of images (needs `preprocess`) or of .npz/.npy files, one file a sample; one .npz or
     .npy stacked on axis 0; `module:function` or a function returning an iterable of dicts (or arrays, for
-    one input); or `random`, which warns. limit: the first ones, files sorted by name. Whatever is missing,
-    empty or does not fit raises SamplesError, some of it only while reading.
+    one input); or `random`, which warns. limit: the first ones, files sorted by name. shapes: dims by input
+    as a user typed them, ranges among them. Whatever is missing, empty or does not fit raises SamplesError,
+    some of it only while reading.
     """
+    from edgekit.calibration.random_samples import make_random
+
     if limit is not None and limit < 1:
         raise SamplesError(f"the limit is {limit}", fix="take at least one sample")
     if not inputs:
         raise SamplesError("the model has no inputs", fix="a model without inputs needs no calibration")
-    samples = _open_source(source, inputs, preprocess, limit)
+    if str(source) == "random":
+        warnings.warn(_RANDOM_WARNING, stacklevel=2)
+        samples = make_random(inputs, limit, shapes)
+    else:
+        samples = _keep_within(_open_source(source, inputs, preprocess, limit), shapes or {})
     if preprocess is not None and samples.preprocess is None:
         raise SamplesError(
             f"preprocessing is given, but {samples.description} are no images", fix="leave --preprocess out"
@@ -78,18 +90,33 @@ def load_samples(
     return samples
 
 
+def _keep_within(samples: Samples, shapes: ShapeSpec) -> Samples:
+    """The same samples; one whose size lies outside a dim that the user gave raises SamplesError."""
+
+    def read_all() -> Iterator[Sample]:
+        for sample in samples.read():
+            for name, dims in shapes.items():
+                shape = sample.feeds[name].shape if name in sample.feeds else ()
+                for axis, (size, dim) in enumerate(zip(shape, dims, strict=False)):
+                    if not dim.low <= size <= dim.high:
+                        raise SamplesError(
+                            f"sample '{sample.name}', input '{name}': axis {axis} is {size}, not {dim}",
+                            fix="widen the range of --shape, or give samples within it",
+                        )
+            yield sample
+
+    return replace(samples, read=read_all) if shapes else samples
+
+
 def _open_source(
     source: Source, inputs: Sequence[TensorInfo], preprocess: Preprocess | None, limit: int | None
 ) -> Samples:
     from edgekit.calibration.folder_samples import load_folder
     from edgekit.calibration.function_samples import find_function, load_function
-    from edgekit.calibration.random_samples import make_random
     from edgekit.calibration.stacked_samples import load_stacked
 
     if callable(source):
         return load_function(source, inputs, limit)
-    if str(source) == "random":
-        return make_random(inputs, limit)
     path = Path(source)
     if path.is_dir():
         return load_folder(path, inputs, preprocess=preprocess, limit=limit)

@@ -31,7 +31,8 @@ def open_samples(recipe: Recipe, component: Component) -> Samples:
             fix="add --samples DATA (a folder of images or .npz files), or --samples random to try it out",
         )
     spec = None if recipe.preprocess is None else parse_preprocess(recipe.preprocess)
-    return load_samples(recipe.samples, inputs_of(component.model), preprocess=spec, limit=recipe.limit)
+    inputs = inputs_of(component.model)
+    return load_samples(recipe.samples, inputs, preprocess=spec, limit=recipe.limit, shapes=recipe.shapes)
 
 
 def calibrate_component(

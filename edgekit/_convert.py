@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,18 +36,26 @@ def convert_recipe(recipe: Recipe, progress: Progress) -> ConvertResult:
     from edgekit._workshop import Workshop
 
     targets = resolve_all(recipe)
+    _check_output_folder(recipe.output_folder)
+    notes = list(dict.fromkeys(item.note for item in targets if item.note))
+    for note in notes:
+        progress(note, 0, 0)
     progress("load model", 0, None)
     source = load_onnx(recipe.model)
-    _make_output_folder(recipe.output_folder)
     with open_cache(recipe.cache) as cache:
         workshop = Workshop(recipe, source, targets, cache, progress)
-        bundles = tuple(_convert_target(item, workshop, cache) for item in targets)
-    notes = [item.note for item in targets if item.note]
-    return ConvertResult(bundles, tuple(dict.fromkeys(notes)))
+        pairs = [_convert_target(item, workshop, cache) for item in targets]
+    presets = [f"{bundle.device.name}: {line}" for bundle, lines in pairs for line in lines]
+    return ConvertResult(tuple(bundle for bundle, _ in pairs), (*notes, *presets))
 
 
-def _convert_target(item: ResolvedTarget, workshop: Workshop, cache: Cache) -> BundleResult:
-    """Build and prove one bundle, or take it from the cache, and put it where the user wants it."""
+def _convert_target(
+    item: ResolvedTarget, workshop: Workshop, cache: Cache
+) -> tuple[BundleResult, tuple[str, ...]]:
+    """Build and prove one bundle, or take it from the cache, and put it where the user wants it.
+
+    Beside it come the lines that explain the presets it was made with.
+    """
     from edgekit._bundle import (
         copy_bundle,
         open_bundle,
@@ -65,12 +74,13 @@ def _convert_target(item: ResolvedTarget, workshop: Workshop, cache: Cache) -> B
     )
     folder = recipe.output_folder / item.device.name
     existing: Existing = "replace" if recipe.overwrite else "refuse"
+    _make_output_folder(recipe.output_folder)
     digest = copy_bundle(made / item.device.name, folder, existing=existing)
     if recipe.archive:
         write_archive(folder, folder.with_name(f"{folder.name}.tar.gz"), existing=existing)
     with open_bundle(folder) as bundle:
         artifacts = read_artifacts(bundle)
-        return BundleResult(
+        result = BundleResult(
             requested=item.requested,
             device=item.device,
             folder=folder,
@@ -79,8 +89,9 @@ def _convert_target(item: ResolvedTarget, workshop: Workshop, cache: Cache) -> B
             parities=read_parities(bundle),
             gaps=read_gaps(bundle),
             verdicts=judge_budget(recipe.budget, _known_figures(artifacts, folder)),
-            notes=(*bundle.manifest["warnings"], *bundle.manifest["notes"]),
+            notes=tuple(bundle.manifest["warnings"]),
         )
+        return result, tuple(bundle.manifest["notes"])
 
 
 def _bundle_key(item: ResolvedTarget, workshop: Workshop) -> str:
@@ -119,10 +130,19 @@ def _vocabulary_digest(recipe: Recipe) -> str | None:
 def _known_figures(artifacts: tuple[Artifact, ...], folder: Path) -> tuple[Measurement, ...]:
     """What the host itself can measure of a bundle: the size of what the device loads."""
     first = artifacts[0]
-    loaded = [name for name in first.files if name == first.main or name.startswith(f"{first.main}.")]
-    size = sum((folder / name).stat().st_size for name in loaded)
+    size = sum((folder / name).stat().st_size for name in first.loaded)
     basis = f"{first.main} on disk"
     return (Measurement("size", float(size), "B", "measured", basis),)
+
+
+def _check_output_folder(folder: Path) -> None:
+    """Refuse before any work what no bundle could be written into; makes nothing."""
+    place = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.is_symlink())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        problem = "cannot be written to" if place.is_dir() else "is no folder"
+        raise OutputError(
+            f"output folder '{folder}' cannot be used: '{place}' {problem}", fix="name another one with -o"
+        )
 
 
 def _make_output_folder(folder: Path) -> None:

@@ -50,6 +50,8 @@ def build_bundle(item: ResolvedTarget, workshop: Workshop, folder: Path) -> None
     """
     work = _TargetWork(item, workshop)
     precisions, note = choose_precisions(workshop.recipe, work.plan)
+    if note:
+        workshop.progress(f"{item.device.name}: {note}", 0, 0)
     jobs = {precision: work.job(precision) for precision in precisions}
     components = {precision: work.component(precision) for precision in precisions}
     gaps = _check(item, components, jobs)

@@ -16,7 +16,7 @@ BiasForm = Literal["float", "int32"]
 Kind = Literal["measured", "predicted", "unknown"]
 
 if TYPE_CHECKING:
-    # Called as progress(stage, done, total); total None means "not known yet".
+    # Called as progress(stage, done, total); total None means "not known yet", total 0 a line to read.
     Progress = Callable[[str, int, int | None], None]
 
 
@@ -153,6 +153,11 @@ class Artifact:
     tensors: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     proves: str = ""
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """What a runtime reads: the main file and its external data."""
+        return tuple(name for name in self.files if name in (self.main, f"{self.main}.data"))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from edgekit._calibrate import calibrate_component, open_samples
 from edgekit._plan import job_for
 from edgekit._qdq import QdqForm, Steering, equalize_channels, insert_qdq
-from edgekit.calibration.samples import load_samples
+from edgekit.calibration.random_samples import make_random
 from edgekit.errors import ModelError
 from edgekit.passes.expand_functions import expand_functions
 from edgekit.passes.lower_opset import list_newer_functions, lower_opset
@@ -74,7 +74,8 @@ class Workshop:
     def samples(self) -> Samples:
         """The user's samples, or a few random ones to show the arithmetic on where there are none."""
         if self.recipe.samples is None:
-            return load_samples("random", inputs_of(self.component.model), limit=self.recipe.golden_count)
+            recipe = self.recipe
+            return make_random(inputs_of(self.component.model), recipe.golden_count, recipe.shapes)
         return open_samples(self.recipe, self.component)
 
     @cached_property

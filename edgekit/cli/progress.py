@@ -42,7 +42,7 @@ def _plain_lines() -> Progress:
     def tell(stage: str, done: int, total: int | None) -> None:  # noqa: ARG001 - a log shows stages, no counts
         if stage not in seen:
             seen.add(stage)
-            click.echo(f"{clean(stage)} ...", err=True)
+            click.echo(clean(stage) if total == 0 else f"{clean(stage)} ...", err=True)
 
     return tell
 
@@ -59,6 +59,9 @@ def _bars() -> Iterator[Progress]:
         tasks: dict[str, TaskID] = {}
 
         def tell(stage: str, done: int, total: int | None) -> None:
+            if total == 0:
+                bars.console.print(clean(stage), markup=False, highlight=False, soft_wrap=True)
+                return
             if stage not in tasks:
                 tasks[stage] = bars.add_task(escape(clean(stage)), total=total)
             bars.update(tasks[stage], completed=done, total=total)

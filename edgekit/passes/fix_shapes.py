@@ -89,10 +89,13 @@ def _require_static(value: ir.Value) -> int:
         )
     for axis, dim in enumerate(value.shape):
         if not isinstance(dim, int):
-            example = ",".join(str(size) if isinstance(size, int) else "1" for size in value.shape)
+            batch = value.shape[0] if isinstance(value.shape[0], int) else 1
+            example = ",".join(
+                str(size) if isinstance(size, int) else "?" for size in (batch, *value.shape[1:])
+            )
             raise ModelError(
                 f"input '{value.name}' {_text(value)} has no size on axis {axis}",
-                fix=f"give one: --shape {value.name}={example} (or low..high to keep it dynamic)",
+                fix=f"give a size for each ?: --shape {value.name}={example} (LOW..HIGH keeps it dynamic)",
             )
     return 0
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _HEADERS = ("variant", "file", "size", "SQNR vs fp32", "top-1", "MACs in int8", "proof", "gate")
 WORST_SHOWN = 5
+GAPS_SHOWN = 3
 
 
 def render_convert(result: ConvertResult) -> str:
@@ -42,9 +43,8 @@ def render_bundle(bundle: BundleResult) -> str:
     sizes = {artifact.main: _size_on_disk(bundle, artifact) for artifact in bundle.artifacts}
     lines = [clean(f"{device.name}: {device.title} ({software_words(device)})")]
     lines.append(table(_HEADERS, proof_rows(bundle.artifacts, bundle.parities, sizes), right=(2, 3, 4, 5)))
-    for parity in bundle.parities:
-        lines += proof_lines(parity)
-    lines += [f"  {gap_line(gap)}" for gap in bundle.gaps]
+    lines += proof_lines(bundle.parities)
+    lines += _gap_lines(bundle.gaps)
     lines += [f"  budget {verdict_line(verdict)}" for verdict in bundle.verdicts]
     lines += [f"  {clean(note)}" for note in bundle.notes]
     lines.append(clean(f"bundle: {bundle.folder} (sha256 {bundle.digest[:12]})"))
@@ -72,8 +72,7 @@ def render_proof(place: str, proof: BundleProof) -> str:
         )
     ]
     lines.append(table(headers, rows, right=(2, 3, 4)))
-    for parity in proof.parities:
-        lines += proof_lines(parity)
+    lines += proof_lines(proof.parities)
     lines += [clean(f"  warning: {warning}") for warning in proof.warnings]
     lines.append("proven" if proof.passed else "NOT PROVEN: see the lines above")
     return "\n".join(lines)
@@ -104,14 +103,27 @@ def proof_rows(
     return rows
 
 
-def proof_lines(parity: Parity) -> list[str]:
-    """What the figures rest on, and every failure with the worst tensors."""
+def proof_lines(parities: Sequence[Parity]) -> list[str]:
+    """What the figures rest on, told once for all variants alike, then each one's failures."""
+    variants: dict[str, list[str]] = {}
+    for parity in parities:
+        variants.setdefault(_basis(parity), []).append(f"{parity.component} {parity.variant}")
+    lines = [f"  {', '.join(names)}: {basis}" for basis, names in variants.items()]
+    lines += [line for parity in parities for line in _finding_lines(parity)]
+    return [clean(line) for line in lines]
+
+
+def _basis(parity: Parity) -> str:
+    if parity.status == "unproven":
+        return f"unproven: {parity.reason}"
+    said = f"proven on {parity.samples} samples, run twice in one session"
+    return f"{said}; {parity.reason}" if parity.reason else said
+
+
+def _finding_lines(parity: Parity) -> list[str]:
+    """The task metric, and every failure with the tensors that lose most and the way out."""
     name = f"{parity.component} {parity.variant}"
-    if parity.status == "proven":
-        lines = [f"  {name}: proven on {parity.samples} samples, run twice in one session"]
-        lines[0] += f"; {parity.reason}" if parity.reason else ""
-    else:
-        lines = [f"  {name}: unproven: {parity.reason}"]
+    lines = []
     if parity.task is not None:
         task = parity.task
         lines.append(
@@ -122,7 +134,14 @@ def proof_lines(parity: Parity) -> list[str]:
         worst = [f"'{tensor}' ({sqnr:.1f} dB)" for tensor, sqnr in parity.worst_tensors[:WORST_SHOWN]]
         lines.append(f"  worst tensors: {', '.join(worst)}")
         lines.append(f"  way out: keep a node in float: --float {parity.worst_tensors[0][0]}")
-    return [clean(line) for line in lines]
+    return lines
+
+
+def _gap_lines(gaps: Sequence[Gap]) -> list[str]:
+    """The first gaps; the manifest holds them all."""
+    lines = [f"  {gap_line(gap)}" for gap in gaps[:GAPS_SHOWN]]
+    left = len(gaps) - len(lines)
+    return [*lines, f"  and {left} more in manifest.json"] if left else lines
 
 
 def gap_line(gap: Gap) -> str:
@@ -162,13 +181,6 @@ def _gate_word(parity: Parity | None) -> str:
 
 
 def _size_on_disk(bundle: BundleResult, artifact: Artifact) -> int | None:
-    """Bytes of an artifact's files in the sealed bundle; None where one is not found."""
-    total = 0
-    for name in artifact.files:
-        found = [
-            path for path in (bundle.folder / name, bundle.folder / artifact.variant / name) if path.is_file()
-        ]
-        if not found:
-            return None
-        total += found[0].stat().st_size
-    return total
+    """Bytes of what a runtime loads, the main file and its external data; None where one is not found."""
+    paths = [bundle.folder / name for name in artifact.loaded]
+    return sum(path.stat().st_size for path in paths) if all(path.is_file() for path in paths) else None

@@ -87,7 +87,7 @@ def _check_providers(component: Component, target: str) -> list[Gap]:
             continue
         ops = ", ".join(use.unsupported_ops) or "none by type"
         rule = (
-            f"{use.provider} would take {use.supported} of {use.nodes} nodes in {use.partitions} partitions "
+            f"would take {use.supported} of {use.nodes} nodes in {use.partitions} partitions "
             f"(unsupported ops: {ops})"
         )
         way_out = "stay on the CPU provider, or measure both on the device"
