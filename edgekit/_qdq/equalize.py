@@ -17,10 +17,12 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit._qdq.equalize_edges import Edge, list_edges
+from edgekit._qdq.lift_weights import lift_small_weights
 from edgekit._qdq.saturation import find_useful_interval
 from edgekit.calibration.open_session import open_session
 from edgekit.passes._rewire import Names, constant_array, graph_of
 from edgekit.passes._scale_weights import fold_scale
+from edgekit.passes.remove_unused import remove_unused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -53,16 +55,18 @@ def equalize_channels(component: Component, samples: Samples) -> Component:
     Looks at the first SAMPLE_LIMIT samples. The component's digest changes with what was folded.
     """
     model = component.model.clone()
+    lifted = lift_small_weights(model)
     edges = list_edges(model.graph)
-    if not edges:
+    if not edges and not lifted:
         return component
     reaches = _observe_channels(model, [edge.value for edge in edges], samples)
     names = Names(model)
-    total = hashlib.sha256(component.digest.encode())
+    total = hashlib.sha256(f"{component.digest} lifted {lifted}".encode())
     chosen = [_choose_factors(edge, reaches[str(edge.value.name)]) for edge in edges]
     for edge, factors in zip(edges, chosen, strict=True):
         if _apply(edge, factors, names):
             total.update(f"{edge.value.name}:".encode() + factors.tobytes())
+    remove_unused(model)  # the weights that were replaced
     return replace(component, model=model, digest=total.hexdigest())
 
 

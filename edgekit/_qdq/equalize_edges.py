@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edgekit._qdq.pointwise import PointwiseChain
 
 _CLAMPS = frozenset({"Relu", "Clip"})  # fold into the quantizer: nothing may come between
-_HOMOGENEOUS = frozenset({"Relu", "LeakyRelu"})  # f(k x) = k f(x) for k > 0
+HOMOGENEOUS = frozenset({"Relu", "LeakyRelu"})  # f(k x) = k f(x) for k > 0
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ def list_edges(graph: ir.Graph) -> list[Edge]:
 def _into_chain(value: ir.Value, by_input: Mapping[ir.Value, PointwiseChain]) -> Edge | None:
     """Conv -> value -> an activation that is more than a clamp."""
     source, chain = value.producer(), by_input.get(value)
-    if chain is None or source is None or not _takes_scale(source):
+    if chain is None or source is None or not takes_scale(source):
         return None
-    if len(chain.nodes) == 1 and chain.nodes[0].op_type in _CLAMPS | _HOMOGENEOUS:
+    if len(chain.nodes) == 1 and chain.nodes[0].op_type in _CLAMPS | HOMOGENEOUS:
         return None
     inside = all(reader in chain.nodes for reader, _ in value.uses())
     return Edge(value, source, chain) if inside and not value.is_graph_output() else None
@@ -60,20 +60,20 @@ def _into_depthwise(value: ir.Value, by_output: Mapping[ir.Value, PointwiseChain
     if value.is_graph_output() or not readers or not all(_is_depthwise(reader, value) for reader in readers):
         return None
     producer, chain = value.producer(), by_output.get(value)
-    if producer is not None and _takes_scale(producer):
+    if producer is not None and takes_scale(producer):
         return Edge(value, producer, depthwise=readers)
     if chain is None:
         return None
-    if len(chain.nodes) > 1 or chain.nodes[0].op_type not in _CLAMPS | _HOMOGENEOUS:
+    if len(chain.nodes) > 1 or chain.nodes[0].op_type not in _CLAMPS | HOMOGENEOUS:
         return Edge(value, None, depthwise=readers)
     source = chain.input.producer()
     alone = len(chain.input.uses()) == 1 and not chain.input.is_graph_output()
-    if source is None or not alone or chain.nodes[0].op_type not in _HOMOGENEOUS or not _takes_scale(source):
+    if source is None or not alone or chain.nodes[0].op_type not in HOMOGENEOUS or not takes_scale(source):
         return None
     return Edge(value, source, depthwise=readers)
 
 
-def _takes_scale(node: ir.Node) -> bool:
+def takes_scale(node: ir.Node) -> bool:
     """A Conv, ConvTranspose or Gemm with constant weights and one bias a channel, or none."""
     if node.op_type not in FOLDING_OPS or node.domain or constant_array(input_of(node, 1)) is None:
         return False
