@@ -6,8 +6,10 @@ import re
 from typing import TYPE_CHECKING
 
 from edgekit._cost import count_macs
-from edgekit._values import Artifact
+from edgekit._values import Artifact, DimRange
 from edgekit.errors import ModelError
+from edgekit.passes.fix_shapes import fix_shapes
+from edgekit.passes.infer_shapes import infer_shapes
 from edgekit.passes.remove_unused import remove_unused
 from edgekit.passes.serialize_model import save_model
 from edgekit.passes.to_float16 import to_float16
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from edgekit._values import Component
+    from edgekit._values import Component, MacShare
     from edgekit.target import Job
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -33,6 +35,7 @@ def build_component(component: Component, job: Job, out: Path) -> Artifact:
             f"component name {component.name!r} cannot be a file name",
             fix="use letters, digits, '.', '_', '-'",
         )
+    macs, told = _count(model, job)
     files = save_model(model, out / f"{component.name}.{job.precision}.onnx")
     return Artifact(
         component=component.name,
@@ -40,8 +43,8 @@ def build_component(component: Component, job: Job, out: Path) -> Artifact:
         main=files[0].name,
         files=tuple(path.name for path in files),
         runtime="tensorrt",
-        macs=count_macs(model),
-        notes=notes,
+        macs=macs,
+        notes=(*notes, *told),
         proves=_proves(),
     )
 
@@ -53,6 +56,19 @@ def _in_variant(model: ir.Model, job: Job) -> tuple[ir.Model, tuple[str, ...]]:
     converted = to_float16(clone)
     remove_unused(clone)
     return clone, (f"{converted} nodes compute in float16", UNPROVEN)
+
+
+def _count(model: ir.Model, job: Job) -> tuple[MacShare | None, tuple[str, ...]]:
+    """The file's MACs; with dynamic dims those of a twin at the largest shapes that the user gave."""
+    dynamic = [value.name for value in model.graph.inputs if value.shape is None or value.shape.is_dynamic()]
+    if not dynamic or not set(dynamic) <= set(job.shapes):
+        return count_macs(model), ()
+    twin = model.clone()
+    largest = {name: tuple(DimRange(dim.high, dim.high) for dim in dims) for name, dims in job.shapes.items()}
+    fix_shapes(twin, largest)
+    infer_shapes(twin)
+    macs = count_macs(twin)
+    return macs, () if macs is None else ("MACs are counted at the largest input shapes",)
 
 
 def _proves() -> str:

@@ -12,7 +12,7 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekit._values import Artifact, Component, DimRange, Precision
+from edgekit._values import Artifact, Component, DimRange, MacShare, Precision
 from edgekit.errors import CannotRunHere, ModelError, SamplesError, TargetError
 from edgekit.passes.serialize_model import serialize_model
 from edgekit.profiles.loader import device_files, load_device
@@ -190,6 +190,19 @@ def test_a_dynamic_input_without_a_range_gets_no_device_folder(tmp_path: Path) -
     artifacts = TARGET.build([Component("model", affine("n"), "0")], job(), tmp_path)
     with pytest.raises(ModelError, match="neither a size nor a range"):
         TARGET.extras(artifacts, job(), tmp_path)
+
+
+def test_macs_of_a_dynamic_file_are_counted_at_its_largest_shape(tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"], "mm")],
+        "dynamic",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 5])],
+        [numpy_helper.from_array(np.ones((3, 5), np.float32), "w")],
+    )
+    model = ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    artifact = build(model, tmp_path, job(shapes={"x": (DimRange(1, 4), DimRange(3, 3))}))
+    assert artifact.macs == MacShare(0, 4 * 3 * 5)
 
 
 def test_device_scripts_are_python_38_of_the_standard_library() -> None:
