@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 RUN_FAILURES = (runtime.Fail, runtime.InvalidArgument, runtime.RuntimeException, ValueError)
-_LOAD_FAILURES = (*RUN_FAILURES, runtime.InvalidGraph, runtime.InvalidProtobuf, runtime.NotImplemented)
+LOAD_FAILURES = (*RUN_FAILURES, runtime.InvalidGraph, runtime.InvalidProtobuf, runtime.NotImplemented)
 
 # Smaller tensors stay in the serialized graph: shapes and axes are read from there while loading.
 _SMALLEST_WEIGHT = 4096
@@ -64,7 +64,7 @@ def open_session(model: ir.Model) -> OpenSession:
     try:
         content = ir.to_proto(model).SerializeToString()
         session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except _LOAD_FAILURES as error:
+    except LOAD_FAILURES as error:
         raise ModelError(
             f"ONNX Runtime cannot load the model to run it: {str(error).splitlines()[0]}",
             fix="look for the node with `edgekit check`; an op this ONNX Runtime lacks cannot be calibrated",

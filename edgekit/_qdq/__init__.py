@@ -1,9 +1,9 @@
 """Scales become Q/DQ pairs in the graph: where they go is data (placement.toml), how is insert.py."""
 
 from edgekit._qdq.equalize import equalize_channels as equalize_channels
-from edgekit._qdq.insert import QdqForm as QdqForm
 from edgekit._qdq.insert import QdqResult as QdqResult
 from edgekit._qdq.insert import insert_qdq as insert_qdq
 from edgekit._qdq.islands import Decision as Decision
 from edgekit._qdq.islands import Steering as Steering
 from edgekit._qdq.islands import list_candidates as list_candidates
+from edgekit._qdq.parameters import QdqForm as QdqForm

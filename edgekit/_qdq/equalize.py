@@ -176,7 +176,7 @@ def _scale_chain_output(value: ir.Value, factors: Floats, names: Names) -> None:
 def _scale_constants(value: ir.Value, factors: Floats, names: Names) -> bool:
     """k * (a * c) = a * (k c); k * (a / c) = a / (c / k); k * (a + c) = k a + k c."""
     node = value.producer()
-    if node is None or node.op_type not in ("Mul", "Div", "Add", "Sub"):
+    if node is None or node.domain or node.op_type not in ("Mul", "Div", "Add", "Sub"):
         return False
     side = next((i for i in (0, 1) if constant_array(node.inputs[i]) is not None), None)
     if side is None or (node.op_type == "Div" and side == 0):
@@ -206,7 +206,8 @@ def _multiply(value: ir.Value, factors: Floats, names: Names) -> ir.Value:
     name = names.free(f"{value.name}/scaled")
     node = ir.node("Mul", [value, constant], name=name)
     scaled = node.outputs[0]
-    scaled.name, scaled.dtype, scaled.shape = name, ir.DataType.FLOAT, value.shape
+    scaled.name, scaled.type = name, ir.TensorType(ir.DataType.FLOAT)
+    scaled.shape = None if value.shape is None else ir.Shape(value.shape)
     graph.insert_after(producer, node)
     return scaled
 

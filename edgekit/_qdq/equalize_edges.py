@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import onnx_ir as ir
+
 from edgekit._qdq.pointwise import find_chains
 from edgekit.passes._rewire import constant_array, input_of, static_shape
 from edgekit.passes._scale_weights import FOLDING_OPS, has_channel_bias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    import onnx_ir as ir
 
     from edgekit._qdq.pointwise import PointwiseChain
 
@@ -48,7 +48,7 @@ def _into_chain(value: ir.Value, by_input: Mapping[ir.Value, PointwiseChain]) ->
     source, chain = value.producer(), by_input.get(value)
     if chain is None or source is None or not takes_scale(source):
         return None
-    if len(chain.nodes) == 1 and chain.nodes[0].op_type in _CLAMPS | HOMOGENEOUS:
+    if _only_op(chain) in _CLAMPS | HOMOGENEOUS:
         return None
     inside = all(reader in chain.nodes for reader, _ in value.uses())
     return Edge(value, source, chain) if inside and not value.is_graph_output() else None
@@ -64,18 +64,26 @@ def _into_depthwise(value: ir.Value, by_output: Mapping[ir.Value, PointwiseChain
         return Edge(value, producer, depthwise=readers)
     if chain is None:
         return None
-    if len(chain.nodes) > 1 or chain.nodes[0].op_type not in _CLAMPS | HOMOGENEOUS:
+    only = _only_op(chain)
+    if only not in _CLAMPS | HOMOGENEOUS:
         return Edge(value, None, depthwise=readers)
     source = chain.input.producer()
     alone = len(chain.input.uses()) == 1 and not chain.input.is_graph_output()
-    if source is None or not alone or chain.nodes[0].op_type not in HOMOGENEOUS or not takes_scale(source):
+    if source is None or not alone or only not in HOMOGENEOUS or not takes_scale(source):
         return None
     return Edge(value, source, depthwise=readers)
 
 
+def _only_op(chain: PointwiseChain) -> str | None:
+    """The op of a chain of one node, None for a longer one."""
+    return None if len(chain.nodes) != 1 else next(iter(chain.nodes)).op_type
+
+
 def takes_scale(node: ir.Node) -> bool:
-    """A Conv, ConvTranspose or Gemm with constant weights and one bias a channel, or none."""
+    """A float32 Conv, ConvTranspose or Gemm with constant weights and one bias a channel, or none."""
     if node.op_type not in FOLDING_OPS or node.domain or constant_array(input_of(node, 1)) is None:
+        return False
+    if node.outputs[0].dtype not in (None, ir.DataType.FLOAT):
         return False
     bias = input_of(node, 2)
     return bias is None or (constant_array(bias) is not None and has_channel_bias(node))
@@ -84,7 +92,7 @@ def takes_scale(node: ir.Node) -> bool:
 def _is_depthwise(node: ir.Node, value: ir.Value) -> bool:
     """One filter per input channel, on `value` as its activation."""
     shape, weight = static_shape(value), static_shape(input_of(node, 1))
-    if node.op_type != "Conv" or node.inputs[0] is not value or weight is None:
+    if node.op_type != "Conv" or node.domain or node.inputs[0] is not value or weight is None:
         return False
     channels = shape[1] if shape else (value.shape[1] if value.shape is not None else None)
     group = node.attributes.get("group")

@@ -9,6 +9,8 @@ import onnx_ir as ir
 
 from edgekit._qdq.placement import activation_inputs, place
 from edgekit._qdq.pointwise import PointwiseChain, find_chains
+from edgekit.passes._rewire import input_of
+from edgekit.passes._scale_weights import has_channel_bias
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -101,6 +103,10 @@ class _Unit:
     def is_anchor(self) -> bool:
         return self.kind == "compute"
 
+    @property
+    def is_clamp(self) -> bool:
+        return self.chain is not None and len(self.nodes) == 1 and self.nodes[0].op_type in ("Relu", "Clip")
+
 
 def _list_units(
     graph: ir.Graph, chains: Mapping[ir.Value, PointwiseChain], steering: Steering
@@ -130,11 +136,13 @@ def _as_unit(node: ir.Node, steering: Steering) -> _Unit | None:
 
 
 def _has_int8_form(node: ir.Node) -> bool:
-    """Convolutions need constant weights; a Gemm with alpha or beta other than 1 has no int8 form."""
+    """Convolutions need constant weights and biases; a Gemm alpha and beta of 1 and a bias a column."""
     if node.op_type == "MatMul":
         return node.inputs[0] is not None and node.inputs[0].const_value is None
-    weight = node.inputs[1]
+    weight, bias = input_of(node, 1), input_of(node, 2)
     if weight is None or weight.const_value is None:
+        return False
+    if bias is not None and (bias.const_value is None or not has_channel_bias(node)):
         return False
     if node.op_type != "Gemm":
         return True
@@ -195,22 +203,27 @@ def _find_sole_readers(chains: Iterable[PointwiseChain]) -> dict[ir.Value, Point
 
 
 def _find_clamps(kept: Sequence[_Unit]) -> dict[ir.Value, ir.Value]:
-    """Producer's result -> clamped result, where one Relu or Clip is all that reads the producer."""
-    written = {value for unit in kept if unit.chain is None for value in unit.outputs}
+    """Producer's result -> clamped result, where one Relu or Clip is all that reads the producer.
+
+    Behind an op that moves or groups values the clamp carries the scale instead: see `_share_scales`.
+    """
+    computed = {value for unit in kept if unit.kind in ("compute", "free") for value in unit.outputs}
     return {
         unit.inputs[0]: unit.outputs[0]
         for unit in kept
-        if unit.chain is not None
-        and len(unit.nodes) == 1
-        and unit.nodes[0].op_type in ("Relu", "Clip")
-        and unit.inputs[0] in written
+        if unit.is_clamp
+        and unit.inputs[0] in computed
         and len(unit.inputs[0].uses()) == 1
         and not unit.inputs[0].is_graph_output()
     }
 
 
 def _share_scales(kept: Iterable[_Unit], tensors: Collection[ir.Value]) -> dict[ir.Value, ir.Value]:
-    """Union-find over the tensors that moving, picking and concatenating tie to one scale."""
+    """Union-find over the tensors that moving, picking and concatenating tie to one scale.
+
+    A clamp behind such an op is tied too: what it reads lies on that scale's grid already, so another
+    scale would add rounding and tell nothing more.
+    """
     parent = {value: value for value in tensors}
 
     def find(value: ir.Value) -> ir.Value:
@@ -219,8 +232,9 @@ def _share_scales(kept: Iterable[_Unit], tensors: Collection[ir.Value]) -> dict[
             value = parent[value]
         return value
 
+    moved = {value for unit in kept if unit.kind in ("carry", "group") for value in unit.outputs}
     for unit in kept:
-        if unit.kind in ("carry", "group"):
+        if unit.kind in ("carry", "group") or (unit.is_clamp and unit.inputs[0] in moved):
             first, *others = [v for v in (*unit.inputs, *unit.outputs) if v in parent]
             for value in others:
                 parent[find(value)] = find(first)
@@ -240,6 +254,13 @@ def _reason(node: ir.Node, inside: Collection[ir.Node], steering: Steering) -> t
         return "float", "no int8 form in the placement table"
     if not steering.allows(node):
         return "float", "kept float by the user"
+    if any(
+        value.dtype not in (None, ir.DataType.FLOAT) for value in (*activation_inputs(node), *node.outputs)
+    ):
+        return "float", "its tensors are not float32"
     if row.kind == "compute":
-        return "float", "its weights are computed, or its alpha, beta or transA have no int8 form"
+        return (
+            "float",
+            "its weights or bias are computed, or its alpha, beta, transA or bias have no int8 form",
+        )
     return "float", "does not lie between int8 nodes"

@@ -43,6 +43,8 @@ def place(node: ir.Node) -> Placement | None:
     row = load_placement().get(node.op_type)
     if row and node.op_type == "Resize" and _resizes_by_picking(node):
         return Placement("carry", row.data, "nearest only picks values")
+    if node.op_type == "Pad" and not _pads_within_range(node):
+        return None
     return row
 
 
@@ -58,8 +60,22 @@ def activation_inputs(node: ir.Node) -> tuple[ir.Value, ...]:
 
 
 def _resizes_by_picking(node: ir.Node) -> bool:
-    mode = node.attributes.get("mode")
-    return mode is None or mode.as_string() == "nearest"
+    """Nearest, and never the extrapolation value that tf_crop_and_resize brings in."""
+    mode, crop = _text(node, "mode", "nearest"), _text(node, "coordinate_transformation_mode", "")
+    return mode == "nearest" and crop != "tf_crop_and_resize"
+
+
+def _pads_within_range(node: ir.Node) -> bool:
+    """By zeros, which every scale holds exactly, or by values of the tensor itself."""
+    if _text(node, "mode", "constant") != "constant":
+        return True
+    filler = node.inputs[2] if len(node.inputs) > 2 else None
+    return filler is None or (filler.const_value is not None and not filler.const_value.numpy().any())
+
+
+def _text(node: ir.Node, attribute: str, default: str) -> str:
+    found = node.attributes.get(attribute)
+    return default if found is None else found.as_string()
 
 
 def _as_data(given: list[int] | str) -> tuple[int, ...] | str:

@@ -10,8 +10,9 @@ import onnx_ir as ir
 from edgekit._qdq.placement import activation_inputs, place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
+LONGEST = 64  # nodes; a real activation has about ten, and a longer chain is cut into pieces
 _BINARY = frozenset(("Add", "Sub", "Mul", "Div"))
 
 
@@ -44,12 +45,18 @@ def find_chains(graph: ir.Graph) -> Iterator[PointwiseChain]:
 
 def _grow(last: ir.Node) -> list[ir.Node]:
     """Walk back from `last`, taking in producers; the largest set that has one input, or none."""
-    members = [last]
-    best = members if _has_one_input(members) else []
-    while (producer := _next_producer(members)) is not None:
-        members = [*members, producer]
-        best = members if _has_one_input(members) else best
-    return best
+    members: dict[ir.Node, None] = {}
+    outer: dict[ir.Value, None] = {}
+    best = 0
+    joining: ir.Node | None = last
+    while joining is not None and len(members) < LONGEST:
+        members[joining] = None
+        outer.pop(joining.outputs[0], None)
+        outer.update(dict.fromkeys(activation_inputs(joining)))
+        if len(outer) == 1 and next(iter(outer)).dtype == ir.DataType.FLOAT:
+            best = len(members)
+        joining = _next_producer(outer, members)
+    return list(members)[:best]
 
 
 def _as_chain(nodes: list[ir.Node], graph: ir.Graph) -> PointwiseChain:
@@ -58,19 +65,13 @@ def _as_chain(nodes: list[ir.Node], graph: ir.Graph) -> PointwiseChain:
     return PointwiseChain(tuple(nodes), _outer_inputs(nodes)[0], nodes[-1].outputs[0], inner, opset)
 
 
-def _has_one_input(members: list[ir.Node]) -> bool:
-    outer = _outer_inputs(members)
-    return len(outer) == 1 and outer[0].dtype == ir.DataType.FLOAT
-
-
-def _next_producer(members: list[ir.Node]) -> ir.Node | None:
+def _next_producer(outer: Iterable[ir.Value], members: Collection[ir.Node]) -> ir.Node | None:
     """A pointwise producer all of whose readers are members already."""
-    for value in _outer_inputs(members):
+    for value in outer:
         producer = value.producer()
-        if producer is None or producer in members or not _is_pointwise(producer):
+        if producer is None or value.is_graph_output() or not _is_pointwise(producer):
             continue
-        readers = [user for user, _ in value.uses()]
-        if not value.is_graph_output() and all(reader in members for reader in readers):
+        if all(reader in members for reader, _ in value.uses()):
             return producer
     return None
 
@@ -88,7 +89,11 @@ def _is_pointwise(node: ir.Node) -> bool:
         return False
     if row.kind != "pointwise" and node.op_type not in _BINARY:
         return False
-    return all(_keeps_shape(value, node.outputs[0]) for value in activation_inputs(node))
+    inputs = activation_inputs(node)
+    others = [value for value in node.inputs if value is not None and value not in inputs]
+    if any(value.const_value is None for value in others):
+        return False  # limits or slopes that are computed make it a function of more than one tensor
+    return bool(inputs) and all(_keeps_shape(value, node.outputs[0]) for value in inputs)
 
 
 def _keeps_shape(value: ir.Value, output: ir.Value) -> bool:
