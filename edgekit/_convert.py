@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,10 +32,12 @@ def convert_recipe(recipe: Recipe, progress: Progress) -> ConvertResult:
     Raises EdgekitError for whatever stops the work before a bundle exists; an artifact below its gate
     is reported in the result instead, and `passed` is False.
     """
+    from edgekit._bundle import check_place
     from edgekit._workshop import Workshop
 
     targets = resolve_all(recipe)
-    _check_output_folder(recipe.output_folder)
+    for item in targets:
+        check_place(recipe.output_folder / item.device.name)
     notes = list(dict.fromkeys(item.note for item in targets if item.note))
     for note in notes:
         progress(note, 0, 0)
@@ -133,16 +134,6 @@ def _known_figures(artifacts: tuple[Artifact, ...], folder: Path) -> tuple[Measu
     size = sum((folder / name).stat().st_size for name in first.loaded)
     basis = f"{first.main} on disk"
     return (Measurement("size", float(size), "B", "measured", basis),)
-
-
-def _check_output_folder(folder: Path) -> None:
-    """Refuse before any work what no bundle could be written into; makes nothing."""
-    place = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.is_symlink())
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        problem = "cannot be written to" if place.is_dir() else "is no folder"
-        raise OutputError(
-            f"output folder '{folder}' cannot be used: '{place}' {problem}", fix="name another one with -o"
-        )
 
 
 def _make_output_folder(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from edgekit._bundle.draft import BundleDraft, ComponentDraft
 from edgekit._bundle.limits import Limits
 from edgekit._bundle.manifest import parity_json
+from edgekit._bundle.place import check_place
 from edgekit._bundle.read import Bundle, open_bundle
 from edgekit._bundle.results import read_artifacts, read_gaps, read_parities
 from edgekit._bundle.verify import NO_ACCURACY, BundleProof, prove_bundle, verify_bundle
@@ -15,6 +16,7 @@ __all__ = [
     "BundleProof",
     "ComponentDraft",
     "Limits",
+    "check_place",
     "copy_bundle",
     "open_bundle",
     "parity_json",

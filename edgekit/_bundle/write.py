@@ -77,9 +77,7 @@ def write_archive(folder: Path, archive: Path, *, existing: Existing = "refuse")
         if archive.exists() and not archive.is_file():
             raise OutputError(f"archive '{archive}' is no file", fix="choose another name")
         if archive.exists() and existing == "refuse" and _digest(archive) != _digest(packed):
-            raise OutputError(
-                f"archive '{archive}' exists", fix="choose another name, or ask to overwrite it"
-            )
+            raise OutputError(f"archive '{archive}' exists", fix="choose another name, or add --overwrite")
         with packed.open("rb") as file:
             os.fsync(file.fileno())
         packed.replace(archive)
@@ -112,7 +110,7 @@ def _is_same(folder: Path, digest: str, existing: Existing) -> bool:
         return False
     raise OutputError(
         f"output '{folder}' holds another bundle ({bundle_digest(old)[:12]}) or a damaged one",
-        fix="choose another folder, or ask to overwrite it",
+        fix="choose another folder with -o, or add --overwrite",
     )
 
 
