@@ -45,18 +45,27 @@ def convert_recipe(recipe: Recipe, progress: Progress) -> ConvertResult:
     source = load_onnx(recipe.model)
     with open_cache(recipe.cache) as cache:
         workshop = Workshop(recipe, source, targets, cache, progress)
-        pairs = [_convert_target(item, workshop, cache) for item in targets]
+        # No bundle is put in place before all are made: a target that refuses leaves no half of the work.
+        made = [_make_bundle(item, workshop, cache) for item in targets]
+        pairs = [_put_in_place(item, recipe, bundle) for item, bundle in zip(targets, made, strict=True)]
     presets = [f"{bundle.device.name}: {line}" for bundle, lines in pairs for line in lines]
     return ConvertResult(tuple(bundle for bundle, _ in pairs), (*notes, *presets))
 
 
-def _convert_target(
-    item: ResolvedTarget, workshop: Workshop, cache: Cache
-) -> tuple[BundleResult, tuple[str, ...]]:
-    """Build and prove one bundle, or take it from the cache, and put it where the user wants it.
+def _make_bundle(item: ResolvedTarget, workshop: Workshop, cache: Cache) -> Path:
+    """Build and prove one bundle, or take it from the cache."""
+    from edgekit._convert_target import build_bundle
 
-    Beside it come the lines that explain the presets it was made with.
-    """
+    made = cache.folder(
+        STAGE,
+        _bundle_key(item, workshop),
+        lambda folder: build_bundle(item, workshop, folder / item.device.name),
+    )
+    return made / item.device.name
+
+
+def _put_in_place(item: ResolvedTarget, recipe: Recipe, made: Path) -> tuple[BundleResult, tuple[str, ...]]:
+    """Copy one bundle to where the user wants it, and the lines that explain the presets it was made with."""
     from edgekit._bundle import (
         copy_bundle,
         open_bundle,
@@ -65,18 +74,11 @@ def _convert_target(
         read_parities,
         write_archive,
     )
-    from edgekit._convert_target import build_bundle
 
-    recipe = workshop.recipe
-    made = cache.folder(
-        STAGE,
-        _bundle_key(item, workshop),
-        lambda folder: build_bundle(item, workshop, folder / item.device.name),
-    )
     folder = recipe.output_folder / item.device.name
     existing: Existing = "replace" if recipe.overwrite else "refuse"
     _make_output_folder(recipe.output_folder)
-    digest = copy_bundle(made / item.device.name, folder, existing=existing)
+    digest = copy_bundle(made, folder, existing=existing)
     if recipe.archive:
         write_archive(folder, folder.with_name(f"{folder.name}.tar.gz"), existing=existing)
     with open_bundle(folder) as bundle:

@@ -184,4 +184,4 @@ def _samples_words(recipe: Recipe, component: Component) -> str:
 
     samples = open_samples(recipe, component)
     next(iter(samples))
-    return f"{samples.count} {samples.kind}: {samples.description}"
+    return samples.description

@@ -50,7 +50,9 @@ def write_bundle(draft: BundleDraft, folder: Path, *, existing: Existing = "refu
 def copy_bundle(source: Path, folder: Path, *, existing: Existing = "refuse") -> str:
     """Put a copy of the bundle at `source` to `folder`, by the same rules; returns its digest."""
     with staged(folder) as stage:
-        shutil.copytree(source, stage, dirs_exist_ok=True)
+        for path in sorted(source.rglob("*")):  # copytree would hide why a write failed
+            copy = stage / path.relative_to(source)
+            copy.mkdir() if path.is_dir() else shutil.copy2(path, copy, follow_symlinks=False)
         return _settle(stage, folder, existing)
 
 

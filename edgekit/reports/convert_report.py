@@ -45,7 +45,7 @@ def render_bundle(bundle: BundleResult) -> str:
     lines.append(table(_HEADERS, proof_rows(bundle.artifacts, bundle.parities, sizes), right=(2, 3, 4, 5)))
     lines += proof_lines(bundle.parities)
     lines += _gap_lines(bundle.gaps)
-    lines += [f"  budget {verdict_line(verdict)}" for verdict in bundle.verdicts]
+    lines += [f"  {_budget_word(verdict)} {verdict_line(verdict)}" for verdict in bundle.verdicts]
     lines += [f"  {clean(note)}" for note in bundle.notes]
     lines.append(clean(f"bundle: {bundle.folder} (sha256 {bundle.digest[:12]})"))
     return "\n".join(lines)
@@ -157,6 +157,10 @@ def verdict_line(verdict: Verdict) -> str:
         return clean(f"{verdict.metric} {limit}: {verdict.status} ({figure.basis})")
     said = f"{quantity(figure.value, figure.unit)} {figure.kind}: {figure.basis}"
     return clean(f"{verdict.metric} {limit}: {verdict.status} ({said})")
+
+
+def _budget_word(verdict: Verdict) -> str:
+    return "FAILED budget" if verdict.status == "does not fit" else "budget"
 
 
 def mac_words(macs: MacShare | None) -> str:
