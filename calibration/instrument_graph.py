@@ -29,30 +29,44 @@ class Instrumented:
 
     Output names of tensor i: `<prefix>low<i>`, `high`, `sum`, and for histograms `size`, `part`;
     then the graph has two more inputs, `<prefix>take` (int64 scalar, wanted elements) and
-    `<prefix>phase` (int64 [1]). `places` names what makes each tensor.
+    `<prefix>phase` (int64 [1]). `places` names what makes each
+    tensor. For the tensors at `by_channel`
+    there are `channel_low` and `channel_high` too, one value an entry of axis 1.
     """
 
     model: ir.Model
     tensors: tuple[str, ...]
     places: tuple[str, ...]
     prefix: str
+    sampled: bool
+    by_channel: tuple[int, ...] = ()
 
 
-def instrument_graph(
-    model: ir.Model, tensors: Sequence[str] | None, *, parts: tuple[str, ...]
-) -> Instrumented:
-    """Clone `model` and measure `tensors` (None: every float32 activation, graph inputs included).
+@dataclass(frozen=True)
+class WatchList:
+    """The tensors to measure (None: every float32 activation, graph inputs included).
+
+    by_channel: those whose extremes are wanted for each entry of axis 1 too.
+    """
+
+    tensors: tuple[str, ...] | None = None
+    by_channel: frozenset[str] = frozenset()
+
+
+def instrument_graph(model: ir.Model, watch: WatchList, *, parts: tuple[str, ...]) -> Instrumented:
+    """Clone `model` and measure what is on `watch`.
 
     parts: `("extremes",)` or `("extremes", "sample")`. Extremes are exact; the sum tells whether a NaN
     is among the values, which ReduceMin and ReduceMax of ONNX Runtime pass over. The sample is every
     k-th value of the flattened tensor, k a prime, so that it does not follow the width or the channels.
     """
     clone = _infer_types(model.clone())
-    values = _choose_values(clone, tensors)
+    values = _choose_values(clone, watch.tensors)
     builder = _Builder(clone)
     outputs: list[ir.Value] = []
     for index, value in enumerate(values):
-        nodes = builder.measure(value, index, sampled="sample" in parts)
+        channels = value.name in watch.by_channel
+        nodes = builder.measure(value, index, sampled="sample" in parts, by_channel=channels)
         producer = value.producer()
         if producer is None:
             builder.at_start.extend(nodes)
@@ -60,10 +74,12 @@ def instrument_graph(
             clone.graph.insert_after(producer, nodes)
         outputs.extend(node.outputs[0] for node in nodes if _is_result(node.outputs[0], builder.prefix))
     builder.finish(outputs)
-    if tensors is not None:
+    if watch.tensors is not None:
         RemoveUnusedNodesPass()(clone)
     names = tuple(str(value.name) for value in values)
-    return Instrumented(clone, names, tuple(map(_describe, values)), builder.prefix)
+    places = tuple(map(_describe, values))
+    indices = tuple(index for index, name in enumerate(names) if name in watch.by_channel)
+    return Instrumented(clone, names, places, builder.prefix, "sample" in parts, indices)
 
 
 def _infer_types(clone: ir.Model) -> ir.Model:
@@ -95,7 +111,7 @@ def _describe(value: ir.Value) -> str:
 
 def _is_result(value: ir.Value, prefix: str) -> bool:
     name = str(value.name).removeprefix(prefix)
-    return name.startswith(("low", "high", "sum", "size", "part"))
+    return name.startswith(("low", "high", "sum", "size", "part", "channel_"))
 
 
 class _Builder:
@@ -117,15 +133,29 @@ class _Builder:
             prefix += "_"
         return prefix
 
-    def measure(self, value: ir.Value, index: int, *, sampled: bool) -> list[ir.Node]:
+    def measure(
+        self, value: ir.Value, index: int, *, sampled: bool, by_channel: bool = False
+    ) -> list[ir.Node]:
         """The nodes that measure one tensor, in an order that ONNX accepts."""
-        nodes = self._follow(value, index) or [
-            self._node("ReduceMin", [value], f"low{index}", keepdims=0),
-            self._node("ReduceMax", [value], f"high{index}", keepdims=0),
+        channels = self._reduce_channels(value, index) if by_channel else []
+        low, high = [node.outputs[0] for node in channels] or [value, value]
+        nodes = ([] if by_channel else self._follow(value, index)) or [
+            self._node("ReduceMin", [low], f"low{index}", keepdims=0),
+            self._node("ReduceMax", [high], f"high{index}", keepdims=0),
             self._node("ReduceSum", [value], f"sum{index}", keepdims=0),
         ]
         self._extremes[value] = (nodes[0].outputs[0], nodes[1].outputs[0])
+        nodes = [*channels, *nodes]
         return nodes + self._sample(value, index) if sampled else nodes
+
+    def _reduce_channels(self, value: ir.Value, index: int) -> list[ir.Node]:
+        """Extremes of each entry of axis 1; axes are an attribute up to opset 17 and an input after."""
+        axes = [axis for axis in range(len(value.shape or ())) if axis != 1]
+        ends = (("ReduceMin", f"channel_low{index}"), ("ReduceMax", f"channel_high{index}"))
+        if self._graph.opset_imports.get("", 0) < 18:
+            return [self._node(kind, [value], name, keepdims=0, axes=axes) for kind, name in ends]
+        given = self._constant(f"axes{index}", axes)
+        return [self._node(kind, [value, given], name, keepdims=0) for kind, name in ends]
 
     def _follow(self, value: ir.Value, index: int) -> list[ir.Node]:
         """Extremes that follow exactly from the input's: the same op on two scalars; none if they do not.
@@ -188,7 +218,7 @@ class _Builder:
         inputs: Sequence[ir.Value | None],
         name: str,
         dtype: ir.DataType = ir.DataType.FLOAT,
-        **attributes: int,
+        **attributes: int | list[int],
     ) -> ir.Node:
         node = ir.node(kind, inputs, attributes=attributes, name=self.prefix + name)
         node.outputs[0].name = self.prefix + name

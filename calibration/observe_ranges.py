@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.calibration.histogram import Histogram
-from edgekit.calibration.instrument_graph import Instrumented, instrument_graph
+from edgekit.calibration.instrument_graph import Instrumented, WatchList, instrument_graph
 from edgekit.calibration.observers import (
     Observation,
     observer_parameters,
@@ -17,7 +17,7 @@ from edgekit.calibration.observers import (
     settle_range,
 )
 from edgekit.calibration.open_session import RUN_FAILURES, open_session
-from edgekit.calibration.record import CalibrationRecord
+from edgekit.calibration.record import CalibrationRecord, ChannelRange
 from edgekit.calibration.settings import get_count
 from edgekit.errors import SamplesError
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 # A prime far above the strides in use: phase i * _PHASE takes every residue of a smaller prime in turn.
 _PHASE = 104729
+_BY_CHANNEL = ("channel_low", "channel_high")
 
 
 def observe_ranges(
@@ -36,20 +37,22 @@ def observe_ranges(
     samples: Samples,
     *,
     observer: str = "minmax",
-    tensors: Sequence[str] | None = None,
+    watch: WatchList | None = None,
     progress: Progress | None = None,
 ) -> CalibrationRecord:
-    """The range of every float32 activation (or of `tensors`) of `component.model` over `samples`.
+    """The range of every float32 activation (or of those on `watch`) of `component.model` over `samples`.
 
     One sample is in memory at a time; extremes are exact, histograms hold a subsample. The model stays
     unchanged. Values inside subgraphs (If, Loop) are not observed. A NaN or infinite activation, or a
     sample the model cannot run, raises SamplesError naming the tensor and the sample.
     """
     parameters = observer_parameters(observer)
-    watch = _Watch(component, observer, tensors, len(samples))
+    parts = ("extremes", "sample") if reads_histogram(observer) else ("extremes",)
+    graph = instrument_graph(component.model, watch or WatchList(), parts=parts)
+    seen = _Watch(graph, len(samples))
     count = 0
     for sample in samples:
-        watch.see(sample, count)
+        seen.see(sample, count)
         count += 1
         if progress is not None:
             progress("calibrate", count, len(samples))
@@ -63,24 +66,23 @@ def observe_ranges(
         sample_count=count,
         observer=observer,
         parameters=parameters,
-        ranges={name: settle_range(seen, observer) for name, seen in watch.observations().items()},
-        histograms_digest=watch.digest(),
+        ranges={name: settle_range(found, observer) for name, found in seen.observations().items()},
+        histograms_digest=seen.digest(),
+        channels=seen.channels(),
     )
 
 
 class _Watch:
     """One session over the instrumented clone, and what each tensor has shown so far."""
 
-    def __init__(
-        self, component: Component, observer: str, tensors: Sequence[str] | None, count: int
-    ) -> None:
-        self._sampled = reads_histogram(observer)
-        parts = ("extremes", "sample") if self._sampled else ("extremes",)
-        self._graph: Instrumented = instrument_graph(component.model, tensors, parts=parts)
+    def __init__(self, graph: Instrumented, count: int) -> None:
+        self._graph = graph
+        self._sampled = graph.sampled
         self._session = open_session(self._graph.model)
         self._take = math.ceil(get_count("observation", "elements") / max(count, 1)) + 1
         self._sizes = [2 * self._take] * len(self._graph.tensors)
         self._seen: dict[int, Observation] = {}
+        self._channels: dict[int, tuple[Any, Any]] = {}
 
     def see(self, sample: Sample, index: int) -> None:
         """Run one sample and add what it shows; more than one pass only where its values fill the budget."""
@@ -89,13 +91,14 @@ class _Watch:
             feeds[self._graph.prefix + "take"] = np.array(self._take, np.int64)
             feeds[self._graph.prefix + "phase"] = np.array([index * _PHASE], np.int64)
         words = ["low", "high", "sum"] + (["size"] if self._sampled else [])
-        fetched = range(len(self._graph.tensors))
+        every = range(len(self._graph.tensors))
+        once = self._names(words, every) + self._names(_BY_CHANNEL, self._graph.by_channel)
         for group in self._groups():
-            wanted = self._names(words, fetched) + self._names(["part"], group)
-            results = self._run(wanted, feeds, sample)
-            if fetched:
+            results = self._run(once + self._names(["part"], group), feeds, sample)
+            if once:
                 self._read_extremes(results, sample)
-            fetched = range(0)
+                self._read_channels(results[len(words) * len(every) :])
+            once = []
             self._read_parts(results[len(results) - len(group) :], group)
 
     def _names(self, words: Sequence[str], tensors: Sequence[int]) -> list[str]:
@@ -140,6 +143,13 @@ class _Watch:
         for index in np.flatnonzero(~empty):
             self._widen(int(index), float(lows[index]), float(highs[index]))
 
+    def _read_channels(self, results: list[Any]) -> None:
+        indices = self._graph.by_channel
+        for place, index in enumerate(indices):
+            low, high = results[place], results[len(indices) + place]
+            before = self._channels.get(index, (low, high))
+            self._channels[index] = (np.minimum(before[0], low), np.maximum(before[1], high))
+
     def _widen(self, index: int, low: float, high: float) -> None:
         seen = self._seen.get(index)
         if seen is None:
@@ -166,6 +176,14 @@ class _Watch:
     def observations(self) -> dict[str, Observation]:
         """By tensor name, in the graph's order; tensors that were empty on every sample are absent."""
         return {self._graph.tensors[index]: self._seen[index] for index in sorted(self._seen)}
+
+    def channels(self) -> dict[str, ChannelRange]:
+        """By tensor name; tensors that were empty on every sample are absent."""
+        return {
+            self._graph.tensors[index]: ChannelRange(tuple(low.tolist()), tuple(high.tolist()))
+            for index, (low, high) in sorted(self._channels.items())
+            if index in self._seen
+        }
 
     def digest(self) -> str | None:
         """sha256 over every histogram's name, range and counts; None without histograms."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import SamplesError
@@ -32,8 +32,18 @@ class TensorRange:
 
 
 @dataclass(frozen=True)
+class ChannelRange:
+    """Exact extremes of each channel (axis 1) of one tensor, in the tensor's own units."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class CalibrationRecord:
     """The ranges of one component under one observer; equal inputs give equal bytes.
+
+    `channels` holds the tensors whose extremes were wanted by channel.
 
     `model_digest` is the component's; `samples_digest` the samples'; `samples_kind` is `real` or `random`.
     `parameters` are the observer's, as text. `histograms_digest` is None for minmax, which keeps none.
@@ -48,6 +58,7 @@ class CalibrationRecord:
     parameters: Mapping[str, str]
     ranges: Mapping[str, TensorRange]
     histograms_digest: str | None = None
+    channels: Mapping[str, ChannelRange] = field(default_factory=dict)
     schema: str = SCHEMA
 
     @property
@@ -73,7 +84,8 @@ class CalibrationRecord:
             raise _damaged(f"schema is {values['schema']!r}, expected '{SCHEMA}'")
         _check_types(values)
         ranges = {name: _read_range(name, entry) for name, entry in values["ranges"].items()}
-        return cls(**{**values, "ranges": ranges})
+        channels = {name: _read_channels(name, entry) for name, entry in values["channels"].items()}
+        return cls(**{**values, "ranges": ranges, "channels": channels})
 
 
 def record_key(model_digest: str, samples_digest: str, *, observer: str, versions: Mapping[str, str]) -> str:
@@ -105,10 +117,23 @@ def _check_types(values: Mapping[str, Any]) -> None:
         raise _damaged(f"'sample_count' is {values['sample_count']!r}, expected a whole number from 1 up")
     if not isinstance(values["histograms_digest"], str | None):
         raise _damaged("'histograms_digest' is neither text nor null")
-    if not isinstance(values["ranges"], dict) or not isinstance(values["parameters"], dict):
-        raise _damaged("'ranges' or 'parameters' is no object")
+    if not all(isinstance(values[key], dict) for key in ("ranges", "parameters", "channels")):
+        raise _damaged("'ranges', 'parameters' or 'channels' is no object")
     if not all(isinstance(value, str) for value in values["parameters"].values()):
         raise _damaged("a value of 'parameters' is no text")
+
+
+def _read_channels(name: str, entry: object) -> ChannelRange:
+    values = _check_keys(entry, ChannelRange, f"channels of '{name}'")
+    low, high = values["low"], values["high"]
+    for numbers in (low, high):
+        if not isinstance(numbers, list) or not all(
+            type(value) in (int, float) and math.isfinite(value) for value in numbers
+        ):
+            raise _damaged(f"the channels of tensor '{name}' are no list of finite numbers")
+    if len(low) != len(high) or any(one > other for one, other in zip(low, high, strict=True)):
+        raise _damaged(f"the channels of tensor '{name}' contradict themselves")
+    return ChannelRange(tuple(map(float, low)), tuple(map(float, high)))
 
 
 def _read_range(name: str, entry: object) -> TensorRange:

@@ -43,7 +43,8 @@ def calibrate_component(
     The key covers the source's digest, the shapes, the graph as it was prepared and expanded, the
     samples and the observer with its parameters; the cache itself covers edgekit's code.
     """
-    from edgekit._qdq import list_candidates
+    from edgekit._qdq import list_candidates, list_equalized
+    from edgekit.calibration.instrument_graph import WatchList
     from edgekit.calibration.observe_ranges import observe_ranges
     from edgekit.calibration.observers import observer_parameters
     from edgekit.calibration.record import CalibrationRecord
@@ -54,8 +55,9 @@ def calibrate_component(
     entry = key(component.name, component.digest, form, samples.digest, observer, parameters)
 
     def observe(folder: Path) -> None:
-        tensors = list_candidates(component.model.graph)
-        record = observe_ranges(component, samples, observer=observer, tensors=tensors, progress=progress)
+        graph = component.model.graph
+        watch = WatchList(list_candidates(graph), frozenset(list_equalized(graph)))
+        record = observe_ranges(component, samples, observer=observer, watch=watch, progress=progress)
         (folder / "record.json").write_text(record.to_json(), encoding="utf-8")
 
     folder = cache.folder(STAGE, entry, observe)
@@ -65,14 +67,14 @@ def calibrate_component(
 def calibrate_recipe(recipe: Recipe, progress: Progress) -> CalibrationRecord:
     """Load, prepare and calibrate the model of a recipe on its own, for no target."""
     from edgekit._cache import open_cache
-    from edgekit._qdq import equalize_channels
+    from edgekit._qdq import lift_component
     from edgekit.passes.prepare_component import prepare_component
     from edgekit.sources.onnx_file import load_onnx
 
     progress("load model", 0, None)
     component = prepare_component(load_onnx(recipe.model), shapes=recipe.shapes)
     samples = open_samples(recipe, component)
-    component = equalize_channels(component, samples)
+    component = lift_component(component)
     with open_cache(recipe.cache) as cache:
         return calibrate_component(component, samples, recipe=recipe, cache=cache, progress=progress)
 

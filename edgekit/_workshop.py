@@ -12,7 +12,7 @@ import numpy as np
 
 from edgekit._calibrate import calibrate_component, open_samples
 from edgekit._plan import job_for
-from edgekit._qdq import QdqForm, Steering, equalize_channels, insert_qdq
+from edgekit._qdq import QdqForm, Steering, equalize_channels, insert_qdq, lift_component
 from edgekit.calibration.random_samples import make_random
 from edgekit.errors import ModelError
 from edgekit.passes.expand_functions import expand_functions
@@ -79,19 +79,27 @@ class Workshop:
         return open_samples(self.recipe, self.component)
 
     @cached_property
-    def equalized(self) -> Component:
-        self.progress("equalize channels", 0, None)
-        return equalize_channels(self.component, self.samples)
-
-    @cached_property
-    def record(self) -> CalibrationRecord:
-        return calibrate_component(
-            self.equalized,
+    def _calibrated(self) -> tuple[Component, CalibrationRecord]:
+        component = lift_component(self.component)
+        record = calibrate_component(
+            component,
             self.samples,
             recipe=self.recipe,
             cache=self.cache,
             progress=self.progress,
         )
+        self.progress("equalize channels", 0, None)
+        return equalize_channels(component, record)
+
+    @property
+    def equalized(self) -> Component:
+        """The float model that Q/DQ goes into: as `component`, with small weights and channels evened out."""
+        return self._calibrated[0]
+
+    @property
+    def record(self) -> CalibrationRecord:
+        """The one calibration record, with the ranges of `equalized`."""
+        return self._calibrated[1]
 
     @cached_property
     def expected(self) -> OrtSession:

@@ -1,6 +1,8 @@
 """Scales become Q/DQ pairs in the graph: where they go is data (placement.toml), how is insert.py."""
 
 from edgekit._qdq.equalize import equalize_channels as equalize_channels
+from edgekit._qdq.equalize import lift_component as lift_component
+from edgekit._qdq.equalize import list_equalized as list_equalized
 from edgekit._qdq.insert import QdqResult as QdqResult
 from edgekit._qdq.insert import insert_qdq as insert_qdq
 from edgekit._qdq.islands import Decision as Decision

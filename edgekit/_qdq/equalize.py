@@ -10,7 +10,7 @@ front and multiplied by it behind. In float the model computes the same; in int8
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,104 +19,85 @@ import onnx_ir as ir
 from edgekit._qdq.equalize_edges import Edge, list_edges
 from edgekit._qdq.lift_weights import lift_small_weights
 from edgekit._qdq.saturation import find_useful_interval
-from edgekit.calibration.open_session import open_session
+from edgekit.calibration.record import TensorRange
 from edgekit.passes._rewire import Names, constant_array, graph_of
 from edgekit.passes._scale_weights import fold_scale
 from edgekit.passes.remove_unused import remove_unused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from numpy.typing import NDArray
 
     from edgekit._values import Component
-    from edgekit.calibration.samples import Samples
+    from edgekit.calibration.record import CalibrationRecord, ChannelRange
 
     Floats = NDArray[np.float64]
 
-SAMPLE_LIMIT = 4  # factors change no float result, so a few samples are enough to find them
 _SMALLEST_FACTOR = 2.0**-10  # a dead channel is not blown up further than this
 
 
-@dataclass(frozen=True)
-class _Reach:
-    """Per channel the lowest and highest value seen."""
-
-    low: Floats
-    high: Floats
-
-    def widen(self, other: _Reach) -> _Reach:
-        return _Reach(np.minimum(self.low, other.low), np.maximum(self.high, other.high))
-
-
-def equalize_channels(component: Component, samples: Samples) -> Component:
-    """A copy of a prepared component with equalized channels; equal in float up to rounding.
-
-    Looks at the first SAMPLE_LIMIT samples. The component's digest changes with what was folded.
-    """
+def lift_component(component: Component) -> Component:
+    """A copy whose small weights are lifted (lift_small_weights), or the component itself."""
     model = component.model.clone()
     lifted = lift_small_weights(model)
-    edges = list_edges(model.graph)
-    if not edges and not lifted:
+    if not lifted:
         return component
-    reaches = _observe_channels(model, [edge.value for edge in edges], samples)
-    names = Names(model)
-    total = hashlib.sha256(f"{component.digest} lifted {lifted}".encode())
-    chosen = [_choose_factors(edge, reaches[str(edge.value.name)]) for edge in edges]
+    digest = hashlib.sha256(f"{component.digest} lifted {lifted}".encode()).hexdigest()
+    return replace(component, model=model, digest=digest)
+
+
+def list_equalized(graph: ir.Graph) -> tuple[str, ...]:
+    """Names of the tensors whose channels `equalize_channels` needs to know."""
+    names = [str(value.name) for edge in list_edges(graph) for value in edge.scaled]
+    return tuple(dict.fromkeys(names))
+
+
+def equalize_channels(component: Component, record: CalibrationRecord) -> tuple[Component, CalibrationRecord]:
+    """A copy of a calibrated component with equalized channels, and the record that fits it.
+
+    In float the copy computes the same up to rounding. `record` must hold the channels of
+    `list_equalized`; a tensor that was never seen is left alone. Equalized tensors are called
+    `<name>/equalized`; an observer's clipping goes over to them in proportion.
+    """
+    model = component.model.clone()
+    edges = [
+        edge
+        for edge in list_edges(model.graph)
+        if all(value.name in record.channels for value in edge.scaled)
+    ]
+    chosen = [_choose_factors(edge, record.channels[str(edge.value.name)]) for edge in edges]
+    names, ranges = Names(model), dict(record.ranges)
+    total = hashlib.sha256(component.digest.encode())
     for edge, factors in zip(edges, chosen, strict=True):
-        if _apply(edge, factors, names):
-            total.update(f"{edge.value.name}:".encode() + factors.tobytes())
+        before = [str(value.name) for value in edge.scaled]
+        made = _apply(edge, factors, names)
+        for name, value in zip(before, made, strict=False):
+            scaled = _scale_range(record.ranges[name], record.channels[name], factors)
+            ranges[str(value.name)] = scaled
+            total.update(f"{value.name}:".encode() + factors.tobytes())
     remove_unused(model)  # the weights that were replaced
-    return replace(component, model=model, digest=total.hexdigest())
+    digest = total.hexdigest() if edges else component.digest
+    fitting = replace(record, model_digest=digest, ranges=dict(sorted(ranges.items())), channels={})
+    return replace(component, model=model, digest=digest), fitting
 
 
-def _observe_channels(model: ir.Model, values: Iterable[ir.Value], samples: Samples) -> Mapping[str, _Reach]:
-    """Lowest and highest value of each channel (axis 1), measured inside the graph."""
-    watched = [str(value.name) for value in values]
-    clone = model.clone()
-    session = open_session(_measure_channels(clone, watched))
-    wanted = [f"{name}/{end}" for end in ("channel_low", "channel_high") for name in watched]
-    reaches: dict[str, _Reach] = {}
-    for index, sample in enumerate(samples):
-        if index == SAMPLE_LIMIT:
-            break
-        results = session.run(wanted, sample.feeds)
-        for name, low, high in zip(watched, results, results[len(watched) :], strict=False):
-            seen = _Reach(low.astype(np.float64), high.astype(np.float64))
-            reaches[name] = reaches[name].widen(seen) if name in reaches else seen
-    return reaches
+def _scale_range(seen: TensorRange, channels: ChannelRange, factors: Floats) -> TensorRange:
+    """The extremes after the division; what the observer clipped away stays the same part of them."""
+    low = float((np.asarray(channels.low) / factors).min())
+    high = float((np.asarray(channels.high) / factors).max())
+    magnitude = max(abs(seen.low), abs(seen.high))
+    kept = seen.threshold / magnitude if magnitude else 1.0
+    return TensorRange(
+        low=low,
+        high=high,
+        threshold=kept * max(abs(low), abs(high)),
+        clip_low=min(low, 0.0) * (seen.clip_low / seen.low if seen.low < 0 else 1.0),
+        clip_high=max(high, 0.0) * (seen.clip_high / seen.high if seen.high > 0 else 1.0),
+    )
 
 
-def _measure_channels(model: ir.Model, watched: list[str]) -> ir.Model:
-    """Outputs of `model` become the channel extremes of the watched tensors."""
-    graph = model.graph
-    by_name = {str(output.name): output for node in graph for output in node.outputs}
-    opset = graph.opset_imports.get("", 17)
-    names = Names(model)
-    graph.outputs.clear()
-    for name in watched:
-        value = by_name[name]
-        producer = value.producer()
-        axes = [axis for axis in range(len(value.shape or ())) if axis != 1]
-        for op_type, end in (("ReduceMin", "channel_low"), ("ReduceMax", "channel_high")):
-            inputs: list[ir.Value | None] = [value]
-            attributes: dict[str, int | list[int]] = {"keepdims": 0}
-            if opset >= 18:
-                inputs.append(names.add_initializer(graph, f"{name}/axes", np.asarray(axes, np.int64)))
-            else:
-                attributes["axes"] = axes
-            reduce = ir.node(op_type, inputs, attributes, name=f"{name}/{end}")
-            reduce.outputs[0].name = f"{name}/{end}"
-            reduce.outputs[0].dtype = ir.DataType.FLOAT
-            if producer is not None:
-                graph.insert_after(producer, reduce)
-            graph.outputs.append(reduce.outputs[0])
-    return model
-
-
-def _choose_factors(edge: Edge, reach: _Reach) -> Floats:
+def _choose_factors(edge: Edge, seen: ChannelRange) -> Floats:
     """Each channel's share of the largest reach, 0..1; a silent channel keeps a small one."""
-    low, high = reach.low, reach.high
+    low, high = np.asarray(seen.low), np.asarray(seen.high)
     if edge.chain is not None:
         limits = find_useful_interval(edge.chain, float(low.min()), float(high.max()))
         low, high = np.clip(low, *limits), np.clip(high, *limits)
@@ -128,20 +109,26 @@ def _choose_factors(edge: Edge, reach: _Reach) -> Floats:
     return shares
 
 
-def _apply(edge: Edge, factors: Floats, names: Names) -> bool:
-    """Divide the tensor's channels by `factors` and let its readers multiply by them; False: not done."""
-    if edge.source is not None:
-        if not fold_scale(edge.source, 1.0 / factors, np.zeros_like(factors), names):
-            return False
+def _apply(edge: Edge, factors: Floats, names: Names) -> tuple[ir.Value, ...]:
+    """Divide the tensor's channels by `factors` and let its readers multiply by them.
+
+    Returns the values that hold the divided tensors, in the order of `edge.scaled`; none where the
+    source's weights cannot take the division.
+    """
+    before = [str(value.name) for value in edge.scaled]
+    if edge.source is None:
+        scaled: tuple[ir.Value, ...] = (_scale_chain_output(edge.value, 1.0 / factors, names),)
+    elif fold_scale(edge.source, 1.0 / factors, np.zeros_like(factors), names):
+        scaled = edge.scaled
     else:
-        _scale_chain_output(edge.value, 1.0 / factors, names)
+        return ()
     for reader in edge.depthwise:
         _scale_depthwise(reader, factors, names)
-    name = edge.value.name
-    edge.value.name = names.free(f"{name}/equalized")
+    for value, name in zip(scaled, before, strict=True):
+        value.name = names.free(f"{name}/equalized")
     if edge.chain is not None:
-        _scale_chain_input(edge, factors, names).name = name  # what the name meant before
-    return True
+        _scale_chain_input(edge, factors, names).name = before[-1]  # what the name meant before
+    return scaled
 
 
 def _scale_depthwise(node: ir.Node, factors: Floats, names: Names) -> None:
@@ -164,13 +151,15 @@ def _scale_chain_input(edge: Edge, factors: Floats, names: Names) -> ir.Value:
     return restored
 
 
-def _scale_chain_output(value: ir.Value, factors: Floats, names: Names) -> None:
+def _scale_chain_output(value: ir.Value, factors: Floats, names: Names) -> ir.Value:
     """Multiply what a chain makes: in its last constants where it ends in such, else by one more Mul."""
-    if not _scale_constants(value, factors, names):
-        readers = tuple(value.uses())
-        scaled = _multiply(value, factors, names)
-        for reader, index in readers:
-            reader.replace_input_with(index, scaled)
+    if _scale_constants(value, factors, names):
+        return value
+    readers = tuple(value.uses())
+    scaled = _multiply(value, factors, names)
+    for reader, index in readers:
+        reader.replace_input_with(index, scaled)
+    return scaled
 
 
 def _scale_constants(value: ir.Value, factors: Floats, names: Names) -> bool:

@@ -33,6 +33,13 @@ class Edge:
     chain: PointwiseChain | None = None
     depthwise: tuple[ir.Node, ...] = ()
 
+    @property
+    def scaled(self) -> tuple[ir.Value, ...]:
+        """The tensors that the division reaches: `value`, and the source's own result before a Relu."""
+        if self.source is None or self.source.outputs[0] is self.value:
+            return (self.value,)
+        return (self.source.outputs[0], self.value)
+
 
 def list_edges(graph: ir.Graph) -> list[Edge]:
     """Every such activation, in graph order."""

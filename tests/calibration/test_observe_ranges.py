@@ -17,7 +17,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgekit._values import Component, DimRange, TensorInfo
 from edgekit.calibration import observe_ranges as observing
+from edgekit.calibration.instrument_graph import WatchList
 from edgekit.calibration.observe_ranges import observe_ranges
+from edgekit.calibration.record import CalibrationRecord
 from edgekit.calibration.samples import Sample, Samples, load_samples
 from edgekit.errors import ModelError, SamplesError, UsageError
 from edgekit.passes.prepare_component import prepare_component
@@ -153,10 +155,12 @@ def test_samples_of_changing_shapes_and_outputs_of_unknown_size_are_observed() -
 
 def test_only_the_named_tensors_are_observed(classifier: Component) -> None:
     names = [node.outputs[0].name for node in classifier.model.graph][3:5]
-    record = observe_ranges(classifier, list_samples(*draw_images(1)), tensors=[str(name) for name in names])
+    record = observe_ranges(
+        classifier, list_samples(*draw_images(1)), watch=WatchList(tuple(map(str, names)))
+    )
     assert sorted(record.ranges) == sorted(str(name) for name in names)
     with pytest.raises(ModelError, match="'nowhere' is no float32 activation"):
-        observe_ranges(classifier, list_samples(*draw_images(1)), tensors=["nowhere"])
+        observe_ranges(classifier, list_samples(*draw_images(1)), watch=WatchList(("nowhere",)))
 
 
 @pytest.mark.parametrize(
@@ -250,3 +254,17 @@ def test_memory_does_not_grow_with_samples_nor_hold_all_activations() -> None:
     # 41 activations of 4 MB are 164 MB; the session alone needs two of them at a time.
     assert many < few + 25
     assert many < 150
+
+
+def test_extremes_by_channel_equal_numpys_over_the_tensor_itself(classifier: Component) -> None:
+    images = draw_images(3)
+    (conv,) = [node for node in classifier.model.graph if node.op_type == "Conv"][:1]
+    name = str(conv.outputs[0].name)
+    watch = WatchList((name,), frozenset({name}))
+    record = observe_ranges(classifier, list_samples(*images), watch=watch)
+    seen = np.concatenate([run_plainly(classifier.model, {"x": image})[name] for image in images])
+    np.testing.assert_array_equal(record.channels[name].low, seen.min(axis=(0, 2, 3)))
+    np.testing.assert_array_equal(record.channels[name].high, seen.max(axis=(0, 2, 3)))
+    assert record.ranges[name].low == seen.min()
+    assert record.ranges[name].high == seen.max()
+    assert CalibrationRecord.from_json(record.to_json()) == record
