@@ -1,8 +1,8 @@
 """Labelled text images for PP-OCRv4, rendered with Pillow's built-in font: words, pages and turned words.
 
 The words are not chosen by anyone: they are the unique alphabetic words of 3 to 12 letters of the
-LICENSE file beside this folder, sorted; every fourth is for calibration, the others for tests. The
-same seed gives the same pixels (with the same Pillow).
+LICENSE file beside this folder, sorted; every fourth is for calibration, the others for tests. How
+they are cut was chosen, see word_looks.py. The same seed gives the same pixels (with the same Pillow).
 """
 
 from __future__ import annotations
@@ -16,10 +16,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from examples.word_looks import DEFAULT_LOOK, LOOKS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
+
+    from examples.word_looks import Look
 
     Pixels = NDArray[np.uint8]  # height, width, RGB
     Feed = NDArray[np.float32]  # 1, BGR, height, width: what the three models read
@@ -65,8 +69,8 @@ def list_words(part: Part) -> tuple[str, ...]:
     return tuple(word for index, word in enumerate(words) if index % 4)
 
 
-def render_words(part: Part, count: int) -> list[Word]:
-    """`count` rendered words of one part; the list starts again, in another look, when it is used up.
+def render_words(part: Part, count: int, *, look: str = DEFAULT_LOOK) -> list[Word]:
+    """`count` rendered words of one part, cut as `LOOKS[look]` says; the list starts again when used up.
 
     The first round is in lower case, the second Capitalized, the third UPPER, and so on.
     """
@@ -75,7 +79,8 @@ def render_words(part: Part, count: int) -> list[Word]:
     rendered = []
     for index in range(count):
         text = cases[index // len(words) % 3](words[index % len(words)])
-        rendered.append(Word(text, _render_word(text, np.random.default_rng(_SEEDS[part] + index))))
+        rng = np.random.default_rng(_SEEDS[part] + index)
+        rendered.append(Word(text, _render_word(text, rng, LOOKS[look])))
     return rendered
 
 
@@ -138,19 +143,16 @@ def _to_colour(levels: NDArray[np.int64]) -> _Colour:
     return int(levels[0]), int(levels[1]), int(levels[2])
 
 
-def _render_word(text: str, rng: np.random.Generator) -> Pixels:
-    """One word in a seeded size, place, colour, blur and noise, cut as tightly as the detector cuts.
-
-    Height and blur were set once, by what fp32 and onnxruntime's own quantizer read (about .99, and
-    .97 and .91 of the test words), before any figure of edgekit was seen.
-    """
+def _render_word(text: str, rng: np.random.Generator, look: Look) -> Pixels:
+    """One word in a seeded size, place, colour, blur and noise."""
     ink, paper = _pick_colours(rng)
-    size = int(rng.integers(34, 42))
+    size = int(rng.integers(*look.sizes))
     font = ImageFont.load_default(size=size)
     left, _, right, _ = font.getbbox(text)
-    width = int(right - left) + int(rng.integers(6, 20))
-    image = Image.new("RGB", (width, int(size * rng.uniform(1.15, 1.32))), paper)
-    place = (width / 2, image.height / 2 + float(rng.uniform(-1, 1)))
+    width = int(right - left) + int(rng.integers(*look.margins))
+    height = look.fixed_height or int(size * rng.uniform(*look.heights))
+    image = Image.new("RGB", (width, height), paper)
+    place = (width / 2, height / 2 + float(rng.uniform(-look.shift, look.shift)))
     ImageDraw.Draw(image).text(place, text, fill=ink, font=font, anchor="mm")
     image = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0, 0.8))))
     return _add_noise(image, rng)
