@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from edgekit._qdq.placement import activation_inputs, place
+from edgekit._qdq.placement import activation_inputs, load_placement, place
 from edgekit._qdq.pointwise import PointwiseChain, find_chains
+from edgekit.errors import UsageError
 from edgekit.passes._rewire import input_of
 from edgekit.passes._scale_weights import has_channel_bias
 
@@ -55,8 +57,12 @@ class Islands:
 
 
 def find_islands(graph: ir.Graph, steering: Steering | None = None) -> Islands:
-    """Grow islands from the multiply-accumulate nodes through everything that lies between them."""
+    """Grow islands from the multiply-accumulate nodes through everything that lies between them.
+
+    UsageError where the user's only ops include one that the placement table lacks.
+    """
     steering = steering or Steering()
+    _refuse_unknown_ops(steering)
     chains = {chain.output: chain for chain in find_chains(graph)}
     units = _list_units(graph, chains, steering)
     anchors = {unit for unit in units if unit.is_anchor}
@@ -73,6 +79,15 @@ def find_islands(graph: ir.Graph, steering: Steering | None = None) -> Islands:
         clamps=clamps,
         decisions=_explain(graph, kept, steering),
     )
+
+
+def _refuse_unknown_ops(steering: Steering) -> None:
+    for op in sorted(steering.only_ops - set(load_placement())):
+        close = get_close_matches(op, load_placement(), n=1, cutoff=0.5)
+        raise UsageError(
+            f"--only names '{op}', an op that has no int8 form here",
+            fix=f"did you mean '{close[0]}'?" if close else "name ops such as Conv, Gemm, MatMul",
+        )
 
 
 def list_candidates(graph: ir.Graph) -> tuple[str, ...]:
