@@ -55,7 +55,8 @@ def build_bundle(item: ResolvedTarget, workshop: Workshop, folder: Path) -> None
     jobs = {precision: work.job(precision) for precision in precisions}
     components = {precision: work.component(precision) for precision in precisions}
     gaps = _check(item, components, jobs)
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as place:
+    # Beside the bundle, where the cache sweeps away what a killed run left.
+    with tempfile.TemporaryDirectory(prefix=".built-", dir=folder.parent) as place:
         built = Path(place)
         artifacts = [artifact for job in jobs.values() for artifact in work.build(job, components, built)]
         golden = work.golden()
