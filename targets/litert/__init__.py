@@ -1,0 +1,97 @@
+"""The target `litert`: .tflite files for LiteRT (TensorFlow Lite) on Android and ARM Linux."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from edgekit._values import Gap
+from edgekit.errors import CannotRunHere, ModelError, UsageError
+from edgekit.profiles.loader import device_files
+from edgekit.target import Plan, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from edgekit._values import Artifact, Component, Device
+    from edgekit.target import DeviceRun, Job, Session
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_PACKAGES = {"ai_edge_litert": "ai-edge-litert>=2.3", "flatbuffers": "flatbuffers>=25"}
+
+
+class LiteRT(Target):
+    """LiteRT on Android and ARM Linux: edgekit's own ONNX (and Q/DQ) to TFLite writer."""
+
+    name = "litert"
+    summary = "LiteRT (TensorFlow Lite): .tflite files with true int8 operators, Kotlin"
+
+    def missing(self) -> str | None:
+        lacking = [f'"{wheel}"' for package, wheel in _PACKAGES.items() if find_spec(package) is None]
+        return f"pip install {' '.join(lacking)}" if lacking else None
+
+    def devices(self) -> list[Path]:
+        return device_files(self.name)
+
+    def plan(self, components: Sequence[Component], job: Job) -> Plan:
+        from edgekit.targets.litert.expansion import ops_to_expand
+
+        _refuse_options(job)
+        return Plan(
+            max_opset=None,
+            expand=ops_to_expand(components),
+            bias="int32",
+            default_float="fp32",
+            baselines=("fp32",),
+        )
+
+    def check(self, components: Sequence[Component], job: Job) -> list[Gap]:
+        """Lowers every component without writing it; needs no toolchain."""
+        from edgekit.targets.litert.lower import lower_component
+
+        _refuse_options(job)
+        gaps = [gap for component in components for gap in lower_component(component).gaps]
+        return gaps + _device_warnings(job)
+
+    def build(self, components: Sequence[Component], job: Job, out: Path) -> list[Artifact]:
+        from edgekit.targets.litert.build_component import build_component
+
+        _refuse_options(job)
+        for component in components:
+            if not _SAFE_NAME.fullmatch(component.name):
+                raise ModelError(
+                    f"component name {component.name!r} cannot be a file name",
+                    fix="name the component with letters, digits, '.', '_' and '-'",
+                )
+        return [build_component(component, job, out) for component in components]
+
+    def open(self, artifact: Artifact, folder: Path) -> Session:
+        from edgekit.targets.litert.session import LiteRTSession
+
+        return LiteRTSession(folder / artifact.main)
+
+    def extras(self, artifacts: Sequence[Artifact], job: Job, out: Path) -> list[str]:
+        from edgekit.targets.litert.snippets import write_snippets
+
+        return write_snippets(artifacts, job, out)
+
+    def device_run(self, artifact: Artifact, device: Device) -> DeviceRun:
+        raise CannotRunHere(
+            f"edgekit has no runner for '{device.name}' yet: {artifact.main} was run on this host only",
+            fix="load it in an app with the Kotlin class of the bundle, or run LiteRT's benchmark_model",
+        )
+
+
+def _device_warnings(job: Job) -> list[Gap]:
+    """What the device's own facts warn of: a name that is kept for old scripts only."""
+    rule = job.device.facts.get("deprecated")
+    if rule is None:
+        return []
+    return [Gap("litert", "", "", "device", rule, "use --target android or your phone", severity="warning")]
+
+
+def _refuse_options(job: Job) -> None:
+    for option in job.options:
+        raise UsageError(f"target 'litert' has no option '{option}'", fix="leave the option out")

@@ -1,0 +1,74 @@
+"""One prepared component -> its .tflite file."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from edgekit._values import Artifact
+from edgekit.errors import GapError
+from edgekit.targets.litert.artifact_macs import count_macs
+from edgekit.targets.litert.fp16_weights import to_fp16_weights
+from edgekit.targets.litert.lower import lower_component
+from edgekit.targets.litert.write_tflite import write_tflite
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgekit._values import Component
+    from edgekit.target import Job
+    from edgekit.targets.litert.graph import Graph
+
+PROVES = (
+    "this host ran the .tflite file itself on LiteRT's CPU kernels (XNNPACK): it loads, and its graph, "
+    "weights and int8 operators give these numbers. No phone, GPU or NPU was used, and latency is not shown"
+)
+
+
+def build_component(component: Component, job: Job, out: Path) -> Artifact:
+    """Write the file of one variant into `out`; GapError, with nothing written, where a node has no form."""
+    lowered = lower_component(component)
+    if lowered.gaps:
+        raise GapError(
+            f"{len(lowered.gaps)} node(s) have no LiteRT form, the first is {lowered.gaps[0]}",
+            fix="`edgekit check` lists them all, each with its way out",
+            gaps=lowered.gaps,
+        )
+    notes = [count_transposes(lowered.graph)]
+    if job.precision == "fp16":
+        kept = to_fp16_weights(lowered.graph)
+        notes += [f"{kept} weights stay float32: fp16 cannot hold their range"] if kept else []
+    data = write_tflite(lowered.graph, description=f"edgekit {component.name} {job.precision}")
+    name = f"{component.name}.{job.precision}.tflite"
+    (out / name).write_bytes(data)
+    return Artifact(
+        component=component.name,
+        variant=job.precision,
+        main=name,
+        files=(name,),
+        runtime=f"ai-edge-litert {version('ai-edge-litert')}",
+        macs=count_macs(data),
+        notes=tuple(notes),
+        proves=PROVES,
+    )
+
+
+def count_transposes(graph: Graph) -> str:
+    """How many transposes are left, and how many of them stand at the public inputs and outputs."""
+    border = inside = 0
+    at_input, at_output = set(graph.inputs), set(graph.outputs)
+    for operator in graph.operators:
+        if operator.code in ("QUANTIZE", "DEQUANTIZE") and operator.inputs[0] in at_input:
+            at_input.update(operator.outputs)
+    for operator in reversed(graph.operators):
+        if operator.code in ("QUANTIZE", "DEQUANTIZE") and operator.outputs[0] in at_output:
+            at_output.update(item for item in operator.inputs if item is not None)
+    for operator in graph.operators:
+        if operator.code == "TRANSPOSE":
+            if operator.inputs[0] in at_input or operator.outputs[0] in at_output:
+                border += 1
+            else:
+                inside += 1
+    return (
+        f"inputs and outputs keep the ONNX layout; {border} transposes stand there, {inside} are left inside"
+    )

@@ -1,0 +1,97 @@
+"""A LiteRT graph as plain values: tensors and operators, before any byte of a flatbuffer is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    Shape = tuple[int, ...]
+
+
+class Refused(Exception):  # noqa: N818 - it becomes a Gap, never a traceback
+    """A rule says why a node has no LiteRT form, and the way out."""
+
+    def __init__(self, rule: str, way_out: str = "") -> None:
+        super().__init__(rule)
+        self.rule = rule
+        self.way_out = way_out
+
+
+@dataclass(frozen=True)
+class Quant:
+    """real = (q - zero_point) * scale; one scale for the tensor, or one for each entry of `axis`."""
+
+    scales: tuple[float, ...]
+    zero_point: int = 0
+    axis: int = 0
+
+    @property
+    def scale(self) -> float:
+        return self.scales[0]
+
+
+@dataclass(eq=False)
+class Tensor:
+    """One tensor: a constant where `data` is there. `dtype` is numpy's name."""
+
+    shape: Shape
+    dtype: str
+    data: NDArray[Any] | None = None
+    quant: Quant | None = None
+    name: str = ""
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+@dataclass(eq=False)
+class Operator:
+    """One builtin operator; `options` are the fields of its options table, by the schema's names."""
+
+    code: str
+    inputs: tuple[Tensor | None, ...]
+    outputs: tuple[Tensor, ...]
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Graph:
+    """The one subgraph of a model; tensors are named when it is written."""
+
+    inputs: list[Tensor] = field(default_factory=list)
+    outputs: list[Tensor] = field(default_factory=list)
+    operators: list[Operator] = field(default_factory=list)
+
+    def add(
+        self,
+        code: str,
+        inputs: Sequence[Tensor | None],
+        out: Tensor,
+        options: Mapping[str, Any] | None = None,
+    ) -> Tensor:
+        """Append a one-output operator and return its output."""
+        self.operators.append(Operator(code, tuple(inputs), (out,), dict(options or {})))
+        return out
+
+
+def constant(values: NDArray[Any], quant: Quant | None = None) -> Tensor:
+    """A constant tensor of the array's own dtype and shape."""
+    array = np.ascontiguousarray(values).reshape(values.shape)
+    return Tensor(array.shape, array.dtype.name, array, quant)
+
+
+def int32s(values: Sequence[int]) -> Tensor:
+    """A constant vector of int32: shapes, axes and paddings."""
+    return constant(np.asarray(values, np.int32))

@@ -1,0 +1,202 @@
+"""Convolutions on channels-last data; weights are constants and take LiteRT's order here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.targets.litert.call import Call, rule
+from edgekit.targets.litert.graph import Quant, Tensor, constant, int32s
+from edgekit.targets.litert.window import Window, read_window, settle_padding
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@rule("Conv", "auto_pad dilations group kernel_shape pads strides")
+def conv(call: Call) -> Tensor:
+    """Y = Conv(X, W, B); X [N, *spatial, C], W [O, C/group, *kernel]."""
+    weights = call.array(1)
+    spatial = weights.ndim - 2
+    call.require(1 <= spatial <= 3, f"LiteRT has no {spatial}-D convolution")
+    window = read_window(call, weights.shape[2:], call.x.shape[1:-1], call.out.shape[1:-1])
+    if spatial == 3:
+        return _conv3d(call, window)
+    if spatial == 2:
+        return conv2d(call, call.x, weights, window, call.out.shape)
+    wide, shape = _wide(call.x.shape), _wide(call.out.shape)
+    made = conv2d(call, call.reshape(call.x, wide), weights[:, :, None], window.widened(), shape)
+    return call.reshape(made, call.out.shape)
+
+
+def _wide(shape: Sequence[int]) -> tuple[int, ...]:
+    return (shape[0], 1, *shape[1:])
+
+
+def conv2d(call: Call, x: Tensor, weights: Any, window: Window, shape: Sequence[int]) -> Tensor:
+    """CONV_2D, or DEPTHWISE_CONV_2D where each input channel is a group of its own."""
+    group = call.integer("group", 1)
+    channels, count = x.shape[-1], weights.shape[0]
+    x, padding = settle_padding(call, x, window)
+    quant = call.operand(1).quant
+    options: dict[str, Any] = {
+        "padding": padding,
+        "strideH": window.strides[0],
+        "strideW": window.strides[1],
+        "dilationHFactor": window.dilations[0],
+        "dilationWFactor": window.dilations[1],
+    }
+    bias = bias_tensor(call, 2, count, x)
+    if group == channels and weights.shape[1] == 1 and group > 1:
+        kernel = constant(weights.transpose(1, 2, 3, 0), moved_axis(quant, 3))
+        options["depthMultiplier"] = count // channels
+        return call.add("DEPTHWISE_CONV_2D", [x, kernel, bias], shape, like=call.out, **options)
+    kernel = constant(weights.transpose(0, 2, 3, 1), moved_axis(quant, 0))
+    return call.add("CONV_2D", [x, kernel, bias], shape, like=call.out, **options)
+
+
+def moved_axis(quant: Quant | None, axis: int) -> Quant | None:
+    """The same scales along another axis."""
+    return None if quant is None else replace(quant, axis=axis)
+
+
+def bias_tensor(call: Call, index: int, count: int, x: Tensor) -> Tensor:
+    """The bias, or zeros; int32 in units of input scale x weight scale where the data are int8."""
+    if call.has(index):
+        found = call.operand(index)
+        return constant(call.array(index).reshape(-1), moved_axis(found.quant, 0))
+    if x.dtype != "int8":
+        return constant(np.zeros(count, np.float32))
+    weight = call.operand(1).quant
+    assert weight is not None
+    assert x.quant is not None
+    units = tuple(float(np.float32(x.quant.scale * scale)) for scale in weight.scales)
+    return constant(np.zeros(count, np.int32), Quant(units))
+
+
+def _conv3d(call: Call, window: Window) -> Tensor:
+    """CONV_3D: data [N, D, H, W, C], weights [D, H, W, C, O]; float and ungrouped only."""
+    call.require(call.integer("group", 1) == 1, "LiteRT has no grouped 3-D convolution")
+    x, padding = settle_padding(call, call.x, window)
+    names = ("D", "H", "W")
+    options = {f"stride{name}": size for name, size in zip(names, window.strides, strict=True)}
+    options |= {f"dilation{name}Factor": size for name, size in zip(names, window.dilations, strict=True)}
+    weights = constant(call.array(1).transpose(2, 3, 4, 1, 0))
+    bias = bias_tensor(call, 2, weights.shape[-1], x)
+    return call.emit("CONV_3D", [x, weights, bias], padding=padding, **options)
+
+
+@rule("ConvTranspose", "auto_pad dilations group kernel_shape output_padding output_shape pads strides")
+def conv_transpose(call: Call) -> Tensor:
+    """Y = ConvTranspose(X, W, B); X [N, *spatial, C], W [C, O/group, *kernel]."""
+    weights = call.array(1)
+    spatial = weights.ndim - 2
+    call.require(1 <= spatial <= 2, f"LiteRT has no {spatial}-D transposed convolution")
+    strides = call.ints("strides", [1] * spatial)
+    dilations = call.ints("dilations", [1] * spatial)
+    begins = _begins(call, weights.shape[2:], strides, dilations)
+    x, shape = call.x, call.out.shape
+    if spatial == 1:
+        weights, strides, dilations, begins = (
+            weights[:, :, None],
+            [1, *strides],
+            [1, *dilations],
+            [0, *begins],
+        )
+        x, shape = call.reshape(x, _wide(x.shape)), _wide(shape)
+    weights = _dilated(weights, dilations)
+    group = call.integer("group", 1)
+    call.require(group == 1 or x.dtype != "int8", "LiteRT has no grouped int8 transposed convolution")
+    parts = _parts(call, x, group)
+    step = weights.shape[0] // group
+    full = [(n - 1) * s + k for n, s, k in zip(x.shape[1:-1], strides, weights.shape[2:], strict=True)]
+    # LiteRT takes `output_shape`, and crops or leaves out what lies beyond VALID's full size by itself
+    # only under SAME; so the full result is made and the wanted part cut out.
+    bias = call.optional(2)
+    made = [
+        _full(call, part, weights[i * step : (i + 1) * step], strides=strides, full=full)
+        for i, part in enumerate(parts)
+    ]
+    result = made[0]
+    if group > 1:
+        channels = shape[-1]
+        result = call.add("CONCATENATION", made, (x.shape[0], *full, channels), axis=3)
+    result = _cropped(call, result, begins, shape)
+    if bias is not None and result.dtype != "int8":
+        result = call.add("ADD", [result, bias], shape)
+    return call.reshape(result, call.out.shape)
+
+
+def _parts(call: Call, x: Tensor, group: int) -> list[Tensor]:
+    size = x.shape[-1] // group
+    return [
+        call.slice(x, (0, 0, 0, i * size), (*x.shape[:-1], size)) if group > 1 else x for i in range(group)
+    ]
+
+
+def _full(call: Call, x: Tensor, weights: Any, *, strides: Sequence[int], full: Sequence[int]) -> Tensor:
+    """TRANSPOSE_CONV of one group with VALID padding: every product is kept."""
+    shape = (x.shape[0], *full, weights.shape[1])
+    kernel = constant(weights.transpose(1, 2, 3, 0), moved_axis(call.operand(1).quant, 0))
+    inputs: list[Tensor | None] = [int32s(shape), kernel, x]
+    if x.dtype == "int8" and call.has(2):
+        inputs.append(bias_tensor(call, 2, weights.shape[1], x))
+    out = Tensor(shape, call.out.dtype, None, call.out.quant)
+    options = {"padding": "VALID", "strideH": strides[0], "strideW": strides[1]}
+    return call.graph.add("TRANSPOSE_CONV", inputs, out, options)
+
+
+def _begins(call: Call, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> list[int]:
+    """What is cut off at the begin of each spatial dim (ONNX: pads)."""
+    count = len(kernel)
+    auto = call.text("auto_pad", "NOTSET")
+    extra = call.ints("output_padding", [0] * count)
+    if auto == "NOTSET" and not call.given("output_shape"):
+        return call.ints("pads", [0] * (2 * count))[:count]
+    begins = []
+    for i in range(count):
+        full = (call.x.shape[1 + i] - 1) * strides[i] + (kernel[i] - 1) * dilations[i] + 1
+        total = max(0, full + extra[i] - call.out.shape[1 + i]) if auto != "VALID" else 0
+        begins.append(total // 2 if auto != "SAME_LOWER" else total - total // 2)
+    # ONNX: without SAME_UPPER the larger half comes first; ONNX Runtime follows it.
+    if auto == "NOTSET":
+        begins = [
+            (
+                (call.x.shape[1 + i] - 1) * strides[i]
+                + (kernel[i] - 1) * dilations[i]
+                + 1
+                + extra[i]
+                - call.out.shape[1 + i]
+            )
+            - begins[i]
+            for i in range(count)
+        ]
+    call.require(
+        all(begin >= 0 for begin in begins), "output_shape beyond the full result has no LiteRT form"
+    )
+    return begins
+
+
+def _dilated(weights: Any, dilations: Sequence[int]) -> Any:
+    """Zeros between the kernel's entries: LiteRT's transposed convolution has no dilation."""
+    height, width = ((k - 1) * d + 1 for k, d in zip(weights.shape[2:], dilations, strict=True))
+    wide = np.zeros((*weights.shape[:2], height, width), weights.dtype)
+    wide[:, :, :: dilations[0], :: dilations[1]] = weights
+    return wide
+
+
+def _cropped(call: Call, x: Tensor, begins: Sequence[int], shape: Sequence[int]) -> Tensor:
+    """Cut the wanted part out; output_padding reaches beyond the full result, where there are zeros."""
+    missing = [
+        max(0, begin + size - have)
+        for begin, size, have in zip(begins, shape[1:-1], x.shape[1:-1], strict=True)
+    ]
+    if any(missing):
+        # Only what no product reaches is 0 here; an int8 bias was added already, so it would be lost.
+        call.require(x.dtype != "int8", "output_padding beyond the full result has no int8 LiteRT form")
+        table = [[0, 0], *([0, size] for size in missing), [0, 0]]
+        sizes = [have + more for have, more in zip(x.shape[1:-1], missing, strict=True)]
+        x = call.add("PAD", [x, constant(np.array(table, np.int32))], (x.shape[0], *sizes, x.shape[-1]))
+    return call.slice(x, (0, *begins, 0), shape)
