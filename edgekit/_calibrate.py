@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgekit._cache import key
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from edgekit._cache import Cache
     from edgekit._recipe import Recipe
-    from edgekit._values import Component, Progress
+    from edgekit._values import Component, Progress, ShapeSpec, TensorInfo
     from edgekit.calibration.record import CalibrationRecord
     from edgekit.calibration.samples import Samples
 
@@ -31,8 +32,17 @@ def open_samples(recipe: Recipe, component: Component) -> Samples:
             fix="add --samples DATA (a folder of images or .npz files), or --samples random to try it out",
         )
     spec = None if recipe.preprocess is None else parse_preprocess(recipe.preprocess)
-    inputs = inputs_of(component.model)
+    inputs = [_with_shape(info, recipe.shapes) for info in inputs_of(component.model)]
     return load_samples(recipe.samples, inputs, preprocess=spec, limit=recipe.limit, shapes=recipe.shapes)
+
+
+def _with_shape(info: TensorInfo, shapes: ShapeSpec) -> TensorInfo:
+    """The input with the sizes that the user fixed, for the graph may not be prepared yet."""
+    given = shapes.get(info.name, ())
+    if len(given) != len(info.shape):
+        return info
+    dims = [dim.low if dim.is_fixed else old for dim, old in zip(given, info.shape, strict=True)]
+    return replace(info, shape=tuple(dims))
 
 
 def calibrate_component(

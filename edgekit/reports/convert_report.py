@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from edgekit.registry import software_words
@@ -133,7 +134,7 @@ def _finding_lines(parity: Parity) -> list[str]:
     if parity.gate_failures and parity.worst_tensors:
         worst = [f"'{tensor}' ({sqnr:.1f} dB)" for tensor, sqnr in parity.worst_tensors[:WORST_SHOWN]]
         lines.append(f"  worst tensors: {', '.join(worst)}")
-        lines.append(f"  way out: keep a node in float: --float {parity.worst_tensors[0][0]}")
+        lines.append(f"  way out: keep a node in float: --float {shlex.quote(parity.worst_tensors[0][0])}")
     return lines
 
 
