@@ -7,6 +7,7 @@ they are cut was chosen, see word_looks.py. The same seed gives the same pixels 
 
 from __future__ import annotations
 
+import csv
 import re
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -113,11 +114,20 @@ def to_det_input(image: Pixels) -> Feed:
     return _to_padded_input(image, DET_SHAPE)
 
 
-def save_samples(inputs: Iterable[Feed], folder: Path, *, name: str = "x") -> Path:
-    """Write one .npz a sample, its key the model's input `name`; returns the folder."""
+def save_samples(
+    inputs: Iterable[Feed], folder: Path, *, name: str = "x", labels: Iterable[object] = ()
+) -> Path:
+    """Write one .npz a sample, its key the model's input `name`; returns the folder.
+
+    `labels`, one a sample, go into labels.csv beside them: what `--metric` scores against.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for index, values in enumerate(inputs):
         np.savez(folder / f"{index:04d}.npz", allow_pickle=False, **{name: values})
+    rows = [(f"{index:04d}.npz", label) for index, label in enumerate(labels)]
+    if rows:
+        with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as stream:
+            csv.writer(stream).writerows([("file", "label"), *rows])
     return folder
 
 
