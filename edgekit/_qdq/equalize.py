@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-_SMALLEST_FACTOR = 2.0**-10  # a dead channel is not blown up further than this
+_SMALLEST_FACTOR = 2.0**-10  # a faint channel is not blown up further than this
 
 
 def lift_component(component: Component) -> Component:
@@ -96,7 +96,10 @@ def _scale_range(seen: TensorRange, channels: ChannelRange, factors: Floats) -> 
 
 
 def _choose_factors(edge: Edge, seen: ChannelRange) -> Floats:
-    """Each channel's share of the largest reach, 0..1; a silent channel keeps a small one."""
+    """Each channel's share of the largest reach, 0..1; a silent channel keeps 1.
+
+    Nothing is known of how far a silent channel reaches once it wakes up.
+    """
     low, high = np.asarray(seen.low), np.asarray(seen.high)
     if edge.chain is not None:
         limits = find_useful_interval(edge.chain, float(low.min()), float(high.max()))
@@ -106,7 +109,7 @@ def _choose_factors(edge: Edge, seen: ChannelRange) -> Floats:
     if not np.isfinite(largest) or largest <= 0:
         return np.ones_like(magnitudes)
     shares: Floats = np.maximum(magnitudes / largest, _SMALLEST_FACTOR)
-    return shares
+    return np.where(magnitudes > 0, shares, 1.0)
 
 
 def _apply(edge: Edge, factors: Floats, names: Names) -> tuple[ir.Value, ...]:

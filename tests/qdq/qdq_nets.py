@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from edgekit._values import Component
-from edgekit.calibration.record import CalibrationRecord, TensorRange
+from edgekit.calibration.record import CalibrationRecord, ChannelRange, TensorRange
 from edgekit.passes.infer_shapes import infer_shapes
 from tests.models import run_onnx
 
@@ -79,10 +79,18 @@ def as_range(values: Array) -> TensorRange:
     return TensorRange(low, high, max(abs(low), abs(high)), min(low, 0.0), max(high, 0.0))
 
 
+def as_channels(values: Array) -> ChannelRange:
+    others = tuple(axis for axis in range(values.ndim) if axis != 1)
+    low, high = values.min(axis=others), values.max(axis=others)
+    return ChannelRange(tuple(map(float, low)), tuple(map(float, high)))
+
+
 def record_of(tensors: Arrays) -> CalibrationRecord:
     """Exact extremes of these very tensors."""
-    ranges = {name: as_range(values) for name, values in tensors.items() if values.dtype == np.float32}
-    return CalibrationRecord("model", "digest", "samples", "real", 1, "minmax", {}, ranges)
+    floats = {name: values for name, values in tensors.items() if values.dtype == np.float32}
+    ranges = {name: as_range(values) for name, values in floats.items()}
+    channels = {name: as_channels(values) for name, values in floats.items() if values.ndim > 1}
+    return CalibrationRecord("model", "digest", "samples", "real", 1, "minmax", {}, ranges, channels=channels)
 
 
 def record_for(model: onnx.ModelProto, feeds: Arrays) -> CalibrationRecord:
