@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.rendered_text import find_model, render_turned_words, save_samples, to_cls_input
+from examples.first_model import write_first_model
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -38,12 +38,9 @@ def mask_figures(text: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def user_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What README assumes: a model and its samples in the folder one works in."""
+    """What README's `python -m examples.first_model` leaves in the folder one works in."""
     folder = tmp_path_factory.mktemp("user")
-    (folder / "angle.onnx").write_bytes(find_model("cls").read_bytes())
-    save_samples(
-        (to_cls_input(image) for image, _ in render_turned_words("calibration", 16)), folder / "words"
-    )
+    write_first_model(folder)
     return folder
 
 
