@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import numpy as np
 
@@ -81,7 +81,12 @@ def _renamed(tensor: ir.TensorProtocol, name: str) -> ir.TensorProtocol:
 
 def all_nodes(model: ir.Model) -> Iterator[ir.Node]:
     """Every node of the graph and its subgraphs that is still in place when its turn comes."""
-    for graph in tuple(model.graphs()):
+    return nodes_of(tuple(model.graphs()))
+
+
+def nodes_of(graphs: Iterable[ir.Graph]) -> Iterator[ir.Node]:
+    """Every node of these graphs that is still in place when its turn comes."""
+    for graph in graphs:
         for node in tuple(graph):
             if node.graph is not None:
                 yield node

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -10,12 +10,12 @@ import onnx_ir as ir
 from edgekit.passes._evaluate import evaluate_values
 from edgekit.passes._rewire import (
     CONTROL_FLOW,
-    all_nodes,
     constant_array,
     constant_tensor,
     graph_of,
     initializer_from,
     input_of,
+    nodes_of,
     static_shape,
 )
 from edgekit.passes.infer_shapes import infer_shapes
@@ -23,7 +23,9 @@ from edgekit.passes.inline_branches import inline_branches
 from edgekit.passes.remove_unused import remove_unused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+Branches = Literal["fold", "keep"]
 
 # Largest tensor that folding may create; a hostile Expand or ConstantOfShape must not fill the memory.
 LARGEST_FOLDED_BYTES = 64 * 2**20
@@ -37,16 +39,19 @@ _SHRINKING = frozenset({"Compress", "NonZero", "Unique"})
 _ROUNDS = 64
 
 
-def fold_constants(model: ir.Model) -> int:
+def fold_constants(model: ir.Model, branches: Branches = "fold") -> int:
     """Fold until nothing changes; returns how many nodes were folded or branches inlined.
 
+    branches `keep`: what lies inside an If or Loop that stays is left as it is.
     Values are computed by ONNX Runtime itself. Works on shapes that are known (run fix_shapes first);
     tensors above LARGEST_FOLDED_BYTES, quantized constants and random ops are left as they are.
     """
     total = 0
     for _ in range(_ROUNDS):
         infer_shapes(model)
-        folded = _fold_shapes(model) + _fold_computed(model) + inline_branches(model)
+        graphs = tuple(model.graphs()) if branches == "fold" else (model.graph,)
+        folded = _fold_shapes(graphs) + sum(_fold_graph(model, graph) for graph in graphs)
+        folded += inline_branches(model, graphs=graphs)
         remove_unused(model)
         if not folded:
             break
@@ -54,10 +59,10 @@ def fold_constants(model: ir.Model) -> int:
     return total
 
 
-def _fold_shapes(model: ir.Model) -> int:
+def _fold_shapes(graphs: Iterable[ir.Graph]) -> int:
     """Shape and Size of values whose dims are known, and Gather or Slice that reads known dims of a Shape."""
     folded = 0
-    for node in all_nodes(model):
+    for node in nodes_of(graphs):
         array = _known_shape_result(node)
         if array is not None:
             folded += _replace(node.outputs[0], array)
@@ -105,11 +110,6 @@ def _picked(node: ir.Node, dims: np.ndarray | None) -> np.ndarray | None:
 
 def _all_known(dims: np.ndarray | None) -> np.ndarray | None:
     return None if dims is None or np.any(dims < 0) else dims
-
-
-def _fold_computed(model: ir.Model) -> int:
-    """All nodes that hang on constants alone, evaluated in one session a graph."""
-    return sum(_fold_graph(model, graph) for graph in tuple(model.graphs()))
 
 
 def _fold_graph(model: ir.Model, graph: ir.Graph) -> int:

@@ -28,7 +28,24 @@ def infer_shapes(model: ir.Model) -> int:
     return learned
 
 
-def _inferred(model: ir.Model) -> ir.Model:
+def has_sound_branches(model: ir.Model) -> bool:
+    """Whether every node inside an If or Loop accepts the shapes it gets; True where there is none.
+
+    A branch that no run takes at these shapes may hold nodes that could not run at them.
+    """
+    if len(tuple(model.graphs())) == 1:
+        return True
+    try:
+        onnx.shape_inference.infer_shapes(
+            ir.to_proto(_without_weights(model)), strict_mode=True, data_prop=True
+        )
+    except (onnx.shape_inference.InferenceError, RuntimeError):
+        return False
+    return True
+
+
+def _without_weights(model: ir.Model) -> ir.Model:
+    """A clone whose large initializers are inputs."""
     clone = model.clone()
     for value in tuple(clone.graph.initializers.values()):
         if value.const_value is not None and value.const_value.nbytes > _READ_BYTES:
@@ -36,6 +53,11 @@ def _inferred(model: ir.Model) -> ir.Model:
             value.const_value = None
             if value not in clone.graph.inputs:
                 clone.graph.inputs.append(value)
+    return clone
+
+
+def _inferred(model: ir.Model) -> ir.Model:
+    clone = _without_weights(model)
     try:
         proto = onnx.shape_inference.infer_shapes(
             ir.to_proto(clone), check_type=True, strict_mode=False, data_prop=True

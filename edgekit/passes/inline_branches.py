@@ -6,15 +6,19 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from edgekit.passes._rewire import Names, all_nodes, constant_array, graph_of
+from edgekit.passes._rewire import Names, constant_array, graph_of, nodes_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def inline_branches(model: ir.Model) -> int:
-    """Put the taken branch of every If whose condition is constant in its place; returns how many."""
-    ready = [node for node in all_nodes(model) if _taken_branch(node) is not None]
+def inline_branches(model: ir.Model, graphs: Sequence[ir.Graph] | None = None) -> int:
+    """Put the taken branch of every If whose condition is constant in its place; returns how many.
+
+    graphs: where to look; None: everywhere.
+    """
+    places = tuple(model.graphs()) if graphs is None else graphs
+    ready = [node for node in nodes_of(places) if _taken_branch(node) is not None]
     if not ready:
         return 0
     names = Names(model)

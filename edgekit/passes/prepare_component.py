@@ -12,10 +12,11 @@ from edgekit.passes.fix_shapes import fix_shapes
 from edgekit.passes.fold_constants import fold_constants
 from edgekit.passes.fuse_affine import fuse_affine
 from edgekit.passes.fuse_batchnorm import fuse_batchnorm
-from edgekit.passes.infer_shapes import infer_shapes
+from edgekit.passes.infer_shapes import has_sound_branches, infer_shapes
 from edgekit.passes.inline_functions import inline_functions
 from edgekit.passes.lift_constants import lift_constants
 from edgekit.passes.name_nodes import name_nodes
+from edgekit.passes.push_affine import push_affine
 from edgekit.passes.raise_opset import raise_opset
 from edgekit.passes.remove_unused import remove_unused
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from edgekit._values import Component, ShapeSpec
+    from edgekit.passes.fold_constants import Branches
 
 LOWEST_IR_VERSION = 8
 
@@ -34,25 +36,35 @@ def prepare_component(component: Component, *, shapes: ShapeSpec) -> Component:
     initializers and no inputs, node names are unique, the order is topological, and values have dtype and
     shape as far as ONNX's inference knows them. Raises ModelError as the passes do.
     """
-    model = component.model.clone()
+    model = _prepare(component.model.clone(), shapes, "fold")
+    if not has_sound_branches(model):
+        # Folded shapes show that some branch cannot run at them. Runtimes refuse what they can see to be
+        # wrong, taken or not; as the model came, they could not see it.
+        model = _prepare(component.model.clone(), shapes, "keep")
+    return replace(component, model=model)
+
+
+def _prepare(model: ir.Model, shapes: ShapeSpec, branches: Branches) -> ir.Model:
     inline_functions(model)
     RemoveInitializersFromInputsPass()(model)
     fix_shapes(model, shapes)
     lift_constants(model)
-    fold_constants(model)  # before raising too: some old forms can be told apart only by their constants
+    fold_constants(
+        model, branches
+    )  # before raising too: some old forms can be told apart only by their constants
     raise_opset(model)
-    fold_constants(model)
-    _simplify(model)
+    fold_constants(model, branches)
+    _simplify(model, branches)
     for graph in model.graphs():
         graph.sort()
     name_nodes(model)
     infer_shapes(model)
     model.ir_version = max(model.ir_version, LOWEST_IR_VERSION)
-    return replace(component, model=model)
+    return model
 
 
-def _simplify(model: ir.Model) -> None:
+def _simplify(model: ir.Model, branches: Branches) -> None:
     """Fuse and drop until nothing changes: a dropped node may bring two others together."""
-    while fuse_batchnorm(model) + fuse_affine(model) + drop_identities(model):
+    while fuse_batchnorm(model) + fuse_affine(model) + push_affine(model) + drop_identities(model):
         remove_unused(model)
-    fold_constants(model)
+    fold_constants(model, branches)

@@ -55,14 +55,9 @@ def record(component: Component, feeds: Feeds) -> CalibrationRecord:
 
 
 MODELS = [*PACKAGE_MODELS, *TOYS]
-UNLOADABLE = {
-    "silero": "prepared at 1x576, its 8 kHz branch fails ONNX Runtime's shape inference",
-}
 
 
 def prepared(name: str) -> tuple[Component, Feeds]:
-    if name in UNLOADABLE:
-        pytest.xfail(UNLOADABLE[name])
     return toy(name) if name in TOYS else real(name)
 
 
