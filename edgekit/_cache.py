@@ -27,7 +27,7 @@ LAYOUT = "v1"
 TOOLS = ("edgekit", "numpy", "onnx", "onnx-ir", "onnxruntime", "onnxscript", "pillow")
 DEFAULT_MAX_BYTES = 10_000_000_000  # a few hundred converts of phone-sized models; far below a laptop's disk
 GRACE_SECONDS = 600.0  # an entry used this recently may be open in a run beside this one: never evicted
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 STALE_SECONDS = 86_400.0  # a temporary folder this old was left by a killed run
 
 

@@ -18,7 +18,7 @@ from edgekit.errors import EdgekitError, GapError, OutputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 
 
 class App(click.Group):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import onnx
@@ -65,6 +66,8 @@ def _check_unique(names: Iterable[str], what: str) -> None:
     for name in names:
         if not name:
             raise ModelError(f"an {what} has no name", fix=_EXPORT_AGAIN)
+        if what in ("input", "output") and re.search(r"[\x00-\x1f\x7f-\x9f]", name):
+            raise ModelError(f"{what} {name!r} has a control character in its name", fix=_EXPORT_AGAIN)
         if name in seen:
             raise ModelError(f"two {what}s are called '{name}'", fix=f"rename one of them; {_EXPORT_AGAIN}")
         seen.add(name)

@@ -210,3 +210,10 @@ def test_a_model_with_flipped_bytes_is_read_or_refused_but_never_crashes(seed: i
         except EdgekitError:
             refused += 1
     assert refused > 0
+
+
+def test_a_control_character_in_the_name_of_an_input_is_refused(tmp_path: Path) -> None:
+    proto = matmul_model(np.zeros((4, 4), np.float32))
+    proto.graph.input[0].name = proto.graph.node[0].input[0] = "x\x1b[2J"
+    with pytest.raises(ModelError, match=r"input 'x\\x1b\[2J' has a control character"):
+        load_onnx(saved(tmp_path, proto))
