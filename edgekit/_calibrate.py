@@ -61,7 +61,7 @@ def calibrate_component(
 
     observer = recipe.observer or "minmax"
     parameters = observer_parameters(observer)
-    form = key(recipe.shapes, _structure(component))
+    form = key(recipe.shapes, dict(recipe.bind), _structure(component))
     entry = key(component.name, component.digest, form, samples.digest, observer, parameters)
 
     def observe(folder: Path) -> None:
@@ -79,10 +79,10 @@ def calibrate_recipe(recipe: Recipe, progress: Progress) -> CalibrationRecord:
     from edgekit._cache import open_cache
     from edgekit._qdq import lift_component
     from edgekit.passes.prepare_component import prepare_component
-    from edgekit.sources.onnx_file import load_onnx
+    from edgekit.sources.bound_file import load_bound
 
     progress("load model", 0, None)
-    component = prepare_component(load_onnx(recipe.model), shapes=recipe.shapes)
+    component = prepare_component(load_bound(recipe.model, recipe.bind), shapes=recipe.shapes)
     samples = open_samples(recipe, component)
     component = lift_component(component)
     with open_cache(recipe.cache) as cache:

@@ -13,7 +13,7 @@ from edgekit._plan import resolve_all
 from edgekit._values import BundleResult, ConvertResult, Measurement
 from edgekit.errors import OutputError
 from edgekit.registry import find_plugins
-from edgekit.sources.onnx_file import load_onnx
+from edgekit.sources.bound_file import load_bound
 
 if TYPE_CHECKING:
     from edgekit._bundle.write import Existing
@@ -42,7 +42,7 @@ def convert_recipe(recipe: Recipe, progress: Progress) -> ConvertResult:
     for note in notes:
         progress(note, 0, 0)
     progress("load model", 0, None)
-    source = load_onnx(recipe.model)
+    source = load_bound(recipe.model, recipe.bind)
     with open_cache(recipe.cache) as cache:
         workshop = Workshop(recipe, source, targets, cache, progress)
         # No bundle is put in place before all are made: a target that refuses leaves no half of the work.
@@ -107,7 +107,7 @@ def _bundle_key(item: ResolvedTarget, workshop: Workshop) -> str:
     form = (
         recipe.precisions,
         {name: [str(dim) for dim in dims] for name, dims in recipe.shapes.items()},
-        (recipe.observer, recipe.scheme, recipe.float_nodes, recipe.only_ops),
+        (dict(recipe.bind), recipe.observer, recipe.scheme, recipe.float_nodes, recipe.only_ops),
         (recipe.metric, _vocabulary_digest(recipe), dict(recipe.gate)),
         (recipe.golden, recipe.golden_count, dict(recipe.options)),
     )

@@ -76,10 +76,14 @@ def build_bundle(item: ResolvedTarget, workshop: Workshop, folder: Path) -> None
             gates={precision: work.gate(precision) for precision in precisions},
             tools=tool_versions(),
             documents=work.documents() if "int8" in precisions else {},
-            notes=(note,) if note else (),
+            notes=(*_bound_words(workshop), *((note,) if note else ())),
         )
         workshop.progress(f"{item.device.name}: seal bundle", 0, None)
         write_bundle(draft, folder)
+
+
+def _bound_words(workshop: Workshop) -> list[str]:
+    return [f"input '{name}' is a constant, {value}" for name, value in workshop.recipe.bind.items()]
 
 
 def _check(

@@ -114,10 +114,10 @@ class _Prepared:
 def _prepare(recipe: Recipe) -> _Prepared:
     from edgekit.passes.expand_functions import expand_functions
     from edgekit.passes.prepare_component import prepare_component
-    from edgekit.sources.onnx_file import load_onnx
+    from edgekit.sources.bound_file import load_bound
 
     resolved = resolve_all(recipe)
-    loaded = load_onnx(recipe.model)
+    loaded = load_bound(recipe.model, recipe.bind)
     components = (prepare_component(loaded, shapes=recipe.shapes),)
     jobs = [job_for(item, recipe) for item in resolved]
     plans = [item.target.plan(components, job) for item, job in zip(resolved, jobs, strict=True)]

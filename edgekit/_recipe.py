@@ -44,6 +44,7 @@ class RecipeOptions(TypedDict, total=False):
     preprocess: str | Mapping[str, Any] | None
     observer: str | None
     shapes: str | Sequence[str] | Mapping[str, Shape] | None
+    bind: Mapping[str, Any]
     budget: str | Mapping[str, Any] | None
     scheme: str
     float_nodes: str | Sequence[str]
@@ -70,6 +71,7 @@ class Recipe:
     limit: take the first samples only.
     preprocess: for images, `size=320x48,mean=0.5,...` or the same as a table.
     observer: None is the calibration room's default.
+    bind: input -> the value it always has, as text (`sr` -> `16000`): it becomes a constant.
     shapes: input -> dims; scheme "auto" takes each target's own.
     float_nodes: nodes kept in float; only_ops: quantize these op types only (empty: all of the table).
     metric: "top1", "cer", "exact", "cosine" or "module:function".
@@ -87,6 +89,7 @@ class Recipe:
     preprocess: str | Mapping[str, Any] | None = None
     observer: str | None = None
     shapes: Mapping[str, tuple[DimRange, ...]] = field(default_factory=dict)
+    bind: Mapping[str, str] = field(default_factory=dict)
     budget: Mapping[str, Limit] = field(default_factory=dict)
     scheme: SchemeChoice = "auto"
     float_nodes: tuple[str, ...] = ()
@@ -265,6 +268,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "preprocess": _text("preprocess"),
     "observer": _plain_text("observer"),
     "shapes": parse_shapes,
+    "bind": _option_texts,
     "budget": parse_budget,
     "scheme": _choice("scheme", SchemeChoice),
     "float_nodes": _words,

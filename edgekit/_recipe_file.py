@@ -24,7 +24,7 @@ MAX_BYTES = 1_000_000  # a recipe is a page of text
 TYPED_ONLY = ("overwrite", "cache")
 SAVED = tuple(item.name for item in fields(Recipe) if item.name not in TYPED_ONLY)
 _PLACES = ("samples", "vocabulary", "output")  # paths, relative to the recipe file
-_TABLES = ("shapes", "budget", "gate", "options")  # merged with what is typed
+_TABLES = ("shapes", "bind", "budget", "gate", "options")  # merged with what is typed
 _CODE = ("samples", "metric")  # may name module:function
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 

@@ -106,7 +106,9 @@ class Workshop:
         """The source as the user gave it; models that no file holds run as they were prepared."""
         from edgekit._verify import float_session
 
-        return float_session(self.source.source or self.component.model)
+        return float_session(
+            self.source.source or (self.source.model if self.recipe.bind else self.component.model)
+        )
 
     def make_golden(self, kind: GoldenKind, reference: Session | None) -> Golden:
         """Golden data with what fp32 gives (computed once for all targets) and what `reference` gives."""

@@ -102,6 +102,7 @@ FULL: dict[str, Any] = {
     "precisions": ["int8", "fp16"],
     "observer": "entropy",
     "preprocess": {"size": [48, 320], "mean": [0.5, 0.5, 0.5], "layout": "NCHW", "letterbox": True},
+    "bind": {"sr": "16000"},
     "shapes": {"scope/x:0": "1..8,3,48,32..640", "y": [2]},
     "budget": "latency=50ms,p90_latency=0.1s,power=15W,memory=2GiB,size=20.5MB,energy=5mJ",
     "scheme": "native",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgekit.cli.options import (
+    bind_option,
     cache_option,
     gate_options,
     metric_options,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--precision", multiple=True, metavar="P", help="int8, fp16 or fp32. Repeat for more.")
 @samples_options
 @shape_option
+@bind_option
 @observer_option
 @click.option("--budget", metavar="LIMITS", help="As latency=50ms,power=15W,memory=2GB,size=20MB.")
 @steering_options

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from edgekit.cli.options import (
+    bind_option,
     cache_option,
     gate_options,
     metric_options,
@@ -43,6 +44,7 @@ def inspect(model: str, *, shape: tuple[str, ...], as_json: bool, verbose: bool)
     "--precision", multiple=True, metavar="P", help="int8 (default), fp16 or fp32. Repeat for more."
 )
 @shape_option
+@bind_option
 @click.option("--option", multiple=True, metavar="NAME=VALUE", help="An option of a target's own.")
 @output_form
 def check(model: str, *, as_json: bool, verbose: bool, **typed: Any) -> int:  # noqa: ARG001
@@ -63,6 +65,7 @@ def check(model: str, *, as_json: bool, verbose: bool, **typed: Any) -> int:  # 
 @click.argument("model")
 @samples_options
 @shape_option
+@bind_option
 @observer_option
 @click.option("-o", "--output", metavar="FILE", help="Write the record as JSON.")
 @click.option("--overwrite", is_flag=True, help="Replace a record that exists.")

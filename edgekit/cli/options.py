@@ -51,6 +51,9 @@ target_option = click.option(
 shape_option = click.option(
     "--shape", multiple=True, metavar="NAME=DIMS", help="Input size, as x=1,3,48,320 or x=1..8,3,48,32..640."
 )
+bind_option = click.option(
+    "--bind", multiple=True, metavar="NAME=VALUE", help="Make an input a constant, as sr=16000."
+)
 samples_options = together(
     click.option(
         "--samples",
@@ -94,16 +97,17 @@ def recipe_options(typed: dict[str, Any]) -> RecipeOptions:
         options["cache"] = "off"
     for name, value in given.items():
         options[_NAMES.get(name, name)] = value
-    if "options" in options:
-        options["options"] = _pairs(options["options"])
+    for name in ("options", "bind"):
+        if name in options:
+            options[name] = _pairs(options[name], f"--{name.removesuffix('s')}")
     return cast("RecipeOptions", options)
 
 
-def _pairs(texts: tuple[str, ...]) -> dict[str, str]:
+def _pairs(texts: tuple[str, ...], typed_as: str) -> dict[str, str]:
     pairs = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not (name and equals):
-            raise click.BadParameter(f"'{text}' is not NAME=VALUE", param_hint="--option")
+            raise click.BadParameter(f"'{text}' is not NAME=VALUE", param_hint=typed_as)
         pairs[name] = value
     return pairs
