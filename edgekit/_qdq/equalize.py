@@ -56,7 +56,7 @@ def equalize_channels(component: Component, record: CalibrationRecord) -> tuple[
 
     In float the copy computes the same up to rounding. `record` must hold the channels of
     `list_equalized`; a tensor that was never seen is left alone. Equalized tensors are called
-    `<name>/equalized`; an observer's clipping goes over to them in proportion.
+    `<name>/equalized` and keep their whole range, whatever the observer.
     """
     model = component.model.clone()
     edges = [
@@ -71,7 +71,7 @@ def equalize_channels(component: Component, record: CalibrationRecord) -> tuple[
         before = [str(value.name) for value in edge.scaled]
         made = _apply(edge, factors, names)
         for name, value in zip(before, made, strict=False):
-            scaled = _scale_range(record.ranges[name], record.channels[name], factors)
+            scaled = _scale_range(record.channels[name], factors)
             ranges[str(value.name)] = scaled
             total.update(f"{value.name}:".encode() + factors.tobytes())
     remove_unused(model)  # the weights that were replaced
@@ -80,19 +80,11 @@ def equalize_channels(component: Component, record: CalibrationRecord) -> tuple[
     return replace(component, model=model, digest=digest), fitting
 
 
-def _scale_range(seen: TensorRange, channels: ChannelRange, factors: Floats) -> TensorRange:
-    """The extremes after the division; what the observer clipped away stays the same part of them."""
+def _scale_range(channels: ChannelRange, factors: Floats) -> TensorRange:
+    """The extremes after the division, unclipped: each channel's own largest value set its factor."""
     low = float((np.asarray(channels.low) / factors).min())
     high = float((np.asarray(channels.high) / factors).max())
-    magnitude = max(abs(seen.low), abs(seen.high))
-    kept = seen.threshold / magnitude if magnitude else 1.0
-    return TensorRange(
-        low=low,
-        high=high,
-        threshold=kept * max(abs(low), abs(high)),
-        clip_low=min(low, 0.0) * (seen.clip_low / seen.low if seen.low < 0 else 1.0),
-        clip_high=max(high, 0.0) * (seen.clip_high / seen.high if seen.high > 0 else 1.0),
-    )
+    return TensorRange(low, high, max(abs(low), abs(high)), min(low, 0.0), max(high, 0.0))
 
 
 def _choose_factors(edge: Edge, seen: ChannelRange) -> Floats:
