@@ -30,7 +30,9 @@ def expand_functions(model: ir.Model, ops: Collection[str]) -> int:
     An op that has no body at the model's opset stays (the target's check names it). Values need their
     dtypes (infer_shapes). Raises ModelError where a body can't be made for a node's dtypes.
     """
-    version = model.opset_imports[""]
+    version = model.opset_imports.get("")
+    if version is None:  # a model of other domains only
+        return 0
     expanded = 0
     for _ in range(_ROUNDS):
         found = [node for node in all_nodes(model) if node.op_type in ops and has_body(node, version)]

@@ -38,10 +38,11 @@ class LiteRT(Target):
     def plan(self, components: Sequence[Component], job: Job) -> Plan:
         from edgekit.targets.litert.expansion import ops_to_expand
 
+        del components
         _refuse_options(job)
         return Plan(
             max_opset=None,
-            expand=ops_to_expand(components),
+            expand=ops_to_expand(),
             bias="int32",
             default_float="fp32",
             baselines=("fp32",),

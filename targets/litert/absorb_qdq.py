@@ -33,13 +33,16 @@ def absorb_qdq(model: ir.Model) -> Quants:
     """Rewrite the model in place; the scales of every int8 value that is left."""
     quants = _read_quants(model)
     for node in tuple(model.graph):
+        if node.op_type == "QuantizeLinear":
+            _drop_round_trip(node, quants)
+    for node in tuple(model.graph):
         if node.op_type in ("Relu", "Clip") and not node.domain:
             _quantize_before_clamp(node, quants)
     for node in tuple(model.graph):
         if not node.domain and node.op_type in int8_table():
             _absorb(node, quants)
     remove_unused(model)
-    return quants
+    return {value: quant for value, quant in quants.items() if quant.scales}
 
 
 def _read_quants(model: ir.Model) -> Quants:
@@ -63,6 +66,9 @@ def _read_constant(node: ir.Node, scale: np.ndarray, zero: np.ndarray | None, qu
         return
     if zero is not None and np.any(zero):
         return
+    if source in quants:  # two DQ read it with scales of their own: it stays float for all
+        quants[source] = Quant(())
+        return
     rank = values.ndim
     axis = node.attributes["axis"].as_int() % rank if "axis" in node.attributes and rank else 0
     quants[source] = Quant(tuple(float(item) for item in scale.reshape(-1)), 0, axis)
@@ -76,6 +82,14 @@ def _carry_through_transposes(model: ir.Model, quants: Quants) -> None:
         if moves and source in quants and source.dtype == ir.DataType.INT8:
             quants[node.outputs[0]] = quants[source]
             node.outputs[0].type = ir.TensorType(ir.DataType.INT8)
+
+
+def _drop_round_trip(quantize: ir.Node, quants: Quants) -> None:
+    """DQ -> Q under one scale gives the integers back (a Transpose that stood between them has moved on)."""
+    source, result = _integers(quantize.inputs[0], quants), quantize.outputs[0]
+    if source is None or result not in quants or quants[source] != quants[result]:
+        return
+    result.replace_all_uses_with(source)
 
 
 def _quantize_before_clamp(clamp: ir.Node, quants: Quants) -> None:
@@ -151,7 +165,8 @@ def _integers(value: ir.Value | None, quants: Quants) -> ir.Value | None:
     if producer is None or producer.op_type != "DequantizeLinear":
         return None
     source = producer.inputs[0]
-    return source if source in quants else None
+    known = source is not None and source in quants and quants[source].scales
+    return source if known else None
 
 
 def _fits(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.targets.litert.graph import Graph, Refused, Tensor, constant, int32s
+from edgekit.targets.litert.graph import DTYPES, Graph, Refused, Tensor, constant, int32s
+from edgekit.targets.litert.probe import Probe
 from edgekit.targets.litert.write_tflite import operator_table
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Call:
     def __init__(
         self, node: ir.Node, graph: Graph, inputs: Sequence[Tensor | None], outs: Sequence[Tensor]
     ) -> None:
+        self.node = node
         self.op = node.op_type
         self.opset = node.graph.opset_imports.get("", 17) if node.graph is not None else 17
         self.graph = graph
@@ -62,6 +64,24 @@ class Call:
     def x(self) -> Tensor:
         """The first operand."""
         return self.operand(0)
+
+    @property
+    def x_computed(self) -> Tensor:
+        """The only operand that is not constant."""
+        return self.operand(self._computed())
+
+    def _computed(self) -> int:
+        found = [index for index, item in enumerate(self.inputs) if item is not None and item.data is None]
+        self.require(
+            len(found) == 1,
+            f"inputs {found} are computed, and only one may be",
+            "export with constants there, or fix the input shapes with --shape so that they fold",
+        )
+        return found[0]
+
+    def probe(self) -> Probe:
+        """What the node does to its only computed operand."""
+        return Probe(self.node, self.inputs, self._computed())
 
     @property
     def out(self) -> Tensor:
@@ -138,6 +158,9 @@ class Call:
                 f"LiteRT's {code} takes no {checked.dtype}",
                 "cast the tensor to float32 or int32 before export",
             )
+        odd = next((item.dtype for item in inputs if item is not None and item.dtype not in DTYPES), None)
+        if odd is not None:
+            raise Refused(f"LiteRT's kernels do not compute on {odd}", "export in float32")
         out = Tensor(tuple(int(size) for size in shape), model.dtype, None, model.quant)
         return self.graph.add(code, inputs, out, options)
 
@@ -166,7 +189,7 @@ class Call:
         if x.dtype == dtype:
             return x
         if x.data is not None:
-            return constant(x.data.astype(dtype))
+            return constant(np.asarray(x.data.astype(dtype)))
         out = Tensor(x.shape, dtype)
         return self.add("CAST", [x], x.shape, like=out, inDataType=x.dtype, outDataType=dtype)
 

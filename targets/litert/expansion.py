@@ -1,39 +1,27 @@
-"""Which of a model's ops edgekit has no LiteRT rule for while ONNX defines them by primitives."""
+"""Which ops edgekit has no LiteRT rule for while ONNX defines them by primitives."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
-from edgekit.passes.expand_functions import has_body
+import onnx
+
 from edgekit.targets.litert.call import RULES
 from edgekit.targets.litert.rules import load_rules
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from edgekit._values import Component
+# Their bodies are loops; with constant inputs they are folded instead.
+_LOOPS = frozenset(("Range", "SequenceMap"))
 
 
-def ops_to_expand(components: Sequence[Component]) -> frozenset[str]:
-    """Ops in use without a rule that have a function body, and those that such bodies may hold."""
-    import onnx_ir as ir
-
+def ops_to_expand() -> frozenset[str]:
+    """Every such op of ONNX: a body may hold others, so what a model uses is not enough."""
     load_rules()
-    found = set()
-    for component in components:
-        version = component.model.opset_imports.get("", 17)
-        for node in ir.traversal.RecursiveGraphIterator(component.model.graph):
-            if not node.domain and node.op_type not in RULES and _has_body(node, version):
-                found.add(node.op_type)
-    return frozenset(found)
-
-
-def _has_body(node: object, version: int) -> bool:
-    import onnx
-    import onnx_ir as ir
-
-    assert isinstance(node, ir.Node)
-    try:
-        return has_body(node, version)
-    except onnx.defs.SchemaError:
-        return False
+    schemas: Any = onnx.defs.get_all_schemas()
+    return frozenset(
+        schema.name
+        for schema in schemas
+        if not schema.domain
+        and schema.name not in RULES
+        and schema.name not in _LOOPS
+        and (schema.has_function or schema.has_context_dependent_function)
+    )

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     Shape = tuple[int, ...]
 
 
+# What a tensor may hold: what LiteRT's kernels compute on.
+DTYPES = frozenset(("float32", "int8", "uint8", "int16", "int32", "int64", "bool", "float16"))
+
+
 class Refused(Exception):  # noqa: N818 - it becomes a Gap, never a traceback
     """A rule says why a node has no LiteRT form, and the way out."""
 

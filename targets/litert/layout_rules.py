@@ -34,12 +34,23 @@ def family(node: ir.Node) -> str:
     if node.op_type == "Transpose":
         return "transpose"
     if node.op_type in _table()["spatial"]:
-        return "spatial" if rank >= 3 else "plain"
+        return "spatial" if rank >= 3 and not is_whole(node) else "plain"
     if node.op_type in ("QuantizeLinear", "DequantizeLinear") and _rank(node.inputs[1]) > 0:
         return "plain"
     if node.op_type in _table()["elementwise"]:
         return "elementwise"
     return "axis" if node.op_type in AXIS_RULES else "plain"
+
+
+def is_whole(node: ir.Node) -> bool:
+    """Forms that LiteRT has no operator for: they are one map of the whole tensor, in the ONNX layout."""
+    if node.op_type == "Resize":
+        mode, policy = (
+            node.attributes[name].as_string() if name in node.attributes else ""
+            for name in ("coordinate_transformation_mode", "keep_aspect_ratio_policy")
+        )
+        return mode == "tf_crop_and_resize" or policy in ("not_larger", "not_smaller")
+    return node.op_type == "ConvTranspose" and _rank(node.inputs[0]) == 5
 
 
 def _rank(value: ir.Value | None) -> int:
@@ -77,7 +88,8 @@ def _reduce(node: ir.Node, perm: Perm) -> Outcome | None:
     given = constant_array(input_of(node, 1))
     if given is None and "axes" in node.attributes:
         given = np.array(node.attributes["axes"].as_ints())
-    if given is None and (input_of(node, 1) is not None or _at(node, "noop_with_empty_axes", 0)):
+    empty = given is None or not given.size
+    if empty and (input_of(node, 1) is not None or _at(node, "noop_with_empty_axes", 0)):
         return None
     axes = [int(axis) % rank for axis in given] if given is not None and given.size else list(range(rank))
     moved = sorted(perm[axis] for axis in axes)

@@ -11,7 +11,7 @@ from edgekit._values import Gap
 from edgekit.passes._rewire import CONTROL_FLOW, constant_array, static_shape
 from edgekit.targets.litert.absorb_qdq import absorb_qdq
 from edgekit.targets.litert.call import RULES, Call
-from edgekit.targets.litert.graph import Graph, Quant, Refused, Tensor, constant
+from edgekit.targets.litert.graph import DTYPES, Graph, Quant, Refused, Tensor, constant
 from edgekit.targets.litert.polish import polish
 from edgekit.targets.litert.rules import load_rules
 from edgekit.targets.litert.to_channels_last import to_channels_last
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 TARGET = "litert"
 _KEEP_OUT = "replace the node before export, or build this model for another target"
-# What a tensor of the public inputs and outputs, or between two ops, may hold.
-_DTYPES = frozenset(("float32", "int8", "uint8", "int16", "int32", "int64", "bool", "float16"))
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ class _Lowering:
             self._finish()
 
     def _check_io(self, value: ir.Value, tensor: Tensor) -> None:
-        if tensor.dtype not in _DTYPES or tensor.dtype == "float16":
+        if tensor.dtype not in DTYPES or tensor.dtype == "float16":
             rule = f"'{value.name}' is {tensor.dtype}, which LiteRT's kernels do not compute on"
             self.gaps.append(_gap(self.name, "", "io", rule, "export the model in float32"))
         if 0 in tensor.shape:
@@ -131,12 +129,21 @@ class _Lowering:
             raise Refused(f"attribute '{unknown[0]}' has no LiteRT form")
         inputs = [None if value is None else self._tensor(value) for value in node.inputs]
         outs = [self._blank(value) for value in node.outputs if value.name]
-        if any(0 in tensor.shape for tensor in [*outs, *(item for item in inputs if item is not None)]):
+        if outs and all(0 in tensor.shape for tensor in outs):
+            made: Tensor | Sequence[Tensor] = [_empty(tensor) for tensor in outs]
+            self._keep(node, made, outs)
+            return
+        empty = any(item is not None and item.data is None and 0 in item.shape for item in inputs)
+        if empty:
             raise Refused("a tensor without elements has no LiteRT form")
         for tensor in outs:
-            if tensor.dtype not in _DTYPES:
+            if tensor.dtype not in DTYPES:
                 raise Refused(f"LiteRT's kernels do not compute on {tensor.dtype}", "export in float32")
         made = found.rule(Call(node, self.graph, inputs, outs))
+        self._keep(node, made, outs)
+
+    def _keep(self, node: ir.Node, made: Tensor | Sequence[Tensor], outs: Sequence[Tensor]) -> None:
+        """Results must be what ONNX says they are: shape, dtype and scale."""
         results: Sequence[Tensor] = [made] if isinstance(made, Tensor) else made
         for value, tensor, out in zip((v for v in node.outputs if v.name), results, outs, strict=True):
             if tensor.shape != out.shape or tensor.dtype != out.dtype:
@@ -155,8 +162,6 @@ class _Lowering:
             array = constant_array(value)
             if array is None:
                 raise Refused(f"input '{value.name}' comes from nowhere")
-            if array.dtype.name not in _DTYPES:
-                raise Refused(f"LiteRT's kernels do not compute on {array.dtype}", "export in float32")
             self.tensors[value] = constant(array, self.quants.get(value))
         return self.tensors[value]
 
@@ -180,6 +185,11 @@ class _Lowering:
         return self.graph.add(
             "RESHAPE", [tensor, shape], out, {"newShape": np.asarray(tensor.shape, np.int32)}
         )
+
+
+def _empty(tensor: Tensor) -> Tensor:
+    """A result without elements needs no computing."""
+    return constant(np.empty(tensor.shape, tensor.dtype), tensor.quant)
 
 
 def _numpy_name(dtype: ir.DataType) -> str:

@@ -33,6 +33,15 @@ class Window:
     def is_padded(self) -> bool:
         return any(low or high for low, high in self.pads)
 
+    def part(self, begin: int, end: int) -> Window:
+        """The window over some of the spatial dims."""
+        cut = slice(begin, end)
+        return Window(self.kernel[cut], self.strides[cut], self.dilations[cut], self.pads[cut])
+
+    def beside_one(self) -> Window:
+        """The same 1-D window over rows, one column wide."""
+        return Window((*self.kernel, 1), (*self.strides, 1), (*self.dilations, 1), (*self.pads, (0, 0)))
+
     def widened(self) -> Window:
         """The same window over rows of height 1: 1-D work is done by 2-D operators."""
         return Window((1, *self.kernel), (1, *self.strides), (1, *self.dilations), ((0, 0), *self.pads))

@@ -13,6 +13,7 @@ _FAMILIES = (
     "matmul",
     "normalize",
     "pool",
+    "probed",
     "recurrent",
     "reduce",
     "resize",

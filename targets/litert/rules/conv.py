@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgekit.targets.litert.call import Call, rule
-from edgekit.targets.litert.graph import Quant, Tensor, constant, int32s
+from edgekit.targets.litert.graph import Tensor, constant, int32s
+from edgekit.targets.litert.layout_rules import is_whole
+from edgekit.targets.litert.parameters import bias_tensor, moved_axis
+from edgekit.targets.litert.rules.probed import weighed
 from edgekit.targets.litert.window import Window, read_window, settle_padding
 
 if TYPE_CHECKING:
@@ -57,25 +59,6 @@ def conv2d(call: Call, x: Tensor, weights: Any, window: Window, shape: Sequence[
     return call.add("CONV_2D", [x, kernel, bias], shape, like=call.out, **options)
 
 
-def moved_axis(quant: Quant | None, axis: int) -> Quant | None:
-    """The same scales along another axis."""
-    return None if quant is None else replace(quant, axis=axis)
-
-
-def bias_tensor(call: Call, index: int, count: int, x: Tensor) -> Tensor:
-    """The bias, or zeros; int32 in units of input scale x weight scale where the data are int8."""
-    if call.has(index):
-        found = call.operand(index)
-        return constant(call.array(index).reshape(-1), moved_axis(found.quant, 0))
-    if x.dtype != "int8":
-        return constant(np.zeros(count, np.float32))
-    weight = call.operand(1).quant
-    assert weight is not None
-    assert x.quant is not None
-    units = tuple(float(np.float32(x.quant.scale * scale)) for scale in weight.scales)
-    return constant(np.zeros(count, np.int32), Quant(units))
-
-
 def _conv3d(call: Call, window: Window) -> Tensor:
     """CONV_3D: data [N, D, H, W, C], weights [D, H, W, C, O]; float and ungrouped only."""
     call.require(call.integer("group", 1) == 1, "LiteRT has no grouped 3-D convolution")
@@ -93,6 +76,8 @@ def conv_transpose(call: Call) -> Tensor:
     """Y = ConvTranspose(X, W, B); X [N, *spatial, C], W [C, O/group, *kernel]."""
     weights = call.array(1)
     spatial = weights.ndim - 2
+    if is_whole(call.node):
+        return weighed(call)
     call.require(1 <= spatial <= 2, f"LiteRT has no {spatial}-D transposed convolution")
     strides = call.ints("strides", [1] * spatial)
     dilations = call.ints("dilations", [1] * spatial)

@@ -7,6 +7,7 @@ import numpy as np
 from edgekit.targets.litert.call import Call, rule
 from edgekit.targets.litert.formula import Formula
 from edgekit.targets.litert.graph import Tensor, constant
+from edgekit.targets.litert.rules.shape import gathered
 
 
 @rule("Cast", "to saturate")
@@ -19,6 +20,16 @@ def cast(call: Call) -> Tensor:
 @rule("Identity")
 def identity(call: Call) -> Tensor:
     """Y = X."""
+    return call.x
+
+
+@rule("Dropout", "seed ratio")
+def dropout(call: Call) -> Tensor:
+    """Y = X where it does not train."""
+    training = call.has(2) and bool(np.any(call.array(2)))
+    ratio = float(call.array(1)) if call.has(1) else 0.5
+    call.require(not training or ratio == 0, "training mode has no LiteRT form", "export for inference")
+    call.require(len(call.outs) == 1 and call.kept == (0,), "its mask has no LiteRT form")
     return call.x
 
 
@@ -35,23 +46,34 @@ def quantize(call: Call) -> Tensor:
     return call.emit("QUANTIZE", [call.x])
 
 
-@rule("DequantizeLinear", "axis")
+@rule("DequantizeLinear", "axis block_size output_dtype")
 def dequantize(call: Call) -> Tensor:
     """y = (x - zero_point) * scale; of a constant it is computed here."""
     x = call.x
     call.require(call.out.dtype == "float32", f"a DQ to {call.out.dtype} has no LiteRT form")
     scale, zero = call.optional(1), call.optional_array(2)
     assert scale is not None
-    if x.data is not None and scale.data is not None:
+    if x.data is not None and scale.data is not None and not call.integer("block_size", 0):
         return constant(_restored(x.data, scale.data, zero, call.integer("axis", 1)))
     if x.dtype == "int8" and x.quant is not None:
         return call.emit("DEQUANTIZE", [x])
-    call.require(scale.size == 1, "a DQ per axis of computed values has no LiteRT form")
     f = Formula(call)
-    offset = 0.0 if zero is None else float(zero.reshape(-1)[0])
+    axis, block = call.integer("axis", 1) % max(x.rank, 1), call.integer("block_size", 0)
     values = call.cast(x, "float32")
-    shifted = f.sub(values, offset) if offset else values
-    return f.mul(shifted, call.reshape(scale, ()))
+    factor = _spread(call, scale, x, axis, block=block)
+    if zero is None or not np.any(zero.astype(np.float32)):
+        return f.mul(values, factor)
+    offset = _spread(call, constant(zero.astype(np.float32)), x, axis, block=block)
+    return f.mul(f.sub(values, offset), factor)
+
+
+def _spread(call: Call, values: Tensor, x: Tensor, axis: int, *, block: int) -> Tensor:
+    """Scales or zero-points in a shape that broadcasts to x: one, one an entry of `axis`, or one a block."""
+    if values.size == 1:
+        return call.reshape(values, ())
+    if values.rank == 1 and not block:
+        return call.reshape(values, [size if i == axis else 1 for i, size in enumerate(x.shape)])
+    return gathered(call, values, np.arange(x.shape[axis]) // block, axis)
 
 
 def _restored(values: np.ndarray, scale: np.ndarray, zero: np.ndarray | None, axis: int) -> np.ndarray:

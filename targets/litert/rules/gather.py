@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from edgekit.targets.litert.call import Call, rule
+from edgekit.targets.litert.formula import Formula
 from edgekit.targets.litert.graph import Tensor, constant
 from edgekit.targets.litert.rules.reduce import one_hot
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 def _from_zero(call: Call, indices: Tensor, size: int) -> Tensor:
@@ -33,40 +29,20 @@ def gather(call: Call) -> Tensor:
     return call.emit("GATHER", [call.x, _from_zero(call, call.operand(1), call.x.shape[axis])], axis=axis)
 
 
-@rule("GatherElements", "axis")
-def gather_elements(call: Call) -> Tensor:
-    """Y[i, j] = X[i, indices[i, j]] along the axis: constant indices become full coordinates."""
-    axis = call.integer("axis", 0) % call.x.rank
-    indices = call.array(1).astype(np.int64)
-    places: list[NDArray[np.int64]] = list(np.indices(indices.shape))
-    places[axis] = np.where(indices < 0, indices + call.x.shape[axis], indices)
-    return call.emit("GATHER_ND", [call.x, constant(np.stack(places, -1).astype(np.int32))])
-
-
-@rule("GatherND", "batch_dims")
-def gather_nd(call: Call) -> Tensor:
-    """Y = X's slices at constant coordinates; batch dims become coordinates too."""
-    indices = call.array(1).astype(np.int64)
-    batch = call.integer("batch_dims", 0)
-    depth = indices.shape[-1]
-    sizes = np.array(call.x.shape[batch : batch + depth])
-    indices = np.where(indices < 0, indices + sizes, indices)
-    grids = np.indices(indices.shape[:-1])[:batch]
-    places = np.concatenate([np.moveaxis(grids, 0, -1), indices], -1) if batch else indices
-    return call.emit("GATHER_ND", [call.x, constant(places.astype(np.int32))])
-
-
 @rule("OneHot", "axis")
 def onehot(call: Call) -> Tensor:
     """Y = on where the axis's position is the index, else off; depth and values are constants."""
-    call.require(
-        call.integer("axis", -1) in (-1, call.x.rank), "an axis other than the last has no LiteRT form"
-    )
     depth = int(call.array(1).reshape(-1)[0])
     off, on = (float(value) for value in call.array(2).reshape(-1))
-    call.require((off, on) == (0.0, 1.0) and call.out.dtype == "float32", "values other than 0.0 and 1.0")
-    call.require(call.x.dtype in ("int32", "int64"), f"LiteRT takes no {call.x.dtype} as an index")
-    return one_hot(call, _wrapped(call, depth), depth)
+    call.require(call.out.dtype == "float32", f"it makes no {call.out.dtype} in LiteRT")
+    axis = call.integer("axis", -1) % call.out.rank
+    made = one_hot(call, _wrapped(call, depth), depth)
+    if (off, on) != (0.0, 1.0):
+        f = Formula(call)
+        made = f.add(f.mul(made, on - off), off)
+    order = list(range(call.x.rank))
+    order.insert(axis, call.x.rank)
+    return call.transpose(made, order)
 
 
 def _wrapped(call: Call, depth: int) -> Tensor:

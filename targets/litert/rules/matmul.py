@@ -8,7 +8,7 @@ import numpy as np
 
 from edgekit.targets.litert.call import Call, rule
 from edgekit.targets.litert.graph import Tensor, constant
-from edgekit.targets.litert.rules.conv import bias_tensor, moved_axis
+from edgekit.targets.litert.parameters import bias_tensor, moved_axis
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

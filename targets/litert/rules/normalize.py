@@ -76,6 +76,19 @@ def _normalized(call: Call, x: Tensor, axes: list[int], epsilon: float) -> tuple
     return f.mul(centred, inverse), mean, inverse
 
 
+@rule("LpNormalization", "axis p")
+def lp_normalization(call: Call) -> Tensor:
+    """Y = X / (sum |X|^p)^(1/p) along the axis; 0 where all are 0."""
+    power, axis = call.integer("p", 2), call.integer("axis", -1) % call.x.rank
+    call.require(power in (1, 2), f"p = {power} has no LiteRT form", "use p = 1 or 2")
+    f = Formula(call)
+    shape = [1 if i == axis else size for i, size in enumerate(call.x.shape)]
+    terms = f.abs(call.x) if power == 1 else f.square(call.x)
+    total = call.add("SUM", [terms, int32s([axis])], shape, keepDims=True)
+    norm = total if power == 1 else f.sqrt(total)
+    return f.div(call.x, f.maximum(norm, float(np.finfo(np.float32).tiny)))
+
+
 @rule("LRN", "alpha beta bias size")
 def lrn(call: Call) -> Tensor:
     """Y = X / (bias + alpha / size * sum of squares of `size` channels) ^ beta; channels last."""

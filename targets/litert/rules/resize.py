@@ -13,7 +13,9 @@ import onnx
 
 from edgekit.targets.litert.call import Call, rule
 from edgekit.targets.litert.graph import Refused, Tensor, int32s
+from edgekit.targets.litert.layout_rules import is_whole
 from edgekit.targets.litert.rules.matmul import along_last
+from edgekit.targets.litert.rules.probed import weighed
 from edgekit.targets.litert.rules.shape import gathered
 
 _ATTRIBUTES = (
@@ -33,9 +35,8 @@ _POSITIONS = {
 def resize(call: Call) -> Tensor:
     """Y = X at another size; channels last."""
     x, shape = call.x, call.out.shape
-    call.require(
-        call.text("coordinate_transformation_mode", "") != "tf_crop_and_resize", "cropping has no LiteRT form"
-    )
+    if is_whole(call.node):
+        return weighed(call)
     matrices = {
         axis: _matrix(call, axis)
         for axis in range(x.rank)
@@ -96,12 +97,7 @@ def _matrix(call: Call, axis: int) -> Any:
         )
     scale = _scale(call, axis)
     if scale is None:
-        policy = call.text("keep_aspect_ratio_policy", "stretch")
-        call.require(
-            policy == "stretch" or call.has(3), f"keep_aspect_ratio_policy '{policy}' has no LiteRT form"
-        )
         given = {"sizes": np.array([1, 1, old, new], np.int64)}
-        call.require(policy == "stretch", f"keep_aspect_ratio_policy '{policy}' has no LiteRT form")
     else:
         given = {"scales": np.array([1, 1, 1, scale], np.float32)}
     names = [
@@ -126,6 +122,12 @@ def _matrix(call: Call, axis: int) -> Any:
     except Exception as error:
         raise Refused(f"ONNX Runtime cannot resize an axis like this ({str(error)[:120]})") from error
     call.require(made.shape[-1] == new, "its sizes do not follow from its scales")
+    aligned = call.text("coordinate_transformation_mode", "half_pixel") == "align_corners"
+    call.require(
+        not aligned or scale is None or abs(scale * old - new) < 1e-3,
+        "with align_corners and a scale that gives no whole size, ONNX and ONNX Runtime compute differently",
+        "give sizes instead of scales",
+    )
     return made[0, 0].T
 
 

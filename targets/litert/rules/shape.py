@@ -27,7 +27,9 @@ def transpose(call: Call) -> Tensor:
 @rule("Concat", "axis")
 def concat(call: Call) -> Tensor:
     """Y = the operands one after another along the axis."""
-    operands = [call.operand(index) for index in range(len(call.inputs))]
+    operands = [item for item in map(call.operand, range(len(call.inputs))) if item.size]
+    if len(operands) == 1:
+        return operands[0]
     return call.emit("CONCATENATION", operands, axis=call.integer("axis", 0) % call.out.rank)
 
 
@@ -37,6 +39,9 @@ def split(call: Call) -> list[Tensor]:
     axis = call.integer("axis", 0) % call.x.rank
     pieces, begin = [], 0
     for out in call.outs:
+        if not out.size:
+            pieces.append(constant(np.empty(out.shape, out.dtype)))
+            continue
         start = [0] * call.x.rank
         start[axis] = begin
         begin += out.shape[axis]
@@ -142,10 +147,15 @@ def depth_to_space(call: Call) -> Tensor:
     return call.emit("DEPTH_TO_SPACE", [x], blockSize=block)
 
 
-@rule("SpaceToDepth", "blocksize")
+@rule("SpaceToDepth", "blocksize mode")
 def space_to_depth(call: Call) -> Tensor:
-    """Blocks of space become channels; channels last."""
-    return call.emit("SPACE_TO_DEPTH", [call.x], blockSize=call.integer("blocksize", 1))
+    """Blocks of space become channels; channels last. CRD's order is made from DCR's."""
+    block = call.integer("blocksize", 1)
+    made = call.emit("SPACE_TO_DEPTH", [call.x], blockSize=block)
+    if call.text("mode", "DCR") == "DCR":
+        return made
+    places = np.arange(made.shape[-1]).reshape(block * block, call.x.shape[-1]).T.reshape(-1)
+    return gathered(call, made, places, 3)
 
 
 @rule("Trilu", "upper")

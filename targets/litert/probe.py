@@ -1,0 +1,106 @@
+"""Ops that only pick or only weigh their one computed input: asked of ONNX Runtime, once, while building.
+
+With every other input constant such a node is one fixed map from input elements to output elements. Its
+picks (or its weights and offset) are read off by running the node itself, and the found map is run
+against the node on other numbers before it is used: what does not agree is refused.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+
+from edgekit.passes._evaluate import evaluate_values
+from edgekit.targets.litert.graph import Refused, Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+# float32 tells whole numbers apart up to here.
+_MOST_PICKED = 2**24
+_MOST_WEIGHTS = 4 * 2**20
+_MOST_RUNS = 4096
+# ONNX Runtime 1.32 has no kernel of the op's newest version, which differs in its dtypes only.
+_KERNELS_UP_TO = {"RoiAlign": 21}
+
+
+class Probe:
+    """The node alone, with constants for all inputs but the computed one."""
+
+    def __init__(self, node: ir.Node, tensors: Sequence[Tensor | None], computed: int) -> None:
+        self.node = node
+        self.tensors = tensors
+        self.computed = computed
+        source = tensors[computed]
+        assert source is not None
+        self.shape = source.shape
+        self.size = source.size
+
+    @cached_property
+    def _random(self) -> Floats:
+        return np.random.default_rng(0).standard_normal(self.shape).astype(np.float32)
+
+    def picks(self) -> NDArray[np.int64]:
+        """For each output element the input element it is, -1 for a zero. Raises Refused otherwise."""
+        if self.size >= _MOST_PICKED:
+            raise Refused(f"{self.size} elements are too many to find out what it picks")
+        numbers = np.arange(1, self.size + 1, dtype=np.float32).reshape(self.shape)
+        places: NDArray[np.int64] = self.run(numbers).astype(np.int64) - 1
+        flat = np.append(self._random.reshape(-1), np.float32(0))
+        if not np.array_equal(self.run(self._random), flat[places]):
+            raise Refused("it does more than pick values, so it has no LiteRT form here")
+        return places
+
+    def weights(self) -> tuple[Floats, Floats]:
+        """(weights [outputs, inputs], offset [outputs]) of an affine map. Raises Refused otherwise."""
+        offset = self.run(np.zeros(self.shape, np.float32)).reshape(-1)
+        if self.size > _MOST_RUNS or self.size * offset.size > _MOST_WEIGHTS:
+            raise Refused(
+                f"its map of {self.size} to {offset.size} values is beyond what edgekit writes out as weights"
+            )
+        matrix = np.empty((offset.size, self.size), np.float32)
+        for index in range(self.size):
+            one = np.zeros(self.size, np.float32)
+            one[index] = 1
+            matrix[:, index] = self.run(one.reshape(self.shape)).reshape(-1) - offset
+        expected = self.run(self._random).reshape(-1)
+        found = matrix @ self._random.reshape(-1) + offset
+        if not np.allclose(found, expected, rtol=1e-4, atol=1e-4):
+            raise Refused("it is no weighted sum of its input, so it has no LiteRT form here")
+        return matrix, offset
+
+    def run(self, values: Any) -> Any:
+        """The node's first result on these values of its computed input."""
+        inputs: list[ir.Value | None] = []
+        for index, tensor in enumerate(self.tensors):
+            array = values if index == self.computed else None if tensor is None else tensor.data
+            inputs.append(None if array is None else _constant(f"in{index}", array))
+        attributes = list(self.node.attributes.values())
+        node = ir.Node(
+            "", self.node.op_type, inputs, attributes, num_outputs=len(self.node.outputs), name="probed"
+        )
+        node.outputs[0].name = "out"
+        for index, value in enumerate(node.outputs[1:]):
+            value.name = f"other{index}" if self.node.outputs[index + 1].name else ""
+        graph = self.node.graph
+        opset = 17 if graph is None else graph.opset_imports.get("", 17)
+        opset = min(opset, _KERNELS_UP_TO.get(self.node.op_type, opset))
+        found = evaluate_values([node], [node.outputs[0]], opsets={"": opset})
+        if node.outputs[0] not in found:
+            raise Refused("ONNX Runtime has no kernel that says what it computes")
+        return found[node.outputs[0]]
+
+
+def _constant(name: str, array: NDArray[Any]) -> ir.Value:
+    tensor = ir.tensor(np.ascontiguousarray(array).reshape(array.shape), name=name)
+    value = ir.val(name, const_value=tensor, shape=ir.Shape(array.shape), dtype=tensor.dtype)
+    # A graph of its own makes the value an initializer, which is how constants are told.
+    ir.Graph([], [], nodes=[], initializers=[value], name="constants")
+    return value

@@ -1,0 +1,113 @@
+"""Ops that become a GATHER of what they pick, or one matrix of what they weigh; see probe.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgekit.targets.litert.call import Call, rule
+from edgekit.targets.litert.graph import Tensor, constant, int32s
+from edgekit.targets.litert.rules.matmul import fully_connected
+
+_PICKING = {
+    "Compress": "axis",
+    "GatherElements": "axis",
+    "GatherND": "batch_dims",
+    "MaxUnpool": "kernel_shape pads strides",
+    "ReverseSequence": "batch_axis time_axis",
+}
+_WEIGHING = {
+    "AffineGrid": "align_corners",
+    "Col2Im": "dilations pads strides",
+    "DeformConv": "dilations group kernel_shape offset_group pads strides",
+    "GridSample": "align_corners mode padding_mode",
+    "RoiAlign": "coordinate_transformation_mode mode output_height output_width sampling_ratio spatial_scale",
+    "STFT": "onesided",
+    "TensorScatter": "axis mode",
+}
+
+
+def _picked(call: Call) -> Tensor:
+    """GATHER over all values in a row, with a zero behind them where the op makes zeros."""
+    call.require(
+        call.op != "MaxUnpool" or not call.has(2),
+        "with output_shape, ONNX and ONNX Runtime compute differently",
+        "leave output_shape out",
+    )
+    places = call.probe().picks()
+    x = call.reshape(call.x, (call.x.size,))
+    if np.any(places < 0):
+        call.require(x.dtype == "float32", f"zeros among {x.dtype} have no LiteRT form")
+        x = call.add("CONCATENATION", [x, constant(np.zeros(1, np.float32))], (x.size + 1,), axis=0)
+        places = np.where(places < 0, call.x.size, places)
+    made = call.add("GATHER", [x, int32s(places.reshape(-1).tolist())], (places.size,), axis=0)
+    return call.reshape(made, call.out.shape)
+
+
+def weighed(call: Call) -> Tensor:
+    """FULLY_CONNECTED over all values in a row."""
+    call.require(call.x_computed.dtype == "float32", f"LiteRT weighs no {call.x_computed.dtype}")
+    return _as_matrix(call, *call.probe().weights())
+
+
+def _as_matrix(call: Call, matrix: Any, offset: Any) -> Tensor:
+    x = call.reshape(call.x_computed, (1, call.x_computed.size))
+    made = fully_connected(call, x, constant(matrix), constant(offset))
+    return call.reshape(made, call.out.shape)
+
+
+for _op, _attributes in _PICKING.items():
+    rule(_op, _attributes)(_picked)
+for _op, _attributes in _WEIGHING.items():
+    rule(_op, _attributes)(weighed)
+
+
+@rule("ScatterElements ScatterND", "axis reduction")
+def scatter(call: Call) -> Tensor:
+    """Y = X with updates put in (or added, multiplied, compared) at constant places."""
+    reduction = call.text("reduction", "none")
+    if call.x.data is None and call.operand(2).data is not None:
+        return _scattered(call, reduction)
+    call.require(reduction in ("none", "add"), f"computed updates by '{reduction}' have no LiteRT form")
+    return weighed(call)
+
+
+# Reduction -> the operator that joins data and updates, and the value that gives the updates alone.
+_REDUCTIONS = {
+    "add": ("ADD", 0.0),
+    "max": ("MAXIMUM", float(np.finfo(np.float32).min)),
+    "min": ("MINIMUM", float(np.finfo(np.float32).max)),
+    "mul": ("MUL", 1.0),
+}
+
+
+def _scattered(call: Call, reduction: str) -> Tensor:
+    """Constant updates: they take the data's place, or are joined with it."""
+    probe = call.probe()
+    call.require(call.x.dtype == "float32", f"LiteRT scatters into no {call.x.dtype}")
+    if reduction in _REDUCTIONS:
+        code, neutral = _REDUCTIONS[reduction]
+        return call.emit(code, [call.x, constant(probe.run(np.full(call.x.shape, neutral, np.float32)))])
+    base = probe.run(np.zeros(call.x.shape, np.float32))
+    kept = probe.run(np.ones(call.x.shape, np.float32)) - base == 1
+    return call.emit("SELECT_V2", [constant(kept), call.x, constant(base)])
+
+
+@rule("DFT", "axis inverse onesided")
+def dft(call: Call) -> Tensor:
+    """Y = the discrete Fourier transform of X [..., 1 or 2] along one axis, as a matrix in exact sines."""
+    shape = call.x.shape
+    call.require(call.x.size <= 2048, f"{call.x.size} values are too many to write out as a matrix")
+    axis = int(call.array(2)) if call.has(2) else call.integer("axis", -2 if call.opset >= 20 else 1)
+    length = int(call.array(1)) if call.has(1) else shape[axis]
+    inverse, onesided = call.integer("inverse", 0), call.integer("onesided", 0)
+    call.require(not (inverse and onesided), "the inverse of a one-sided transform has no LiteRT form here")
+    basis = np.eye(call.x.size).reshape(call.x.size, *shape)
+    values = basis[..., 0] + (1j * basis[..., 1] if shape[-1] == 2 else 0)
+    transform = np.fft.ifft if inverse else np.fft.fft
+    made = transform(values, length, axis % len(shape) + 1)
+    if onesided:
+        made = np.take(made, range(length // 2 + 1), axis % len(shape) + 1)
+    both = np.stack([made.real, made.imag], -1).reshape(call.x.size, -1)
+    return _as_matrix(call, both.T.astype(np.float32), np.zeros(both.shape[1], np.float32))
