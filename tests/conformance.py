@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +19,7 @@ from edgekit._values import Component, Device, DimRange
 from edgekit.errors import EdgekitError
 from edgekit.passes.expand_functions import expand_functions
 from edgekit.passes.prepare_component import prepare_component
+from edgekit.registry import load_targets
 from edgekit.target import Job
 
 if TYPE_CHECKING:
@@ -133,3 +136,72 @@ def _results(case: Case, target: Target) -> str | list[np.ndarray]:
         except EdgekitError as error:
             # The target said yes and the file does not run: that is a defect, not a refusal.
             return [np.empty((0,) * 9, np.float32) + len(str(error))]
+
+
+def write_table(target: Target, folder: Path) -> list[Outcome]:
+    """Run every eligible case; write `cases.txt` (their names) and `<target>.md` (what became of them)."""
+    cases = list(eligible_cases())
+    outcomes = [run_case(case, target) for case in cases]
+    folder.mkdir(parents=True, exist_ok=True)
+    names = "".join(f"{case.name}\n" for case in cases)
+    (folder / "cases.txt").write_text(f"# onnx {onnx.__version__}\n{names}", encoding="utf-8")
+    (folder / f"{target.name}.md").write_text(_table(target.name, outcomes), encoding="utf-8")
+    return outcomes
+
+
+def read_table(name: str, folder: Path) -> dict[str, str]:
+    """Case -> reason, of the cases that the committed table calls refused."""
+    lines = (folder / f"{name}.md").read_text(encoding="utf-8").splitlines()
+    rows = [line.split(" | ") for line in lines if line.startswith("| `test_")]
+    return {row[0].removeprefix("| ").strip("`"): row[2].removesuffix(" |") for row in rows}
+
+
+def _table(name: str, outcomes: list[Outcome]) -> str:
+    counts = Counter(outcome.status for outcome in outcomes)
+    passed = counts["pass"] / len(outcomes)
+    ops = sorted({outcome.op for outcome in outcomes})
+    rows = [(op, Counter(item.status for item in outcomes if item.op == op)) for op in ops]
+    lines = [
+        f"# ONNX's node cases on target {name}",
+        "",
+        f"Made by `scripts/conformance {name}` with onnx {onnx.__version__}; do not edit.",
+        "",
+        "Eligible are the node cases of `onnx.backend.test.case.node` that are no expanded twin and have one "
+        "float32 output and a float32 input; every input but the first float32 one is frozen to a constant. "
+        f"A case passes where both of two runs are within rtol {RTOL:g}, atol {ATOL:g} of what ONNX expects. "
+        "Refused means: named before anything was written, with the reason below.",
+        "",
+        f"{len(outcomes)} cases: {counts['pass']} pass ({100 * passed:.1f} %), {counts['refused']} refused, "
+        f"{counts['wrong']} wrong.",
+        "",
+        "| op | pass | refused |",
+        "|---|---|---|",
+        *(f"| {op} | {count['pass']} | {count['refused']} |" for op, count in rows),
+        "",
+        "| refused case | op | reason |",
+        "|---|---|---|",
+        *(
+            f"| `{item.name}` | {item.op} | {item.reason.replace('|', '/')} |"
+            for item in outcomes
+            if item.status == "refused"
+        ),
+        *(
+            f"| **WRONG** `{item.name}` | {item.op} | {item.reason} |"
+            for item in outcomes
+            if item.status == "wrong"
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """`python -m tests.conformance TARGET`: write the table; 1 where anything is wrong."""
+    target = load_targets()[sys.argv[1]]
+    outcomes = write_table(target, Path(__file__).parent.parent / "docs" / "conformance")
+    wrong = [outcome for outcome in outcomes if outcome.status == "wrong"]
+    print(Counter(outcome.status for outcome in outcomes), *wrong, sep="\n")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

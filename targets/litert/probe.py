@@ -11,9 +11,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
-from edgekit.passes._evaluate import evaluate_values
 from edgekit.targets.litert.graph import Refused, Tensor
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _MOST_PICKED = 2**24
 _MOST_WEIGHTS = 4 * 2**20
 _MOST_RUNS = 4096
+# Every ONNX Runtime since 1.10 reads it.
+_IR_VERSION = 8
 # ONNX Runtime 1.32 has no kernel of the op's newest version, which differs in its dtypes only.
 _KERNELS_UP_TO = {"RoiAlign": 21}
 
@@ -78,29 +80,40 @@ class Probe:
 
     def run(self, values: Any) -> Any:
         """The node's first result on these values of its computed input."""
-        inputs: list[ir.Value | None] = []
-        for index, tensor in enumerate(self.tensors):
-            array = values if index == self.computed else None if tensor is None else tensor.data
-            inputs.append(None if array is None else _constant(f"in{index}", array))
-        attributes = list(self.node.attributes.values())
-        node = ir.Node(
-            "", self.node.op_type, inputs, attributes, num_outputs=len(self.node.outputs), name="probed"
-        )
-        node.outputs[0].name = "out"
-        for index, value in enumerate(node.outputs[1:]):
-            value.name = f"other{index}" if self.node.outputs[index + 1].name else ""
-        graph = self.node.graph
-        opset = 17 if graph is None else graph.opset_imports.get("", 17)
+        session = self._session
+        return session.run(["out"], {f"in{self.computed}": values})[0]
+
+    @cached_property
+    def _session(self) -> Any:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.log_severity_level = 4
+        options.intra_op_num_threads = 1
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        data = self._model().SerializeToString()
+        try:
+            return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise Refused("ONNX Runtime has no kernel that says what it computes") from error
+
+    def _model(self) -> onnx.ModelProto:
+        """The node alone: its computed operand is an input, the others are weights."""
+        names = ["" if item is None else f"in{index}" for index, item in enumerate(self.tensors)]
+        proto = ir.to_proto(self.node)
+        del proto.input[:], proto.output[:]
+        proto.input.extend(names)
+        others = [f"other{i}" if value.name else "" for i, value in enumerate(self.node.outputs[1:])]
+        proto.output.extend(["out", *others])
+        weights = [
+            onnx.numpy_helper.from_array(np.ascontiguousarray(item.data).reshape(item.shape), names[index])
+            for index, item in enumerate(self.tensors)
+            if item is not None and item.data is not None
+        ]
+        given = onnx.helper.make_tensor_value_info(names[self.computed], onnx.TensorProto.FLOAT, self.shape)
+        graph = onnx.helper.make_graph([proto], "probed", [given], [onnx.ValueInfoProto(name="out")], weights)
+        opset = 17 if self.node.graph is None else self.node.graph.opset_imports.get("", 17)
         opset = min(opset, _KERNELS_UP_TO.get(self.node.op_type, opset))
-        found = evaluate_values([node], [node.outputs[0]], opsets={"": opset})
-        if node.outputs[0] not in found:
-            raise Refused("ONNX Runtime has no kernel that says what it computes")
-        return found[node.outputs[0]]
-
-
-def _constant(name: str, array: NDArray[Any]) -> ir.Value:
-    tensor = ir.tensor(np.ascontiguousarray(array).reshape(array.shape), name=name)
-    value = ir.val(name, const_value=tensor, shape=ir.Shape(array.shape), dtype=tensor.dtype)
-    # A graph of its own makes the value an initializer, which is how constants are told.
-    ir.Graph([], [], nodes=[], initializers=[value], name="constants")
-    return value
+        return onnx.helper.make_model(
+            graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=_IR_VERSION
+        )
