@@ -11,7 +11,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, is_dataclass
 from functools import cache as remember
 from importlib import metadata
@@ -196,8 +196,9 @@ class Cache:
             _drop(entry)
             total -= size
         for left in (self.root / LAYOUT).glob(".tmp-*"):
-            if now - left.stat().st_mtime > STALE_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)
+            with suppress(FileNotFoundError):  # a run beside this one has put its entry in place
+                if now - left.stat().st_mtime > STALE_SECONDS:
+                    shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager
