@@ -50,6 +50,8 @@ class Tensor:
     data: NDArray[Any] | None = None
     quant: Quant | None = None
     name: str = ""
+    # The int8 constant that a float one was restored from, along with its scales.
+    integers: Tensor | None = None
 
     @property
     def rank(self) -> int:

@@ -11,6 +11,7 @@ from edgekit._values import Gap
 from edgekit.passes._rewire import CONTROL_FLOW, constant_array, static_shape
 from edgekit.targets.litert.absorb_qdq import absorb_qdq
 from edgekit.targets.litert.call import RULES, Call
+from edgekit.targets.litert.fuse_hardswish import fuse_hardswish
 from edgekit.targets.litert.graph import DTYPES, Graph, Quant, Refused, Tensor, constant
 from edgekit.targets.litert.polish import polish
 from edgekit.targets.litert.rules import load_rules
@@ -42,6 +43,7 @@ def lower_component(component: Component) -> Lowered:
     if gaps:
         return Lowered(Graph(), gaps)
     model = component.model.clone()
+    fuse_hardswish(model)
     to_channels_last(model)
     quants = absorb_qdq(model)
     lowering = _Lowering(component.name, model, quants)

@@ -326,3 +326,39 @@ def test_device_figures_have_sources() -> None:
     devices: list[Device] = [load_device(path) for path in TARGET.devices()]
     assert "generic-litert" in {device.name for device in devices}
     assert all(figure.source for device in devices for figure in device.figures.values())
+
+
+@pytest.mark.parametrize(("op", "factor"), [("Div", 6.0), ("Mul", 1 / 6)])
+def test_a_hard_swish_written_out_becomes_one_operator(op: str, factor: float, tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Add", ["x", "three"], ["shifted"]),
+        helper.make_node("Clip", ["shifted", "zero", "six"], ["gate"]),
+        helper.make_node("Mul", ["gate", "x"], ["product"]),
+        helper.make_node(op, ["product", "factor"], ["y"]),
+    ]
+    numbers = {"three": 3.0, "zero": 0.0, "six": 6.0, "factor": factor}
+    weights = {name: np.array(value, np.float32) for name, value in numbers.items()}
+    model = model_of(nodes, {"x": IMAGE}, weights)
+    artifact = build(prepared(model), tmp_path)
+    assert op_names((tmp_path / artifact.main).read_bytes()) == ["HARD_SWISH"]
+    feeds = {"x": RNG.standard_normal(IMAGE).astype(np.float32) * 4}
+    got = TARGET.open(artifact, tmp_path).run(feeds)["y"]
+    np.testing.assert_allclose(got, run_onnx(model, feeds)["y"], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("three", "six"), [(3.0, 6.5), (2.5, 6.0)], ids=["another limit", "another shift"])
+def test_what_is_nearly_a_hard_swish_is_none(three: float, six: float, tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Add", ["x", "three"], ["shifted"]),
+        helper.make_node("Clip", ["shifted", "zero", "high"], ["gate"]),
+        helper.make_node("Mul", ["gate", "x"], ["product"]),
+        helper.make_node("Div", ["product", "six"], ["y"]),
+    ]
+    numbers = {"three": three, "zero": 0.0, "high": six, "six": 6.0}
+    weights = {name: np.array(value, np.float32) for name, value in numbers.items()}
+    model = model_of(nodes, {"x": IMAGE}, weights)
+    artifact = build(prepared(model), tmp_path)
+    feeds = {"x": RNG.standard_normal(IMAGE).astype(np.float32) * 4}
+    got = TARGET.open(artifact, tmp_path).run(feeds)["y"]
+    np.testing.assert_allclose(got, run_onnx(model, feeds)["y"], rtol=1e-5, atol=1e-6)
+    assert "HARD_SWISH" not in op_names((tmp_path / artifact.main).read_bytes())

@@ -245,3 +245,22 @@ def test_one_weight_under_two_scales_is_never_taken_for_one(tmp_path: Path) -> N
     feeds = feeds_of(model)
     got = LiteRTSession(tmp_path / artifact.main).run(feeds)["y"]
     assert np.abs(got - reference(model, feeds)["y"]).max() <= 2 * SY * 1.001
+
+
+def test_a_product_that_nobody_quantizes_stays_float_but_its_weights_stay_int8_in_the_file(
+    tmp_path: Path,
+) -> None:
+    rng, q = np.random.default_rng(3), Qdq()
+    source = q.pair("x", SX)
+    weight, _ = q.weight("w", rng.standard_normal((64, 96)).astype(np.float32), 1)
+    model = q.model({"x": [5, 64]}, q.op("MatMul", [source, weight], "made"))
+    artifact = build(prepared(model), tmp_path, "int8")
+    assert artifact.macs is not None
+    assert artifact.macs.int8 == 0 < artifact.macs.total
+    assert (tmp_path / artifact.main).stat().st_size < 64 * 96 + 4000
+    feeds = feeds_of(model)
+    for kernel in ("xnnpack", "reference"):
+        session = LiteRTSession(tmp_path / artifact.main, "xnnpack" if kernel == "xnnpack" else "reference")
+        np.testing.assert_allclose(
+            session.run(feeds)["y"], reference(model, feeds)["y"], rtol=1e-5, atol=1e-4
+        )

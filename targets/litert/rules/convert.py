@@ -54,7 +54,9 @@ def dequantize(call: Call) -> Tensor:
     scale, zero = call.optional(1), call.optional_array(2)
     assert scale is not None
     if x.data is not None and scale.data is not None and not call.integer("block_size", 0):
-        return constant(_restored(x.data, scale.data, zero, call.integer("axis", 1)))
+        made = constant(_restored(x.data, scale.data, zero, call.integer("axis", 1)))
+        made.integers = x if x.dtype == "int8" and x.quant is not None else None
+        return made
     if x.dtype == "int8" and x.quant is not None:
         return call.emit("DEQUANTIZE", [x])
     f = Formula(call)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def matmul(call: Call) -> Tensor:
     if b.rank == 1:
         b = call.reshape(b, (*b.shape, 1))
     if b.data is not None and b.rank == 2:
-        weights = constant(b.data.T, moved_axis(b.quant, 0))
+        weights = _kept_small(call, constant(b.data.T, moved_axis(b.quant, 0)), b, turned=True)
         bias = bias_tensor(call, 2, weights.shape[0], a) if a.dtype == "int8" else None
         made = fully_connected(call, a, weights, bias)
     else:
@@ -45,6 +46,20 @@ def matmul(call: Call) -> Tensor:
         call.require(per_tensor, "a batched product with scales per channel has no LiteRT form")
         made = _batched(call, a, b)
     return call.reshape(made, call.out.shape)
+
+
+def _kept_small(call: Call, weights: Tensor, source: Tensor, *, turned: bool) -> Tensor:
+    """Float weights that were int8 in the graph stay int8 in the file, behind a DEQUANTIZE.
+
+    `turned`: the weights [N, K] are the source [K, N] transposed.
+    """
+    integers = source.integers
+    if integers is None or integers.data is None or integers.quant is None:
+        return weights
+    quant = integers.quant
+    axis = quant.axis if len(quant.scales) == 1 or not turned else 1 - quant.axis
+    codes = constant(integers.data.T if turned else integers.data, replace(quant, axis=axis))
+    return call.add("DEQUANTIZE", [codes], weights.shape, like=Tensor((), "float32"))
 
 
 def _batched(call: Call, a: Tensor, b: Tensor) -> Tensor:
@@ -80,6 +95,8 @@ def _constant_gemm(call: Call, a: Tensor, alpha: float, beta: float) -> Tensor:
         bias = bias_tensor(call, 2, weights.shape[0], a)
         return fully_connected(call, a, constant(weights, moved_axis(b.quant, 0)), bias)
     kernel = constant(weights * np.float32(alpha) if alpha != 1 else weights)
+    if alpha == 1:
+        kernel = _kept_small(call, kernel, b, turned=not call.integer("transB", 0))
     c = call.optional(2)
     if c is None:
         return fully_connected(call, a, kernel, None)
