@@ -59,4 +59,5 @@ def _output(row: Json) -> OutputParity:
 
 
 def _task(row: Json) -> TaskScore:
-    return TaskScore(**row | {"fp32": float(row["fp32"]), "artifact": float(row["artifact"])})
+    values: Json = {**row, "fp32": float(row["fp32"]), "artifact": float(row["artifact"])}
+    return TaskScore(**values)
