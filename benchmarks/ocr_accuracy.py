@@ -78,6 +78,7 @@ def make_recipe(work: str) -> Any:
         find_model("rec"),
         targets=TARGETS,
         precisions="int8",
+        scheme="native",
         samples=Path(work) / "calibration",
         shapes={"x": "1,3,48,320"},
         output=Path(work) / "edgekit",

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from edgekit._bundle import NO_ACCURACY, BundleDraft, ComponentDraft, write_bundle
 from edgekit._cache import tool_versions
+from edgekit._choose_scheme import choose_measured
 from edgekit._plan import choose_precisions, choose_scheme, job_for
 from edgekit._qdq import QdqForm
 from edgekit._tasks import score_task
-from edgekit._values import SCHEMES
+from edgekit._values import PORTABLE, SCHEMES
 from edgekit._verify import (
     gate_for,
     reference_session,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from edgekit._bundle.draft import SamplesKind
     from edgekit._qdq import QdqResult
     from edgekit._values import Artifact, Component, Gap, Parity, Precision, TaskScore
-    from edgekit._verify import Gate, Golden, OrtSession, WorstTensor
+    from edgekit._verify import Gate, Golden, WorstTensor
     from edgekit._verify.golden import GoldenKind
     from edgekit._workshop import Workshop
     from edgekit.registry import ResolvedTarget
@@ -70,13 +71,13 @@ def build_bundle(item: ResolvedTarget, workshop: Workshop, folder: Path) -> None
             components=(work.describe(work.kept_golden(golden)),),
             parities=tuple(parities),
             samples=work.samples_kind,
-            scheme=work.scheme if "int8" in precisions else None,
+            scheme=work.scheme,
             extras=tuple(extras),
             gaps=gaps,
             gates={precision: work.gate(precision) for precision in precisions},
             tools=tool_versions(),
             documents=work.documents() if "int8" in precisions else {},
-            notes=(*_bound_words(workshop), *((note,) if note else ())),
+            notes=tuple(filter(None, (*_bound_words(workshop), note, work.scheme_note))),
         )
         workshop.progress(f"{item.device.name}: seal bundle", 0, None)
         write_bundle(draft, folder)
@@ -113,14 +114,27 @@ class _TargetWork:
         self.item = item
         self.workshop = workshop
         self.plan = workshop.plan(item)
-        self.scheme = choose_scheme(workshop.recipe, self.plan)
+        self.scheme_note = ""
         self._quantized: QdqResult | None = None
+        self._measured: Session | None = None
 
     def quantized(self) -> QdqResult:
+        """The Q/DQ graph in the scheme that the recipe names, or that the samples speak for."""
         if self._quantized is None:
-            form = QdqForm(SCHEMES[self.scheme], self.plan.bias)
-            self._quantized = self.workshop.quantize(form)
+            scheme = choose_scheme(self.workshop.recipe, self.plan)
+            measured = self.workshop.recipe.scheme == "auto" and self.samples_kind == "samples"
+            if measured and scheme != PORTABLE.name:
+                chosen = choose_measured(self.workshop, self.plan)
+                self._quantized, self.scheme_note = chosen.result, chosen.note
+                self._measured = chosen.reference
+            else:
+                self._quantized = self.workshop.quantize(QdqForm(SCHEMES[scheme], self.plan.bias))
         return self._quantized
+
+    @property
+    def scheme(self) -> str | None:
+        """The scheme of the INT8 variant; None without one."""
+        return None if self._quantized is None else self._quantized.scales.scheme
 
     def component(self, precision: Precision) -> Component:
         """The variant's graph, in an opset that the target reads."""
@@ -150,9 +164,11 @@ class _TargetWork:
         return self.item.target.build([components[job.precision]], job, out)
 
     @cached_property
-    def _reference(self) -> OrtSession | None:
+    def _reference(self) -> Session | None:
         """The Q/DQ graph in plain float, where there is one."""
-        return None if self._quantized is None else reference_session(self._quantized.component.model)
+        if self._quantized is None or self._measured is not None:
+            return self._measured
+        return reference_session(self._quantized.component.model)
 
     def golden(self) -> Golden:
         """The samples to prove on: the user's own wherever there are any."""

@@ -114,13 +114,17 @@ class Workshop:
         """Golden data with what fp32 gives (computed once for all targets) and what `reference` gives."""
         from edgekit._verify import Expected, make_golden
 
-        expected = Expected(_Remembered(self.expected, self._fp32_outputs), reference)
+        expected = Expected(self._fp32, reference)
         most = self.recipe.golden_count
         return make_golden(self.component.name, self.samples, expected=expected, kind=kind, most=most)
 
     @cached_property
-    def _fp32_outputs(self) -> dict[str, dict[str, np.ndarray]]:
-        return {}
+    def _fp32(self) -> Session:
+        return self.remember(self.expected)
+
+    def remember(self, session: Session) -> Session:
+        """The session, running each set of inputs once."""
+        return _Remembered(session, {})
 
     def quantize(self, form: QdqForm) -> QdqResult:
         """Q/DQ in the form a target wants, from the one record."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 _GRID = 1025
-_PART_OF_A_STEP = 0.25  # of the result's own 8-bit step: below what rounding there adds anyway
+_PART_OF_A_STEP = 0.05  # of the result's own 8-bit step: below what rounding there adds anyway
 _STEPS = 255
 _MOST_CHANNELS = 4096  # a chain with more constants than this (a position table) is left alone: 16 MB a grid
 

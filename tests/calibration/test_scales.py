@@ -45,9 +45,11 @@ def test_native_scale_spans_the_clip_range_with_an_exact_zero(
     assert params.dtype == "uint8"
     assert params.zero_point == zero_point
     span = max(0, high) - min(0, low)
-    assert params.scale >= span / 255
-    assert params.scale == pytest.approx(span / 255, rel=1e-6) or span == 0
-    assert (params.zero_point - params.zero_point) * params.scale == 0 < params.scale
+    assert span / 255 <= params.scale
+    assert params.scale <= span / 254 * (1 + 1e-6) or span == 0
+    # Both ends of what was seen have a code, so nothing is clipped.
+    assert -params.zero_point * params.scale <= min(0, low) + 1e-6
+    assert (255 - params.zero_point) * params.scale >= max(0, high) - 1e-6
 
 
 def test_scales_name_their_scheme_and_record() -> None:
