@@ -115,3 +115,16 @@ def test_providers_that_cannot_take_all_nodes_are_warned_about_for_the_float_gra
     assert nnapi.severity == "warning"
     quantized = TARGET.check([component(qdq_cnn("s8"))], job())
     assert not [gap for gap in quantized if "partitions" in gap.rule]
+
+
+def test_the_bundle_holds_the_usability_report_of_the_int8_graph(tmp_path: Path) -> None:
+    build(qdq_cnn("s8"), tmp_path)
+    table = json.loads((tmp_path / "model.int8.usability.json").read_text())
+    names = [row["provider"] for row in table["providers"]]
+    assert names == ["NNAPI", "CoreML NeuralNetwork", "CoreML MLProgram"]
+    # The Core ML provider's own list has no QuantizeLinear.
+    assert "ai.onnx:QuantizeLinear" in table["providers"][2]["unsupported_ops"]
+    text = (tmp_path / "model.int8.usability.txt").read_text()
+    assert "Nothing here was run on a device" in text
+    assert "partitions with a total of" in text
+    assert "/tmp" not in text
