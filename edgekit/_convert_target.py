@@ -53,8 +53,10 @@ def build_bundle(item: ResolvedTarget, workshop: Workshop, folder: Path) -> None
     precisions, note = choose_precisions(workshop.recipe, work.plan)
     if note:
         workshop.progress(f"{item.device.name}: {note}", 0, 0)
-    jobs = {precision: work.job(precision) for precision in precisions}
-    components = {precision: work.component(precision) for precision in precisions}
+    jobs: dict[Precision, Job] = {precision: work.job(precision) for precision in precisions}
+    components: dict[Precision, Component] = {
+        precision: work.component(precision) for precision in precisions
+    }
     gaps = _check(item, components, jobs)
     # Beside the bundle, where the cache sweeps away what a killed run left.
     with tempfile.TemporaryDirectory(prefix=".built-", dir=folder.parent) as place:

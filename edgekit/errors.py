@@ -6,7 +6,7 @@ EdgekitError                 exit 1: refused, or a gate failed
 ├── ModelError               the model is read, but a node, dim or weight stops the work
 ├── SamplesError             calibration or verification samples are missing or do not fit
 ├── GapError                 a target cannot hold the model; carries the Gaps
-├── TargetError              a target or device is unknown, or a plugin is broken
+├── TargetError              a device's toolchain is not installed, or a plugin is broken
 ├── MissingToolError         a toolchain is not installed; carries the install command
 ├── CannotRunHere            the artifact is fine but this host has no way to run it
 ├── GateError                an artifact was built and fell below its gate
@@ -65,7 +65,7 @@ class GapError(EdgekitError):
 
 
 class TargetError(EdgekitError):
-    """A target or device is unknown, or a target plugin is broken."""
+    """A device's toolchain is not installed, or a target plugin is broken."""
 
 
 class MissingToolError(EdgekitError):

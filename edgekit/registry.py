@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.errors import TargetError
+from edgekit.errors import TargetError, UsageError
 from edgekit.profiles.loader import load_device
 from edgekit.target import Target
 
@@ -121,8 +121,8 @@ def _user_files() -> list[Path]:
 def resolve_target(text: str) -> ResolvedTarget:
     """The target and device behind a device name, `device@software`, alias or toolchain name.
 
-    Raises TargetError with the nearest known names, UsageError for a software the device does not
-    have; nothing is ever guessed.
+    Raises UsageError with the nearest known names, or for a software the device does not have;
+    TargetError where its toolchain is not installed. Nothing is ever guessed.
     """
     targets = load_targets()
     name, at, software = text.strip().partition("@")
@@ -150,7 +150,7 @@ def _find(name: str, targets: dict[str, Target]) -> Path:
         return names[f"generic-{name}"]
     near = get_close_matches(name, list(dict.fromkeys([*names, *targets])), n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise TargetError(f"target '{name}' is unknown", fix=f"{hint}edgekit devices lists them all")
+    raise UsageError(f"target '{name}' is unknown", fix=f"{hint}edgekit devices lists them all")
 
 
 def _note(text: str, device: Device) -> str:

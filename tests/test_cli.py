@@ -316,7 +316,7 @@ def test_devices_names_the_alias_and_a_device_shows_its_sources() -> None:
 
 def test_an_unknown_device_is_refused_with_the_nearest() -> None:
     result = run("devices", "jetson-oring")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "did you mean jetson-orin" in result.stderr
 
 

@@ -141,13 +141,13 @@ def test_a_toolchain_without_a_generic_device_is_refused(plugins: Install, tmp_p
 
 
 def test_an_unknown_name_gets_the_nearest_ones(devices: Path) -> None:
-    with pytest.raises(TargetError, match="'acme-onr' is unknown; did you mean acme-one"):
+    with pytest.raises(UsageError, match="'acme-onr' is unknown; did you mean acme-one"):
         resolve_target("acme-onr")
 
 
 @pytest.mark.parametrize("text", ["", "@", "../acme-one", "acme-one/", "ACME-ONE", "-x"])
 def test_odd_names_are_unknown_and_never_a_path(devices: Path, text: str) -> None:
-    with pytest.raises(TargetError, match="is unknown"):
+    with pytest.raises(UsageError, match="is unknown"):
         resolve_target(text)
 
 
