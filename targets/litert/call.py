@@ -29,6 +29,7 @@ class Registered:
 
 
 RULES: dict[str, Registered] = {}
+MOST_TRANSPOSED = 6  # dims, in LiteRT's kernels
 
 
 def rule(ops: str, attributes: str = "") -> Callable[[Rule], Rule]:
@@ -183,7 +184,15 @@ class Call:
             return x
         if x.data is not None:
             return constant(np.ascontiguousarray(x.data.transpose(order)), x.quant)
-        return self.add("TRANSPOSE", [x, int32s(order)], [x.shape[axis] for axis in order])
+        shape = [x.shape[axis] for axis in order]
+        if len(order) <= MOST_TRANSPOSED:
+            return self.add("TRANSPOSE", [x, int32s(order)], shape)
+        sizes, moved = folded_transpose(x.shape, order)
+        self.require(
+            len(sizes) <= MOST_TRANSPOSED,
+            f"LiteRT transposes at most {MOST_TRANSPOSED} dims, not {len(sizes)}",
+        )
+        return self.reshape(self.transpose(self.reshape(x, sizes), moved), shape)
 
     def cast(self, x: Tensor, dtype: str) -> Tensor:
         if x.dtype == dtype:
@@ -201,3 +210,19 @@ class Call:
         if tuple(size) == x.shape:
             return x
         return self.add("SLICE", [x, int32s(begin), int32s(size)], size)
+
+
+def folded_transpose(shape: Sequence[int], order: Sequence[int]) -> tuple[list[int], list[int]]:
+    """The same transpose with fewer axes: those of 1 go, and neighbours that stay neighbours are one."""
+    real = [axis for axis in order if shape[axis] != 1]
+    runs: list[list[int]] = []
+    for axis in real:
+        before = [i for i in range(axis) if shape[i] != 1]
+        if runs and before and runs[-1][-1] == before[-1]:
+            runs[-1].append(axis)
+        else:
+            runs.append([axis])
+    ordered = sorted(runs)
+    return [int(np.prod([shape[axis] for axis in run])) for run in ordered], [
+        ordered.index(run) for run in runs
+    ]

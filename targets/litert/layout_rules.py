@@ -27,19 +27,21 @@ def _table() -> dict[str, Any]:
 
 
 def family(node: ir.Node) -> str:
-    """transpose, spatial, elementwise, axis or plain."""
+    """transpose, reshape, spatial, elementwise, axis or plain."""
     rank = _rank(node.inputs[0]) if node.inputs else 0
-    if node.domain or rank < 1:
+    per_axis = node.op_type in ("QuantizeLinear", "DequantizeLinear") and _rank(node.inputs[1]) > 0
+    if node.domain or rank < 1 or per_axis:
         return "plain"
-    if node.op_type == "Transpose":
-        return "transpose"
+    if node.op_type in _MOVING:
+        return _MOVING[node.op_type]
     if node.op_type in _table()["spatial"]:
         return "spatial" if rank >= 3 and not is_whole(node) else "plain"
-    if node.op_type in ("QuantizeLinear", "DequantizeLinear") and _rank(node.inputs[1]) > 0:
-        return "plain"
     if node.op_type in _table()["elementwise"]:
         return "elementwise"
     return "axis" if node.op_type in AXIS_RULES else "plain"
+
+
+_MOVING = {"Transpose": "transpose", "Reshape": "reshape", "Unsqueeze": "reshape"}
 
 
 def is_whole(node: ir.Node) -> bool:

@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from edgekit.passes._rewire import Names, constant_array, static_shape
 from edgekit.targets.litert.layout_rules import AXIS_RULES, family
+from edgekit.targets.litert.reshape_layout import follow_reshape, order_for_reshape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,6 +54,8 @@ class Layout:
         kind = family(node)
         if kind == "transpose":
             self._compose(node)
+        elif kind == "reshape":
+            self._reshape(node)
         elif kind == "spatial":
             self._spatial(node)
         elif kind == "elementwise":
@@ -164,6 +167,26 @@ class Layout:
         physical, held = self.held.get(source, (source, identity(rank)))
         output = node.outputs[0]
         self.held[output] = (physical, tuple(held[axis] for axis in order))
+
+    def _reshape(self, node: ir.Node) -> None:
+        """Axes that split or merge where they lie keep their order; LiteRT's rule reads the shape alone."""
+        source, after = node.inputs[0], static_shape(node.outputs[0])
+        if source is None or source not in self.held or after is None:
+            return self._plain(node)
+        physical, perm = self.held[source]
+        shape = static_shape(physical)
+        if shape is None:
+            return self._plain(node)
+        before = [shape[axis] for axis in perm]
+        made = follow_reshape(before, after, perm)
+        wanted: Perm | None = perm
+        if made is None:  # images go on as images; for matrices the plain order is as near
+            wanted = order_for_reshape(before, after, perm) if len(after) >= 4 else None
+        made = None if wanted is None else follow_reshape(before, after, wanted)
+        if wanted is None or made is None:
+            return self._plain(node)
+        node.replace_input_with(0, self.fetch(source, wanted, before=node))
+        return self._hold(node.outputs[0], made)
 
     def _spatial(self, node: ir.Node) -> None:
         source = node.inputs[0]

@@ -20,7 +20,6 @@ def reshape(call: Call) -> Tensor:
 def transpose(call: Call) -> Tensor:
     """Y = X with its axes in the order `perm`."""
     rank = call.x.rank
-    call.require(rank <= 6, f"LiteRT transposes at most 6 dims, not {rank}")
     return call.transpose(call.x, call.ints("perm", range(rank - 1, -1, -1)))
 
 
