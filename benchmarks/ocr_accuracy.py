@@ -25,9 +25,9 @@ TITLES = {
     "fp32": "fp32",
     "ort-uint8": "onnxruntime Conv+MatMul, uint8 asymmetric",
     "ort-int8": "onnxruntime Conv+MatMul, int8 symmetric",
-    "native-qdq": "edgekit native-u8, Q/DQ graph",
-    "ort-mobile": "edgekit native-u8, .ort of ort-mobile",
-    "jetson-orin": "edgekit portable, Q/DQ ONNX of jetson-orin",
+    "native ort-mobile": "edgekit --scheme native, .ort of ort-mobile",
+    "auto ort-mobile": "edgekit (scheme auto), .ort of ort-mobile",
+    "auto jetson-orin": "edgekit (portable), Q/DQ ONNX of jetson-orin",
 }
 Scores = dict[str, dict[str, Any]]
 
@@ -52,13 +52,23 @@ def quantize_with_ort(work: str) -> None:
         quantize_with_peer(find_model("rec"), Path(work) / "calibration", out, settings=settings)
 
 
-def convert_with_edgekit(work: str) -> dict[str, dict[str, Any]]:
+def convert_with_edgekit(work: str, scheme: str) -> dict[str, dict[str, Any]]:
     """One convert for both targets: where the INT8 artifacts lie, edgekit's MAC share, and its gate."""
     import edgekit
+    from examples.rendered_text import find_model
 
-    result = edgekit.convert(make_recipe(work))
+    result = edgekit.convert(
+        find_model("rec"),
+        targets=TARGETS,
+        precisions="int8",
+        scheme=scheme,
+        samples=Path(work) / "calibration",
+        shapes={"x": "1,3,48,320"},
+        output=Path(work) / scheme,
+        cache=Path(work) / "cache",
+    )
     return {
-        bundle.requested: {
+        f"{scheme} {bundle.requested}": {
             "file": str(bundle.folder / artifact.main),
             "own_share": artifact.macs.share,
             "passed": bundle.passed,
@@ -67,43 +77,6 @@ def convert_with_edgekit(work: str) -> dict[str, dict[str, Any]]:
         for artifact in bundle.artifacts
         if artifact.variant == "int8" and artifact.macs
     }
-
-
-def make_recipe(work: str) -> Any:
-    """The convert that is measured: both targets, INT8, a cache of its own."""
-    from edgekit._recipe import Recipe
-    from examples.rendered_text import find_model
-
-    return Recipe.of(
-        find_model("rec"),
-        targets=TARGETS,
-        precisions="int8",
-        scheme="native",
-        samples=Path(work) / "calibration",
-        shapes={"x": "1,3,48,320"},
-        output=Path(work) / "edgekit",
-        cache=Path(work) / "cache",
-    )
-
-
-def write_native_qdq(work: str) -> None:
-    """The Q/DQ graph that the .ort file is made from; no bundle holds it."""
-    import onnx_ir as ir
-
-    from edgekit._cache import open_cache
-    from edgekit._plan import resolve_all
-    from edgekit._qdq import QdqForm
-    from edgekit._values import NATIVE_U8
-    from edgekit._workshop import Workshop
-    from edgekit.sources.onnx_file import load_onnx
-
-    recipe = make_recipe(work)
-    with open_cache(recipe.cache) as cache:
-        targets = resolve_all(recipe)
-        shop = Workshop(recipe, load_onnx(recipe.model), targets, cache, lambda *_: None)
-        item = next(item for item in targets if item.requested == "ort-mobile")
-        quantized = shop.quantize(QdqForm(NATIVE_U8, shop.plan(item).bias))
-        ir.save(quantized.component.model, Path(work) / "native-qdq.onnx")
 
 
 def score_file(work: str, look: str, file: str) -> dict[str, float | None]:
@@ -133,7 +106,6 @@ JOBS: Jobs = {
     "prepare": prepare_words,
     "ort": quantize_with_ort,
     "edgekit": convert_with_edgekit,
-    "native": write_native_qdq,
     "score": score_file,
     "fp32": find_fp32,
 }
@@ -146,9 +118,8 @@ def make_files(work: str, methods: list[str]) -> Scores:
         run_job(NAME, "ort", work)
         files |= {name: {"file": f"{work}/{name}.onnx"} for name in ("ort-uint8", "ort-int8")}
     if "edgekit" in methods:
-        made = run_job(NAME, "edgekit", work).result
-        run_job(NAME, "native", work)
-        files |= {"native-qdq": {"file": f"{work}/native-qdq.onnx"}, **made}
+        files |= run_job(NAME, "edgekit", work, "native").result
+        files |= run_job(NAME, "edgekit", work, "auto").result
     return files
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edgekit._qdq.pointwise import PointwiseChain
 
 X = (2, 3, 4, 4)
-PART = 0.25 / 255  # of the result's span: what a cut may change
+PART = 0.05 / 255  # of the result's span: what a cut may change
 
 
 def chain_of(

@@ -1,0 +1,62 @@
+"""Native or portable: the choice follows what the golden samples show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from edgekit import _choose_scheme
+from edgekit._values import NATIVE_U8, Component
+from edgekit._verify import Golden, GoldenSample, reference_session
+from edgekit.target import Plan
+from tests.models import toy_cnn
+
+NOISE = np.random.default_rng(3).standard_normal((1, 10)).astype(np.float32)
+CLEAN = np.ones((1, 10), np.float32)
+
+
+class Shop:
+    """A workshop whose Q/DQ graphs miss fp32 by the noise that the test gives each scheme."""
+
+    def __init__(self, noise: dict[str, float]) -> None:
+        self.noise = noise
+        self.quantized: list[str] = []
+
+    def quantize(self, form: Any) -> Any:
+        self.quantized.append(form.scheme.name)
+        model = ir.from_proto(toy_cnn())
+        return type("Result", (), {"component": Component(form.scheme.name, model, "d" * 64)})
+
+    def remember(self, session: Any) -> Any:
+        return session
+
+    def make_golden(self, kind: str, reference: Any) -> Golden:
+        assert isinstance(reference, type(reference_session(ir.from_proto(toy_cnn()))))
+        found = CLEAN + np.float32(self.noise[self.quantized[-1]]) * NOISE
+        return Golden("model", "samples", (GoldenSample({}, {"y": CLEAN}, {"y": found}),))
+
+
+@pytest.mark.parametrize(
+    ("native", "portable", "taken"),
+    [
+        (0.1, 0.01, "portable"),  # 20 dB nearer
+        (0.1, 0.098, "native-u8"),  # a tie
+        (0.01, 0.1, "native-u8"),
+        (0.001, 0.00001, "native-u8"),  # near enough not to ask
+    ],
+)
+def test_the_nearer_scheme_is_taken_where_it_matters(native: float, portable: float, taken: str) -> None:
+    shop: Any = Shop({"native-u8": native, "portable": portable})
+    plan = Plan(17, scheme=NATIVE_U8, bias="int32")
+    chosen = _choose_scheme.choose_measured(shop, plan)
+    assert chosen.result.component.name == taken
+    assert bool(chosen.note) == (taken == "portable")
+
+
+def test_a_near_native_scheme_costs_no_second_graph() -> None:
+    shop: Any = Shop({"native-u8": 0.001})
+    _choose_scheme.choose_measured(shop, Plan(17, scheme=NATIVE_U8))
+    assert shop.quantized == ["native-u8"]
