@@ -18,7 +18,7 @@ from edgekit.passes.remove_unused import remove_unused
 from edgekit.targets.litert.graph import Quant
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     Quants = dict[ir.Value, Quant]
 
@@ -29,8 +29,11 @@ def int8_table() -> dict[str, Any]:
     return tomllib.loads((Path(__file__).parent / "int8_ops.toml").read_text(encoding="utf-8"))
 
 
-def absorb_qdq(model: ir.Model) -> Quants:
-    """Rewrite the model in place; the scales of every int8 value that is left."""
+def absorb_qdq(model: ir.Model, keep_float: Collection[str] = ()) -> Quants:
+    """Rewrite the model in place; the scales of every int8 value that is left.
+
+    Nodes named in `keep_float` compute in float between their DQ and Q.
+    """
     quants = _read_quants(model)
     for node in tuple(model.graph):
         if node.op_type == "QuantizeLinear":
@@ -39,7 +42,7 @@ def absorb_qdq(model: ir.Model) -> Quants:
         if node.op_type in ("Relu", "Clip") and not node.domain:
             _quantize_before_clamp(node, quants)
     for node in tuple(model.graph):
-        if not node.domain and node.op_type in int8_table():
+        if not node.domain and node.op_type in int8_table() and node.name not in keep_float:
             _absorb(node, quants)
     remove_unused(model)
     return {value: quant for value, quant in quants.items() if quant.scales}

@@ -18,11 +18,16 @@ _PRODUCTS = {
 }
 
 
-def count_macs(data: bytes) -> MacShare:
-    """From the shapes and types that the file holds."""
+def read_file(data: bytes) -> tuple[Any, Any]:
+    """(the schema's module, the file as its object tables); neither has types."""
     from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.ModelT.InitFromPackedBuf(data)
+    return schema, schema.ModelT.InitFromPackedBuf(data)
+
+
+def count_macs(data: bytes) -> MacShare:
+    """From the shapes and types that the file holds."""
+    schema, model = read_file(data)
     names = {number: name for name, number in vars(schema.BuiltinOperator).items() if name.isupper()}
     total = int8 = 0
     for graph in model.subgraphs:
@@ -40,9 +45,7 @@ def count_macs(data: bytes) -> MacShare:
 
 def op_names(data: bytes) -> list[str]:
     """The builtin operators of the file, in its order."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromPackedBuf(data)
+    schema, model = read_file(data)
     names = {number: name for name, number in vars(schema.BuiltinOperator).items() if name.isupper()}
     return [
         names[model.operatorCodes[operator.opcodeIndex].builtinCode]

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgekit._values import Gap
 from edgekit.passes._rewire import CONTROL_FLOW, constant_array, static_shape
-from edgekit.targets.litert.absorb_qdq import absorb_qdq
+from edgekit.targets.litert.absorb_qdq import absorb_qdq, int8_table
 from edgekit.targets.litert.call import RULES, Call
 from edgekit.targets.litert.fuse_hardswish import fuse_hardswish
 from edgekit.targets.litert.graph import DTYPES, Graph, Quant, Refused, Tensor, constant
@@ -42,15 +42,24 @@ def lower_component(component: Component) -> Lowered:
     gaps = _shape_gaps(component)
     if gaps:
         return Lowered(Graph(), gaps)
-    model = component.model.clone()
-    fuse_hardswish(model)
-    to_channels_last(model)
-    quants = absorb_qdq(model)
-    lowering = _Lowering(component.name, model, quants)
-    lowering.run()
+    keep_float: set[str] = set()
+    while True:
+        lowering = _lower(component, keep_float)
+        if lowering.no_int8_form <= keep_float:
+            break
+        keep_float |= lowering.no_int8_form
     if not lowering.gaps:
         polish(lowering.graph)
     return Lowered(lowering.graph, tuple(lowering.gaps))
+
+
+def _lower(component: Component, keep_float: set[str]) -> _Lowering:
+    model = component.model.clone()
+    fuse_hardswish(model)
+    to_channels_last(model)
+    lowering = _Lowering(component.name, model, absorb_qdq(model, keep_float))
+    lowering.run()
+    return lowering
 
 
 def _shape_gaps(component: Component) -> tuple[Gap, ...]:
@@ -94,6 +103,7 @@ class _Lowering:
         self.quants = quants
         self.graph = Graph()
         self.gaps: list[Gap] = []
+        self.no_int8_form: set[str] = set()
         self.tensors: dict[ir.Value, Tensor] = {}
 
     def run(self) -> None:
@@ -109,6 +119,8 @@ class _Lowering:
             except Refused as refused:
                 gap = _gap(self.name, node.name or "", node.op_type, refused.rule, refused.way_out)
                 self.gaps.append(gap)
+                if node.op_type in int8_table() and any(value in self.quants for value in node.outputs):
+                    self.no_int8_form.add(node.name or "")
                 for value in node.outputs:
                     self.tensors[value] = self._blank(value)
         if not self.gaps:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from edgekit.targets.litert.artifact_macs import op_names
+from edgekit.targets.litert.artifact_macs import op_names, read_file
 from edgekit.targets.litert.session import LiteRTSession
 from tests.targets.litert_models import Qdq, build, prepared, reference
 
@@ -167,11 +167,9 @@ def _last_scale(model: onnx.ModelProto) -> list[np.ndarray]:
 
 
 def test_the_scales_in_the_file_are_those_of_the_graph_to_the_bit(tmp_path: Path) -> None:
-    from ai_edge_litert import schema_py_generated as schema
-
     model = weighted("Conv", (8, 4, 3, 3), axis=0, x=IMAGE)
     artifact = build(prepared(model), tmp_path, "int8")
-    file = schema.ModelT.InitFromPackedBuf((tmp_path / artifact.main).read_bytes())
+    schema, file = read_file((tmp_path / artifact.main).read_bytes())
     (graph,) = file.subgraphs
     (conv,) = [
         item
@@ -264,3 +262,28 @@ def test_a_product_that_nobody_quantizes_stays_float_but_its_weights_stay_int8_i
         np.testing.assert_allclose(
             session.run(feeds)["y"], reference(model, feeds)["y"], rtol=1e-5, atol=1e-4
         )
+
+
+def upsample(mode: str, **attributes: Any) -> onnx.ModelProto:
+    sizes = {"sizes": ints(1, 4, 24, 20)}
+    return single("Resize", IMAGE, weights=sizes, left_out=2, mode=mode, **attributes)
+
+
+STAY_FLOAT: dict[str, Callable[[], onnx.ModelProto]] = {
+    "linear resize": lambda: upsample("linear"),
+    "cubic resize": lambda: upsample("cubic"),
+    "dilated average": lambda: single("AveragePool", IMAGE, kernel_shape=[2, 2], dilations=[2, 2]),
+}
+
+
+@pytest.mark.parametrize("name", ["linear resize", "cubic resize", "dilated average"])
+def test_what_has_no_int8_form_computes_in_float_between_its_scales(name: str, tmp_path: Path) -> None:
+    model = STAY_FLOAT[name]()
+    if name == "dilated average":
+        model.opset_import[0].version = 19
+    artifact = build(prepared(model), tmp_path, "int8")
+    feeds = feeds_of(model)
+    got = LiteRTSession(tmp_path / artifact.main).run(feeds)["y"]
+    steps = np.abs(got - reference(model, feeds)["y"]) / SX
+    assert steps.max() <= 1.001
+    assert np.mean(steps == 0) > 0.99
