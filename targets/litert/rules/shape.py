@@ -106,6 +106,9 @@ _NUMPY_MODES = {"edge": "edge", "reflect": "reflect", "wrap": "wrap"}
 def _bordered(call: Call, x: Tensor, table: Any, mode: str) -> Tensor:
     """Each padded axis is gathered by the positions that numpy's padding of 0..n-1 gives."""
     call.require(mode in _NUMPY_MODES, f"mode '{mode}' has no LiteRT form")
+    once = all(low < size and high < size for size, (low, high) in zip(x.shape, table.tolist(), strict=True))
+    if mode == "reflect" and once and x.rank <= 5:
+        return call.emit("MIRROR_PAD", [x, constant(table.astype(np.int32))], mode="REFLECT")
     for axis, (low, high) in enumerate(table.tolist()):
         if low or high:
             places = np.pad(np.arange(x.shape[axis]), (low, high), mode=_NUMPY_MODES[mode])  # type: ignore[call-overload]  # numpy wants a literal
