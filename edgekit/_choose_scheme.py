@@ -56,7 +56,7 @@ class _Tried:
 
 
 def _try_scheme(workshop: Workshop, plan: Plan, scheme: Scheme) -> _Tried:
-    result = workshop.quantize(QdqForm(scheme, plan.bias))
+    result = workshop.quantize(QdqForm(scheme, plan.bias, plan.conv_output))
     session = workshop.remember(reference_session(result.component.model))
     return _Tried(result, session, _measure(workshop, session))
 

@@ -130,7 +130,8 @@ class _TargetWork:
                 self._quantized, self.scheme_note = chosen.result, chosen.note
                 self._measured = chosen.reference
             else:
-                self._quantized = self.workshop.quantize(QdqForm(SCHEMES[scheme], self.plan.bias))
+                form = QdqForm(SCHEMES[scheme], self.plan.bias, self.plan.conv_output)
+                self._quantized = self.workshop.quantize(form)
         return self._quantized
 
     @property

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 Precision = Literal["fp32", "fp16", "int8"]
 BiasForm = Literal["float", "int32"]
+ConvOutput = Literal["int8", "float"]
 Kind = Literal["measured", "predicted", "unknown"]
 
 if TYPE_CHECKING:

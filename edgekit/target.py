@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from edgekit._values import PORTABLE, BiasForm, Precision, Scheme
+from edgekit._values import PORTABLE, BiasForm, ConvOutput, Precision, Scheme
 from edgekit.errors import CannotRunHere
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Plan:
 
     max_opset: highest default-domain opset the device's software reads; None: no op table ("unknown").
     expand: ops (function-bodied in ONNX) the target wants expanded into primitives.
-    scheme/bias: the form of its INT8 graph. `portable` must always be accepted;
+    scheme/bias/conv_output: the form of its INT8 graph (QdqForm). `portable` must always be accepted;
     `native` is what the target does best from the same record.
     default_float: what a user gets who brings no samples.
     baselines: float variants built beside an INT8 artifact.
@@ -50,6 +50,7 @@ class Plan:
     expand: frozenset[str] = frozenset()
     scheme: Scheme = PORTABLE
     bias: BiasForm = "float"
+    conv_output: ConvOutput = "int8"
     default_float: Precision = "fp32"
     baselines: tuple[Precision, ...] = ()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,8 @@ from edgekit.passes._scale_weights import has_channel_bias
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from edgekit._values import ConvOutput
 
 
 @dataclass(frozen=True)
@@ -56,15 +58,20 @@ class Islands:
     decisions: tuple[Decision, ...]
 
 
-def find_islands(graph: ir.Graph, steering: Steering | None = None) -> Islands:
+def find_islands(
+    graph: ir.Graph, steering: Steering | None = None, *, conv_output: ConvOutput = "int8"
+) -> Islands:
     """Grow islands from the multiply-accumulate nodes through everything that lies between them.
 
+    conv_output `float`: what only a pointwise chain reads of a convolution goes on in float, as after Gemm.
     UsageError where the user's only ops include one that the placement table lacks.
     """
     steering = steering or Steering()
     _refuse_unknown_ops(steering)
     chains = {chain.output: chain for chain in find_chains(graph)}
     units = _list_units(graph, chains, steering)
+    if conv_output == "float":
+        units = [replace(unit, float_output=True) if unit.is_anchor else unit for unit in units]
     anchors = {unit for unit in units if unit.is_anchor}
     forward = _spread(units, anchors, seeds=set(graph.inputs))
     inside = _keep_read_by_int8(units, anchors, forward)

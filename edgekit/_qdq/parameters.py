@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekit._qdq.weights import QuantizedWeight
-    from edgekit._values import BiasForm, QuantParams, Scheme
+    from edgekit._values import BiasForm, ConvOutput, QuantParams, Scheme
     from edgekit.passes._rewire import Names
 
     Floats = NDArray[np.float32]
@@ -31,10 +31,13 @@ class QdqForm:
     """How one target wants the graph.
 
     bias: `float` keeps a float bias rounded to what int32 would hold; `int32` writes int32 and its DQ.
+    conv_output: `int8` puts Q/DQ between a convolution and the activation behind it, which integer
+    kernels need; `float` leaves that step to a runtime that fuses the two.
     """
 
     scheme: Scheme
     bias: BiasForm = "float"
+    conv_output: ConvOutput = "int8"
 
 
 @dataclass(frozen=True)

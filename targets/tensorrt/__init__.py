@@ -39,6 +39,8 @@ class TensorRT(Target):
         return Plan(
             max_opset=table.max_opset,
             expand=ops_to_expand(components, table),
+            # An int8 convolution may leave float: the activation behind it is fused, and rounds once.
+            conv_output="float",
             default_float="fp16",
             baselines=("fp32", "fp16"),
         )
