@@ -43,6 +43,13 @@ def find_function(text: str) -> Callable[[], Any]:
     return found  # type: ignore[no-any-return]  # any callable serves
 
 
+def find_module_file(text: str) -> Path | None:
+    """The source file of the module in `module:function`; None where it has none."""
+    find_function(text)
+    origin = getattr(sys.modules[text.partition(":")[0]], "__file__", None)
+    return None if origin is None else Path(origin)
+
+
 def load_function(function: Callable[[], Any], inputs: Sequence[TensorInfo], limit: int | None) -> Samples:
     """Samples from `function()`, an iterable of dicts by input name (or of arrays, for one input).
 

@@ -11,6 +11,7 @@ from edgekit._cache import key, open_cache
 from edgekit._calibrate import open_samples
 from edgekit._plan import resolve_all
 from edgekit._values import BundleResult, ConvertResult, Measurement
+from edgekit.calibration.function_samples import find_module_file
 from edgekit.errors import OutputError
 from edgekit.registry import find_plugins
 from edgekit.sources.bound_file import load_bound
@@ -108,26 +109,30 @@ def _bundle_key(item: ResolvedTarget, workshop: Workshop) -> str:
         recipe.precisions,
         {name: [str(dim) for dim in dims] for name, dims in recipe.shapes.items()},
         (dict(recipe.bind), recipe.observer, recipe.scheme, recipe.float_nodes, recipe.only_ops),
-        (recipe.metric, _vocabulary_digest(recipe), dict(recipe.gate)),
+        (recipe.metric, _judge_digests(recipe), dict(recipe.gate)),
         (recipe.golden, recipe.golden_count, dict(recipe.options)),
     )
     everyone = sorted(
         f"{other.target.name} {other.device.name}@{other.device.software}" for other in workshop.targets
     )
-    return key(workshop.source.digest, _samples_digest(workshop), item.device, plugin.version, everyone, form)
+    data = _data_digest(workshop)
+    return key(workshop.source.digest, data, item.device, plugin.version, everyone, form)
 
 
-def _samples_digest(workshop: Workshop) -> str | None:
-    """Of the samples' bytes and their preprocessing; reads no sample and prepares no graph."""
+def _data_digest(workshop: Workshop) -> str | None:
+    """Of the samples' bytes, preprocessing and labels; reads no sample and prepares no graph."""
     if workshop.recipe.samples is None:
         return None
-    return open_samples(workshop.recipe, workshop.source).digest
+    samples = open_samples(workshop.recipe, workshop.source)
+    return key(samples.digest, samples.labels)
 
 
-def _vocabulary_digest(recipe: Recipe) -> str | None:
-    if recipe.vocabulary is None:
-        return None
-    return hashlib.sha256(Path(recipe.vocabulary).read_bytes()).hexdigest()
+def _judge_digests(recipe: Recipe) -> tuple[str | None, ...]:
+    """Of the files that decide a task score: the vocabulary, and the module of the user's own metric."""
+    files = [None if recipe.vocabulary is None else Path(recipe.vocabulary)]
+    if recipe.metric is not None and ":" in recipe.metric:
+        files.append(find_module_file(recipe.metric))
+    return tuple(None if file is None else hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
 
 
 def _known_figures(artifacts: tuple[Artifact, ...], folder: Path) -> tuple[Measurement, ...]:
