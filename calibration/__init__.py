@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from edgekit.calibration.observers import observer_names
     from edgekit.calibration.preprocess import Preprocess, parse_preprocess
-    from edgekit.calibration.record import CalibrationRecord, TensorRange, record_key
     from edgekit.calibration.samples import Sample, Samples, load_samples
     from edgekit.calibration.scales import derive_scales
 
@@ -22,7 +21,6 @@ __all__ = [
     "load_samples",
     "observer_names",
     "parse_preprocess",
-    "record_key",
 ]
 
 _HOMES = {
@@ -31,7 +29,6 @@ _HOMES = {
     "parse_preprocess": "preprocess",
     "CalibrationRecord": "record",
     "TensorRange": "record",
-    "record_key": "record",
     "Sample": "samples",
     "Samples": "samples",
     "load_samples": "samples",

@@ -88,18 +88,6 @@ class CalibrationRecord:
         return cls(**{**values, "ranges": ranges, "channels": channels})
 
 
-def record_key(model_digest: str, samples_digest: str, *, observer: str, versions: Mapping[str, str]) -> str:
-    """sha256 that names a record in a cache before it is made.
-
-    `model_digest` must cover what was done to the model (shapes, passes); `versions` are the tools'
-    and anything else the ranges depend on (such as the list of observed tensors).
-    """
-    from edgekit.calibration.observers import observer_parameters
-
-    facts = [SCHEMA, model_digest, samples_digest, observer, observer_parameters(observer), dict(versions)]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
 def _to_floats(seen: TensorRange) -> dict[str, float]:
     return {field.name: float(getattr(seen, field.name)) for field in fields(seen)}
 

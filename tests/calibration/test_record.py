@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from edgekit.calibration.record import CalibrationRecord, TensorRange, record_key
-from edgekit.errors import SamplesError, UsageError
+from edgekit.calibration.record import CalibrationRecord, TensorRange
+from edgekit.errors import SamplesError
 
 RECORD = CalibrationRecord(
     "model",
@@ -92,17 +92,3 @@ def test_a_missing_key_is_refused_by_name() -> None:
     del content["observer"]
     with pytest.raises(SamplesError, match="observer"):
         CalibrationRecord.from_json(json.dumps(content))
-
-
-def test_record_keys_differ_in_everything_that_matters() -> None:
-    base = record_key("m", "s", observer="minmax", versions={"onnxruntime": "1"})
-    others = [
-        record_key("n", "s", observer="minmax", versions={"onnxruntime": "1"}),
-        record_key("m", "t", observer="minmax", versions={"onnxruntime": "1"}),
-        record_key("m", "s", observer="mse", versions={"onnxruntime": "1"}),
-        record_key("m", "s", observer="minmax", versions={"onnxruntime": "2"}),
-    ]
-    assert len({base, *others}) == 5
-    assert base == record_key("m", "s", observer="minmax", versions={"onnxruntime": "1"})
-    with pytest.raises(UsageError, match="minmax"):
-        record_key("m", "s", observer="minmix", versions={})
