@@ -60,6 +60,7 @@ def test_a_changed_metric_function_is_run_again(work: Path, monkeypatch: pytest.
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     for value in (0.25, 0.75):
         body = f"def judge(stream):\n    return {value} if list(stream) else 0.0\n"
-        (work / "own_metric.py").write_text(body)
-        sys.modules.pop("own_metric", None)
-        assert score(work, "own_metric:judge") == (value, value)
+        (work / "metric_that_changes.py").write_text(body)
+        monkeypatch.delitem(sys.modules, "metric_that_changes", raising=False)
+        assert score(work, "metric_that_changes:judge") == (value, value)
+    monkeypatch.delitem(sys.modules, "metric_that_changes")
