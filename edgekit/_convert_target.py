@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from edgekit._bundle import NO_ACCURACY, BundleDraft, ComponentDraft, write_bundle
 from edgekit._cache import tool_versions
 from edgekit._choose_scheme import choose_measured
-from edgekit._plan import choose_precisions, choose_scheme, job_for
+from edgekit._plan import choose_precisions, choose_scheme, job_for, refuse_errors
 from edgekit._qdq import QdqForm
 from edgekit._tasks import score_task
 from edgekit._values import PORTABLE, SCHEMES
@@ -25,8 +25,8 @@ from edgekit._verify import (
     worst_tensors,
 )
 from edgekit._verify_samples import open_metric
-from edgekit._workshop import lower_component
-from edgekit.errors import CannotRunHere, GapError
+from edgekit.errors import CannotRunHere
+from edgekit.passes.lower_opset import lower_component
 from edgekit.sources.graph_io import inputs_of, outputs_of
 
 if TYPE_CHECKING:
@@ -99,13 +99,7 @@ def _check(
         for gap in item.target.check([component], jobs[precision])
     ]
     gaps = tuple(dict.fromkeys(found))
-    errors = [gap for gap in gaps if gap.severity == "error"]
-    if errors:
-        raise GapError(
-            f"{item.device.name}: {len(errors)} node(s) have no form there, the first is {errors[0]}",
-            fix="`edgekit check` lists them all, each with its way out",
-            gaps=errors,
-        )
+    refuse_errors(item, gaps)
     return gaps
 
 
@@ -142,7 +136,7 @@ class _TargetWork:
     def component(self, precision: Precision) -> Component:
         """The variant's graph, in an opset that the target reads."""
         source = self.quantized().component if precision == "int8" else self.workshop.component
-        return lower_component(source, self.plan)
+        return lower_component(source, self.plan.max_opset)
 
     def job(self, precision: Precision) -> Job:
         job = replace(job_for(self.item, self.workshop.recipe), precision=precision)

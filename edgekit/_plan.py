@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from edgekit.errors import UsageError
+from edgekit._values import Gap
+from edgekit.errors import GapError, ModelError, UsageError
 from edgekit.registry import ResolvedTarget, resolve_target
 from edgekit.target import Job, Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from edgekit._recipe import Recipe
-    from edgekit._values import Component, Device, Gap, Precision
+    from edgekit._values import Component, Device, Precision
 
 
 @dataclass(frozen=True)
@@ -103,56 +104,61 @@ def job_for(item: ResolvedTarget, recipe: Recipe) -> Job:
 
 
 @dataclass(frozen=True)
-class _Prepared:
-    """The model as every target's check sees it, and what each target said it needs."""
+class Prepared:
+    """The model as every target starts from it, and what each target said it needs, by device name."""
 
-    digest: str
-    components: tuple[Component, ...]
-    asked: tuple[tuple[ResolvedTarget, Job, Plan], ...]
+    component: Component
+    plans: Mapping[str, Plan]
 
 
-def _prepare(recipe: Recipe) -> _Prepared:
+def prepare_source(source: Component, targets: Sequence[ResolvedTarget], recipe: Recipe) -> Prepared:
+    """The standard passes, then the union of what some target lacks expanded, so that all have its ranges."""
     from edgekit.passes.expand_functions import expand_functions
+    from edgekit.passes.lower_opset import list_newer_functions
     from edgekit.passes.prepare_component import prepare_component
-    from edgekit.sources.bound_file import load_bound
 
-    resolved = resolve_all(recipe)
-    loaded = load_bound(recipe.model, recipe.bind)
-    components = (prepare_component(loaded, shapes=recipe.shapes),)
-    jobs = [job_for(item, recipe) for item in resolved]
-    plans = [item.target.plan(components, job) for item, job in zip(resolved, jobs, strict=True)]
-    expand_functions(components[0].model, frozenset().union(*(plan.expand for plan in plans)))
-    return _Prepared(loaded.digest, components, tuple(zip(resolved, jobs, plans, strict=True)))
+    component = prepare_component(source, shapes=recipe.shapes)
+    plans = {item.device.name: item.target.plan([component], job_for(item, recipe)) for item in targets}
+    lacking = [plan.expand for plan in plans.values()]
+    lacking += [
+        list_newer_functions(component.model, plan.max_opset)
+        for plan in plans.values()
+        if plan.max_opset is not None
+    ]
+    expand_functions(component.model, frozenset[str]().union(*lacking))
+    return Prepared(component, plans)
 
 
 def check_recipe(recipe: Recipe) -> tuple[Gap, ...]:
     """The gaps of every target; the INT8 form is checked unless the recipe asks for other precisions."""
-    prepared = _prepare(recipe)
+    targets = resolve_all(recipe)
+    prepared = prepare_source(_load(recipe), targets, recipe)
     precisions = recipe.precisions or ("int8",)
     found = [
-        gap
-        for item, job, _ in prepared.asked
-        for gap in find_gaps(item, prepared.components, job=job, precisions=precisions)
+        gap for item in targets for gap in find_gaps(item, prepared, recipe=recipe, precisions=precisions)
     ]
     return tuple(dict.fromkeys(found))
 
 
 def plan_convert(recipe: Recipe) -> ConvertPlan:
     """Everything that can be known before work: writes nothing. Raises what the model or a name deserves."""
-    prepared = _prepare(recipe)
-    samples = _samples_words(recipe, prepared.components[0])
-    targets, notes = [], [item.note for item, _, _ in prepared.asked if item.note]
-    for item, job, plan in prepared.asked:
+    resolved = resolve_all(recipe)
+    source = _load(recipe)
+    prepared = prepare_source(source, resolved, recipe)
+    samples = _samples_words(recipe, prepared.component)
+    targets, notes = [], [item.note for item in resolved if item.note]
+    for item in resolved:
+        plan = prepared.plans[item.device.name]
         precisions, note = choose_precisions(recipe, plan)
         notes += [f"{item.device.name}: {note}"] if note else []
-        gaps = find_gaps(item, prepared.components, job=job, precisions=precisions)
+        gaps = find_gaps(item, prepared, recipe=recipe, precisions=precisions)
         scheme = choose_scheme(recipe, plan) if "int8" in precisions else "-"
         targets.append(
             TargetPlan(item.requested, item.note, item.target.name, item.device, precisions, scheme, gaps)
         )
     return ConvertPlan(
         recipe.model,
-        prepared.digest,
+        source.digest,
         recipe.output_folder,
         samples,
         tuple(targets),
@@ -161,19 +167,40 @@ def plan_convert(recipe: Recipe) -> ConvertPlan:
 
 
 def find_gaps(
-    resolved: ResolvedTarget,
-    components: Sequence[Component],
-    *,
-    job: Job,
-    precisions: Sequence[Precision],
+    item: ResolvedTarget, prepared: Prepared, *, recipe: Recipe, precisions: Sequence[Precision]
 ) -> tuple[Gap, ...]:
-    """The gaps of every variant on the prepared float components, each told once."""
+    """The gaps of every variant on the float model, each told once, in the opset that the target reads."""
+    from edgekit.passes.lower_opset import lower_component
+
+    try:
+        component = lower_component(prepared.component, prepared.plans[item.device.name].max_opset)
+    except ModelError as error:
+        name = prepared.component.name
+        return (Gap(item.target.name, name, "", "model", error.problem, error.fix),)
+    job = job_for(item, recipe)
     found = [
         gap
         for precision in precisions
-        for gap in resolved.target.check(components, replace(job, precision=precision))
+        for gap in item.target.check([component], replace(job, precision=precision))
     ]
     return tuple(dict.fromkeys(found))
+
+
+def refuse_errors(item: ResolvedTarget, gaps: Sequence[Gap]) -> None:
+    """GapError where one of the gaps stops the build."""
+    errors = [gap for gap in gaps if gap.severity == "error"]
+    if errors:
+        raise GapError(
+            f"{item.device.name}: {len(errors)} node(s) have no form there, the first is {errors[0]}",
+            fix="`edgekit check` lists them all, each with its way out",
+            gaps=errors,
+        )
+
+
+def _load(recipe: Recipe) -> Component:
+    from edgekit.sources.bound_file import load_bound
+
+    return load_bound(recipe.model, recipe.bind)
 
 
 def _samples_words(recipe: Recipe, component: Component) -> str:

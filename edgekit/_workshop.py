@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,19 +11,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit._calibrate import calibrate_component, open_samples
-from edgekit._plan import job_for
+from edgekit._plan import prepare_source
 from edgekit._qdq import QdqForm, Steering, equalize_channels, insert_qdq, lift_component
 from edgekit.calibration.random_samples import make_random
 from edgekit.errors import ModelError
-from edgekit.passes.expand_functions import expand_functions
-from edgekit.passes.lower_opset import list_newer_functions, lower_opset
-from edgekit.passes.prepare_component import prepare_component
 from edgekit.sources.graph_io import inputs_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edgekit._cache import Cache
+    from edgekit._plan import Prepared
     from edgekit._qdq import QdqResult
     from edgekit._recipe import Recipe
     from edgekit._values import Component, Progress
@@ -46,29 +44,17 @@ class Workshop:
     progress: Progress
 
     @cached_property
-    def _prepared(self) -> tuple[Component, dict[str, Plan]]:
+    def _prepared(self) -> Prepared:
         self.progress("prepare graph", 0, None)
-        component = prepare_component(self.source, shapes=self.recipe.shapes)
-        plans = {
-            item.device.name: item.target.plan([component], job_for(item, self.recipe))
-            for item in self.targets
-        }
-        lacking = [plan.expand for plan in plans.values()]
-        lacking += [
-            list_newer_functions(component.model, plan.max_opset)
-            for plan in plans.values()
-            if plan.max_opset is not None
-        ]
-        expand_functions(component.model, frozenset[str]().union(*lacking))
-        return component, plans
+        return prepare_source(self.source, self.targets, self.recipe)
 
     @property
     def component(self) -> Component:
         """The prepared model in float, with everything expanded that some target lacks."""
-        return self._prepared[0]
+        return self._prepared.component
 
     def plan(self, item: ResolvedTarget) -> Plan:
-        return self._prepared[1][item.device.name]
+        return self._prepared.plans[item.device.name]
 
     @cached_property
     def samples(self) -> Samples:
@@ -159,12 +145,3 @@ class _Remembered:
         if entry not in self.known:
             self.known[entry] = self.session.run(feeds, taps)
         return self.known[entry]
-
-
-def lower_component(component: Component, plan: Plan) -> Component:
-    """A copy in an opset that the target reads; the component itself where it already is."""
-    if plan.max_opset is None or component.model.opset_imports[""] <= plan.max_opset:
-        return component
-    model = component.model.clone()
-    lower_opset(model, plan.max_opset)
-    return replace(component, model=model)

@@ -165,3 +165,16 @@ def test_calibrate_without_samples_is_wrong_usage(model: Path) -> None:
 def test_a_recipe_and_options_beside_it_are_refused() -> None:
     with pytest.raises(UsageError, match="put them into the Recipe"):
         api.plan(Recipe.of("m.onnx"), targets="a")
+
+
+def test_check_looks_at_the_opset_that_convert_would_lower_to(tmp_path: Path) -> None:
+    """TensorRT 8.6 reads opset 17; a model of opset 18 whose ops mean the same there has no gap."""
+    proto = toy_cnn()
+    proto.opset_import[0].version = 18
+    path = tmp_path / "new.onnx"
+    onnx.save(proto, path)
+    gaps = api.check(path, targets="jetson-orin@jetpack-6.0")
+    assert not [gap for gap in gaps if gap.severity == "error"]
+    result = api.convert(path, targets="jetson-orin@jetpack-6.0", output=tmp_path / "out", cache="off")
+    written = onnx.load(result.bundles[0].folder / result.bundles[0].artifacts[0].main)
+    assert written.opset_import[0].version == 17

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from edgekit.passes.expand_functions import expand_functions, has_body
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+    from edgekit._values import Component
 
 LOWEST_TARGET = 17
 
@@ -51,6 +54,15 @@ def lower_opset(model: ir.Model, version: int) -> int:
         )
     model.opset_imports[""] = version
     return rewritten
+
+
+def lower_component(component: Component, version: int | None) -> Component:
+    """A copy in opset `version`; the component itself where it is no newer, or where no version is known."""
+    if version is None or component.model.opset_imports[""] <= version:
+        return component
+    model = component.model.clone()
+    lower_opset(model, version)
+    return replace(component, model=model)
 
 
 def list_newer_functions(model: ir.Model, version: int) -> frozenset[str]:
