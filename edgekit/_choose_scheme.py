@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,7 @@ def _try_scheme(workshop: Workshop, plan: Plan, scheme: Scheme) -> _Tried:
 
 
 def _measure(workshop: Workshop, reference: Session) -> float:
-    """SQNR in dB of the worst output of a Q/DQ graph in plain float over the golden samples."""
+    """SQNR in dB of the worst float output over the golden samples; inf where none can be judged."""
     golden = workshop.make_golden("samples", reference)
     comparisons: dict[str, OutputComparison] = {}
     for sample in golden.samples:
@@ -70,4 +71,5 @@ def _measure(workshop: Workshop, reference: Session) -> float:
             if sample.reference is not None and expected.dtype.kind == "f":
                 comparison = comparisons.setdefault(name, OutputComparison(name))
                 comparison.add(sample.reference[name], expected)
-    return min((one.result().sqnr_db for one in comparisons.values()), default=0.0)
+    found = [one.result().sqnr_db for one in comparisons.values()]
+    return min((sqnr for sqnr in found if not math.isnan(sqnr)), default=math.inf)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from edgekit._values import PORTABLE, BiasForm, ConvOutput, Precision, Scheme
-from edgekit.errors import CannotRunHere
+from edgekit.errors import CannotRunHere, ModelError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from edgekit._values import Artifact, Component, Device, DimRange, Gap, Measurement, Scales
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,22 @@ class DeviceRun:
 
     files: tuple[Path, ...]
     commands: tuple[tuple[str, ...], ...]
+
+
+def refuse_unsafe_names(components: Sequence[Component]) -> None:
+    """ModelError for a component whose name can't be a file's; every `build` asks before it writes."""
+    for component in components:
+        if not _SAFE_NAME.fullmatch(component.name):
+            raise ModelError(
+                f"component name {component.name!r} cannot be a file name",
+                fix="name the component with letters, digits, '.', '_' and '-'",
+            )
+
+
+def refuse_options(target: str, job: Job) -> None:
+    """UsageError for any option, for a target that has none."""
+    for option in job.options:
+        raise UsageError(f"target '{target}' has no option '{option}'", fix="leave the option out")
 
 
 class Session(Protocol):

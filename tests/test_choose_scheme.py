@@ -60,3 +60,12 @@ def test_a_near_native_scheme_costs_no_second_graph() -> None:
     shop: Any = Shop({"native-u8": 0.001})
     _choose_scheme.choose_measured(shop, Plan(17, scheme=NATIVE_U8))
     assert shop.quantized == ["native-u8"]
+
+
+def test_outputs_that_are_all_empty_leave_the_native_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = np.zeros((1, 0), np.float32)
+    golden = Golden("model", "samples", (GoldenSample({}, {"y": empty}, {"y": empty}),))
+    shop: Any = Shop({"native-u8": 0.0})
+    monkeypatch.setattr(shop, "make_golden", lambda *_: golden)
+    chosen = _choose_scheme.choose_measured(shop, Plan(17, scheme=NATIVE_U8))
+    assert chosen.result.component.name == "native-u8"

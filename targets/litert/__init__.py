@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from edgekit._values import Gap
-from edgekit.errors import CannotRunHere, ModelError, UsageError
+from edgekit.errors import CannotRunHere
 from edgekit.profiles.loader import device_files
-from edgekit.target import Plan, Target
+from edgekit.target import Plan, Target, refuse_options, refuse_unsafe_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from edgekit._values import Artifact, Component, Device
     from edgekit.target import DeviceRun, Job, Session
 
-_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _PACKAGES = {"ai_edge_litert": "ai-edge-litert>=2.3", "flatbuffers": "flatbuffers>=25"}
 
 
@@ -39,7 +37,7 @@ class LiteRT(Target):
         from edgekit.targets.litert.expansion import ops_to_expand
 
         del components
-        _refuse_options(job)
+        refuse_options(self.name, job)
         return Plan(
             max_opset=None,
             expand=ops_to_expand(),
@@ -52,20 +50,15 @@ class LiteRT(Target):
         """Lowers every component without writing it; needs no toolchain."""
         from edgekit.targets.litert.lower import lower_component
 
-        _refuse_options(job)
+        refuse_options(self.name, job)
         gaps = [gap for component in components for gap in lower_component(component).gaps]
         return gaps + _device_warnings(job)
 
     def build(self, components: Sequence[Component], job: Job, out: Path) -> list[Artifact]:
         from edgekit.targets.litert.build_component import build_component
 
-        _refuse_options(job)
-        for component in components:
-            if not _SAFE_NAME.fullmatch(component.name):
-                raise ModelError(
-                    f"component name {component.name!r} cannot be a file name",
-                    fix="name the component with letters, digits, '.', '_' and '-'",
-                )
+        refuse_options(self.name, job)
+        refuse_unsafe_names(components)
         return [build_component(component, job, out) for component in components]
 
     def open(self, artifact: Artifact, folder: Path) -> Session:
@@ -91,8 +84,3 @@ def _device_warnings(job: Job) -> list[Gap]:
     if rule is None:
         return []
     return [Gap("litert", "", "", "device", rule, "use --target android or your phone", severity="warning")]
-
-
-def _refuse_options(job: Job) -> None:
-    for option in job.options:
-        raise UsageError(f"target 'litert' has no option '{option}'", fix="leave the option out")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from edgekit._values import NATIVE_U8, Artifact, Gap
-from edgekit.errors import CannotRunHere, ModelError, UsageError
+from edgekit.errors import CannotRunHere
 from edgekit.profiles.loader import device_files
-from edgekit.target import Plan, Target
+from edgekit.target import Plan, Target, refuse_options, refuse_unsafe_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from edgekit._values import Component, Device
     from edgekit.target import DeviceRun, Job, Session
 
-_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _PROVES = (
     "this host ran the .ort file itself on onnxruntime's CPU provider: it loads, and its graph, weights and "
     "integer kernels give these numbers. No ARM CPU was used, and NNAPI, Core ML and latency are not shown"
@@ -41,7 +39,7 @@ class OrtMobile(Target):
         del components
         from edgekit.targets.ort_mobile.check_kernels import newest_opset
 
-        _refuse_options(job)
+        refuse_options(self.name, job)
         return Plan(
             max_opset=newest_opset(),
             scheme=NATIVE_U8,
@@ -53,19 +51,14 @@ class OrtMobile(Target):
     def check(self, components: Sequence[Component], job: Job) -> list[Gap]:
         from edgekit.targets.ort_mobile.check_model import check_model
 
-        _refuse_options(job)
+        refuse_options(self.name, job)
         return [gap for component in components for gap in check_model(component, job, self.name)]
 
     def build(self, components: Sequence[Component], job: Job, out: Path) -> list[Artifact]:
         from edgekit.targets.ort_mobile.build_component import build_component
 
-        _refuse_options(job)
-        for component in components:
-            if not _SAFE_NAME.fullmatch(component.name):
-                raise ModelError(
-                    f"component name {component.name!r} cannot be a file name",
-                    fix="name the component with letters, digits, '.', '_' and '-'",
-                )
+        refuse_options(self.name, job)
+        refuse_unsafe_names(components)
         return [build_component(component, job, out, proves=_PROVES) for component in components]
 
     def open(self, artifact: Artifact, folder: Path) -> Session:
@@ -83,8 +76,3 @@ class OrtMobile(Target):
             f"edgekit has no runner for '{device.name}' yet: {artifact.main} was run on this host only",
             fix="load it in an app with the Kotlin or Swift class of the bundle",
         )
-
-
-def _refuse_options(job: Job) -> None:
-    for option in job.options:
-        raise UsageError(f"target 'ort-mobile' has no option '{option}'", fix="leave the option out")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from edgekit._cost import count_macs
 from edgekit._values import Artifact, DimRange
-from edgekit.errors import ModelError
 from edgekit.passes.fix_shapes import fix_shapes
 from edgekit.passes.infer_shapes import infer_shapes
 from edgekit.passes.remove_unused import remove_unused
 from edgekit.passes.serialize_model import save_model
 from edgekit.passes.to_float16 import to_float16
+from edgekit.target import refuse_unsafe_names
 from edgekit.targets.tensorrt.host import ENGINE_WORDS, tensorrt_here
 
 if TYPE_CHECKING:
@@ -23,18 +22,13 @@ if TYPE_CHECKING:
     from edgekit._values import Component, MacShare
     from edgekit.target import Job
 
-_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 UNPROVEN = "TensorRT engine: unproven on this host"
 
 
 def build_component(component: Component, job: Job, out: Path) -> Artifact:
     """`<component>.<variant>.onnx` in `out`; the component's model stays unchanged."""
     model, notes = _in_variant(component.model, job)
-    if not _SAFE_NAME.fullmatch(component.name):
-        raise ModelError(
-            f"component name {component.name!r} cannot be a file name",
-            fix="use letters, digits, '.', '_', '-'",
-        )
+    refuse_unsafe_names([component])
     macs, told = _count(model, job)
     files = save_model(model, out / f"{component.name}.{job.precision}.onnx")
     return Artifact(
