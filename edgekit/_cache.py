@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, is_dataclass
 from functools import cache as remember
+from glob import glob
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -179,7 +180,9 @@ class Cache:
     def _entries(self) -> list[tuple[float, int, Path]]:
         """(last use, bytes, folder) of each entry, the least recently used first."""
         found = []
-        for mark in self.root.glob(f"{LAYOUT}/*/*/entry.json"):
+        # The glob module passes over hidden (temporary) folders and those that go while it walks.
+        for name in glob(f"{LAYOUT}/*/*/entry.json", root_dir=self.root):  # noqa: PTH207 - see above
+            mark = self.root / name
             try:
                 found.append((mark.stat().st_mtime, int(json.loads(mark.read_text())["size"]), mark.parent))
             except (OSError, ValueError, KeyError, TypeError):
