@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from edgekit._bundle import NO_ACCURACY, BundleDraft, ComponentDraft, write_bundle
 from edgekit._cache import tool_versions
 from edgekit._choose_scheme import choose_measured
-from edgekit._plan import choose_precisions, choose_scheme, job_for, refuse_errors
+from edgekit._plan import choose_precisions, choose_scheme, job_for, refuse_errors, weight_gaps
 from edgekit._qdq import QdqForm
 from edgekit._tasks import score_task
-from edgekit._values import PORTABLE, SCHEMES
+from edgekit._values import PORTABLE, SCHEMES, WEIGHT_BITS
 from edgekit._verify import (
     gate_for,
     reference_session,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edgekit._bundle.draft import SamplesKind
-    from edgekit._qdq import QdqResult
+    from edgekit._qdq import QdqResult, WeightsResult
     from edgekit._values import Artifact, Component, Gap, Parity, Precision, TaskScore
     from edgekit._verify import Gate, Golden, WorstTensor
     from edgekit._verify.golden import GoldenKind
@@ -78,8 +78,8 @@ def build_bundle(item: ResolvedTarget, workshop: Workshop, folder: Path) -> None
             gaps=gaps,
             gates={precision: work.gate(precision) for precision in precisions},
             tools=tool_versions(),
-            documents=work.documents() if "int8" in precisions else {},
-            notes=tuple(filter(None, (*_bound_words(workshop), note, work.scheme_note))),
+            documents=work.documents(),
+            notes=tuple(filter(None, (*_bound_words(workshop), note, work.scheme_note, *work.methods))),
         )
         workshop.progress(f"{item.device.name}: seal bundle", 0, None)
         write_bundle(draft, folder)
@@ -112,6 +112,7 @@ class _TargetWork:
         self.plan = workshop.plan(item)
         self.scheme_note = ""
         self._quantized: QdqResult | None = None
+        self._weighted: dict[Precision, WeightsResult] = {}
         self._measured: Session | None = None
 
     def quantized(self) -> QdqResult:
@@ -129,14 +130,28 @@ class _TargetWork:
         return self._quantized
 
     @property
+    def methods(self) -> list[str]:
+        """How the integer weights were found, a line a variant."""
+        return [result.method for result in self._weighted.values()]
+
+    @property
     def scheme(self) -> str | None:
         """The scheme of the INT8 variant; None without one."""
         return None if self._quantized is None else self._quantized.scales.scheme
 
     def component(self, precision: Precision) -> Component:
         """The variant's graph, in an opset that the target reads."""
+        if precision in WEIGHT_BITS:
+            return lower_component(self.weighted(precision).component, self.plan.max_opset)
         source = self.quantized().component if precision == "int8" else self.workshop.component
         return lower_component(source, self.plan.max_opset)
+
+    def weighted(self, precision: Precision) -> WeightsResult:
+        """The graph with integer weights, in the forms that the target has; made once."""
+        if precision not in self._weighted:
+            refuse_errors(self.item, weight_gaps(self.item, self.plan, [precision]))
+            self._weighted[precision] = self.workshop.quantize_weights(self.plan.weights, precision)
+        return self._weighted[precision]
 
     def job(self, precision: Precision) -> Job:
         job = replace(job_for(self.item, self.workshop.recipe), precision=precision)
@@ -210,12 +225,24 @@ class _TargetWork:
         return worst_tensors(self.workshop.equalized.model, quantized.component.model, feeds, tensors=names)
 
     def documents(self) -> dict[str, bytes]:
-        """The scale table and why each node is int8 or not."""
-        quantized = self.quantized()
+        """The scale table, why each node is int8 or not, and how each weight is held."""
+        found = {
+            f"weights.{precision}.json": _as_json(
+                {
+                    "schema": "edgekit.weights/1",
+                    "method": result.method,
+                    "nodes": [asdict(decision) for decision in result.decisions],
+                }
+            )
+            for precision, result in self._weighted.items()
+        }
+        if self._quantized is None:
+            return found
+        quantized = self._quantized
         scales = {"scheme": quantized.scales.scheme, "record": quantized.scales.record_digest}
         table = {name: asdict(params) for name, params in quantized.scales.tensors.items()}
         rows = [asdict(decision) for decision in quantized.decisions]
-        return {
+        return found | {
             "scales.json": _as_json({"schema": "edgekit.scales/1", **scales, "tensors": table}),
             "decisions.json": _as_json({"schema": "edgekit.decisions/1", "nodes": rows}),
         }

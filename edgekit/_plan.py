@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from edgekit._values import Gap
+from edgekit._values import WEIGHT_BITS, Gap
 from edgekit.errors import GapError, ModelError, UsageError
 from edgekit.registry import ResolvedTarget, resolve_target
 from edgekit.target import Job, Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from edgekit._recipe import Recipe
@@ -178,12 +178,30 @@ def find_gaps(
         name = prepared.component.name
         return (Gap(item.target.name, name, "", "model", error.problem, error.fix),)
     job = job_for(item, recipe)
-    found = [
+    found = weight_gaps(item, prepared.plans[item.device.name], precisions)
+    found += [
         gap
         for precision in precisions
         for gap in item.target.check([component], replace(job, precision=precision))
     ]
     return tuple(dict.fromkeys(found))
+
+
+def weight_gaps(item: ResolvedTarget, plan: Plan, precisions: Iterable[Precision]) -> list[Gap]:
+    """One for each of w8 and w4 that is asked of a target without such weights."""
+    rule = "{} holds no int{} weights beside float data"
+    return [
+        Gap(
+            item.target.name,
+            "",
+            "",
+            precision,
+            rule.format(item.device.title, WEIGHT_BITS[precision]),
+            "use --precision fp16 or int8, or another target",
+        )
+        for precision in precisions
+        if precision in WEIGHT_BITS and WEIGHT_BITS[precision] not in {form.bits for form in plan.weights}
+    ]
 
 
 def refuse_errors(item: ResolvedTarget, gaps: Sequence[Gap]) -> None:

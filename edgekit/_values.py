@@ -11,10 +11,14 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-Precision = Literal["fp32", "fp16", "int8"]
+Precision = Literal["fp32", "fp16", "int8", "w8", "w4"]
+WeightBits = Literal[4, 8]
 BiasForm = Literal["float", "int32"]
 ConvOutput = Literal["int8", "float"]
 Kind = Literal["measured", "predicted", "unknown"]
+
+# Precisions with integer weights beside float activations, and the bits of those weights.
+WEIGHT_BITS: dict[str, WeightBits] = {"w8": 8, "w4": 4}
 
 if TYPE_CHECKING:
     # Called as progress(stage, done, total); total None means "not known yet", total 0 a line to read.
@@ -85,6 +89,18 @@ SCHEMES = {scheme.name: scheme for scheme in (PORTABLE, NATIVE_U8)}
 
 
 @dataclass(frozen=True)
+class WeightForm:
+    """One way in which a target holds an op's constant weights as symmetric integers beside float data.
+
+    blocks: how many weights along the summed axis may share a scale; empty: one scale a channel only.
+    """
+
+    op: str
+    bits: WeightBits
+    blocks: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class QuantParams:
     """real = (q - zero_point) * scale, for one tensor."""
 
@@ -124,15 +140,30 @@ class Gap:
 
 @dataclass(frozen=True)
 class MacShare:
-    """Multiply-accumulates of one artifact, and those whose operands are both int8 in it."""
+    """Multiply-accumulates of one artifact, and those whose operands are both int8 in it.
+
+    weight_int8 and weight_int4 count those on float data whose weights alone are integers: that is no
+    int8 arithmetic, and never part of `share`.
+    """
 
     int8: int
     total: int
+    weight_int8: int = 0
+    weight_int4: int = 0
 
     @property
     def share(self) -> float:
         """Fraction in int8, 0..1; a model without MACs has 0."""
         return self.int8 / self.total if self.total else 0.0
+
+    def weight_words(self) -> list[str]:
+        """Shares of the MACs on float data with integer weights, in words; empty where there are none."""
+        counts = {"int8": self.weight_int8, "int4": self.weight_int4}
+        return [
+            f"{100 * count / self.total:.1f} % with {name} weights, computed on float data"
+            for name, count in counts.items()
+            if count
+        ]
 
 
 @dataclass(frozen=True)

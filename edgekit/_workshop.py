@@ -12,7 +12,14 @@ import numpy as np
 
 from edgekit._calibrate import calibrate_component, open_samples
 from edgekit._plan import prepare_source
-from edgekit._qdq import QdqForm, Steering, equalize_channels, insert_qdq, lift_component
+from edgekit._qdq import (
+    QdqForm,
+    Steering,
+    equalize_channels,
+    insert_qdq,
+    lift_component,
+    quantize_weights,
+)
 from edgekit.calibration.random_samples import make_random
 from edgekit.errors import ModelError
 from edgekit.sources.graph_io import inputs_of
@@ -22,9 +29,9 @@ if TYPE_CHECKING:
 
     from edgekit._cache import Cache
     from edgekit._plan import Prepared
-    from edgekit._qdq import QdqResult
+    from edgekit._qdq import QdqResult, WeightsResult
     from edgekit._recipe import Recipe
-    from edgekit._values import Component, Progress
+    from edgekit._values import Component, Precision, Progress, WeightForm
     from edgekit._verify import Golden, OrtSession
     from edgekit._verify.golden import GoldenKind
     from edgekit.calibration.record import CalibrationRecord
@@ -117,6 +124,12 @@ class Workshop:
         component, record = self.equalized, self.record
         self.progress("insert Q/DQ", 0, None)
         return insert_qdq(component, record, form=form, steering=self._steering)
+
+    def quantize_weights(self, forms: Sequence[WeightForm], precision: Precision) -> WeightsResult:
+        """Integer weights in the forms a target has; no sample takes part."""
+        self.progress(f"quantize weights to {precision}", 0, None)
+        block, steering = self.recipe.weight_block, self._steering
+        return quantize_weights(self.component, forms, precision=precision, block=block, steering=steering)
 
     @cached_property
     def _steering(self) -> Steering:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from edgekit._values import PORTABLE, BiasForm, ConvOutput, Precision, Scheme
+from edgekit._values import PORTABLE, BiasForm, ConvOutput, Precision, Scheme, WeightForm
 from edgekit.errors import CannotRunHere, ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Plan:
     expand: ops (function-bodied in ONNX) the target wants expanded into primitives.
     scheme/bias/conv_output: the form of its INT8 graph (QdqForm). `portable` must always be accepted;
     `native` is what the target does best from the same record.
+    weights: how it holds integer weights beside float data (w8, w4); empty: it does not.
     default_float: what a user gets who brings no samples.
     baselines: float variants built beside an INT8 artifact.
     """
@@ -56,14 +57,23 @@ class Plan:
     conv_output: ConvOutput = "int8"
     default_float: Precision = "fp32"
     baselines: tuple[Precision, ...] = ()
+    weights: tuple[WeightForm, ...] = ()
 
 
 @dataclass(frozen=True)
 class DeviceRun:
-    """What a probe copies to a device and the command lines it runs there (argv, never a shell string)."""
+    """How one artifact is run on its device, beside the bundle's own files.
 
-    files: tuple[Path, ...]
-    commands: tuple[tuple[str, ...], ...]
+    files: the installed edgekit's scripts, by their names relative to the bundle's folder there.
+    runtime: a Python module among `files` with `open_model(path, threads)`, which edgekit's own
+    runner loads and times; "" where `commands` (argv, never a shell string) do it all and `read`
+    understands what they print. needs: the command that installs the runtime on the device.
+    """
+
+    files: Mapping[str, Path]
+    commands: tuple[tuple[str, ...], ...] = ()
+    runtime: str = ""
+    needs: str = ""
 
 
 def refuse_unsafe_names(components: Sequence[Component]) -> None:

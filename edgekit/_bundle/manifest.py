@@ -83,14 +83,13 @@ def bundle_digest(manifest: bytes) -> str:
 
 def artifact_value(row: Json) -> Artifact:
     """An artifact row back to the value."""
-    macs = row["macs"]
     return Artifact(
         component=row["component"],
         variant=row["variant"],
         main=row["main"],
         files=tuple(row["files"]),
         runtime=row["runtime"],
-        macs=None if macs is None else MacShare(macs["int8"], macs["total"]),
+        macs=macs_value(row["macs"]),
         tensors=dict(row["tensors"]),
         notes=tuple(row["notes"]),
         proves=row["proves"],
@@ -162,8 +161,19 @@ def _gap(gap: Gap) -> Json:
     return row
 
 
+def macs_value(row: Json | None) -> MacShare | None:
+    """A row of counted MACs back to the value."""
+    if row is None:
+        return None
+    return MacShare(row["int8"], row["total"], row.get("weight_int8", 0), row.get("weight_int4", 0))
+
+
 def _macs(macs: MacShare | None) -> Json | None:
-    return None if macs is None else {"int8": macs.int8, "total": macs.total, "share": macs.share}
+    if macs is None:
+        return None
+    weights = {"weight_int8": macs.weight_int8, "weight_int4": macs.weight_int4}
+    counted = {"int8": macs.int8, "total": macs.total, "share": macs.share}
+    return counted | {name: count for name, count in weights.items() if count}
 
 
 def _output(parity: OutputParity) -> Json:

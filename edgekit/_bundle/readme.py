@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from edgekit._bundle.draft import BundleDraft, ComponentDraft
-    from edgekit._values import OutputParity, Parity
+    from edgekit._values import MacShare, OutputParity, Parity
 
 
 def render_readme(draft: BundleDraft) -> str:
@@ -24,7 +24,7 @@ def _lines(draft: BundleDraft) -> Iterator[str]:
         yield f"**{_plain(warning)}**\n"
     yield "| artifact | variant | loaded by | MACs in int8 |\n|---|---|---|---|"
     for artifact in draft.artifacts:
-        share = "not counted" if artifact.macs is None else f"{artifact.macs.share:.1%}"
+        share = "not counted" if artifact.macs is None else _mac_words(artifact.macs)
         yield f"| {_code(artifact.main)} | {artifact.variant} | {_plain(artifact.runtime)} | {share} |"
     for component in draft.components:
         yield from _component_lines(component)
@@ -37,6 +37,10 @@ def _lines(draft: BundleDraft) -> Iterator[str]:
     yield "\n## Prove it again\n\n    edgekit verify .\n"
     yield "It checks every byte, runs the golden samples in `golden/` and compares with the stored outputs."
     yield "Measurements lie beside this folder and name its digest; nothing inside ever changes."
+
+
+def _mac_words(macs: MacShare) -> str:
+    return "; ".join((f"{macs.share:.1%}", *macs.weight_words()))
 
 
 def _component_lines(component: ComponentDraft) -> Iterator[str]:

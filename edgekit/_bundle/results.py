@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgekit._bundle.manifest import artifact_value
-from edgekit._values import Artifact, Gap, MacShare, OutputParity, Parity, TaskScore
+from edgekit._bundle.manifest import artifact_value, macs_value
+from edgekit._values import Artifact, Gap, OutputParity, Parity, TaskScore
 
 if TYPE_CHECKING:
     from edgekit._bundle.read import Bundle
@@ -29,7 +29,6 @@ def read_gaps(bundle: Bundle) -> tuple[Gap, ...]:
 
 
 def _parity(row: Json) -> Parity:
-    macs = row["macs"]
     task = row["task"]
     return Parity(
         component=row["component"],
@@ -40,7 +39,7 @@ def _parity(row: Json) -> Parity:
         runs_equal=row["runs_equal"],
         against_fp32=tuple(_output(one) for one in row["against_fp32"]),
         against_reference=tuple(_output(one) for one in row["against_reference"]),
-        macs=None if macs is None else MacShare(macs["int8"], macs["total"]),
+        macs=macs_value(row["macs"]),
         gate_failures=tuple(row["gate_failures"]),
         worst_tensors=tuple((one["tensor"], float(one["sqnr_db"])) for one in row["worst_tensors"]),
         task=None if task is None else _task(task),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.command(short_help="Convert a model into one proven bundle a target.")
 @click.argument("model", required=False)
 @target_option
-@click.option("--precision", multiple=True, metavar="P", help="int8, fp16 or fp32. Repeat for more.")
+@click.option("--precision", multiple=True, metavar="P", help="int8, w8, w4, fp16 or fp32. Repeat for more.")
 @samples_options
 @shape_option
 @bind_option

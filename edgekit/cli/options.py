@@ -80,6 +80,9 @@ steering_options = together(
     click.option("--scheme", metavar="NAME", help="auto, portable (same scales everywhere) or native."),
     click.option("--float", "keep_float", multiple=True, metavar="NODE", help="Keep this node in float."),
     click.option("--only", multiple=True, metavar="OP", help="Quantize only nodes of this op type."),
+    click.option(
+        "--weight-block", type=int, metavar="N", help="w4: weights that share a scale (32, 64, 128)."
+    ),
 )
 cache_option = click.option("--no-cache", is_flag=True, help="Neither read nor keep cached stages.")
 

@@ -165,8 +165,8 @@ def _budget_word(verdict: Verdict) -> str:
 
 
 def mac_words(macs: MacShare | None) -> str:
-    """The share of multiply-accumulates in int8; `-` where it was not counted."""
-    return "-" if macs is None else f"{100 * macs.share:.1f} %"
+    """The share of multiply-accumulates in int8, and of those that integers weigh; `-` if not counted."""
+    return "-" if macs is None else "; ".join((f"{100 * macs.share:.1f} %", *macs.weight_words()))
 
 
 def _worst_sqnr(outputs: Sequence[OutputParity]) -> str:

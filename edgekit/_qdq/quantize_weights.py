@@ -1,0 +1,182 @@
+"""Weight-only quantization: constant weights become int8 or int4 behind a DequantizeLinear.
+
+It is done once for all runtimes: activations stay float and no sample is needed. Each target says in its
+Plan which forms it holds; equal forms have equal codes and scales in every runtime.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+
+from edgekit._qdq.islands import Decision, Steering
+from edgekit._qdq.round_weights import METHOD, Grouping, round_weight
+from edgekit._values import WEIGHT_BITS
+from edgekit.errors import ModelError
+from edgekit.passes._rewire import Names, graph_of, input_of
+from edgekit.passes.reach_opset import reach_opset
+from edgekit.passes.remove_unused import remove_unused
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgekit._values import Component, Precision, WeightBits, WeightForm
+
+INT4_OPSET = 21  # int4 and blocks came to DequantizeLinear with it
+INT4_IR_VERSION = 10
+
+
+@dataclass(frozen=True)
+class WeightsResult:
+    """The component with integer weights, why each weight is held so, and the words for the manifest."""
+
+    component: Component
+    decisions: tuple[Decision, ...]
+    method: str
+
+
+def quantize_weights(
+    component: Component,
+    forms: Sequence[WeightForm],
+    *,
+    precision: Precision,
+    block: int = 32,
+    steering: Steering | None = None,
+) -> WeightsResult:
+    """A clone whose Conv, ConvTranspose, Gemm, MatMul and Gather weights are integers where `forms` has one.
+
+    Of a w4 model, a weight takes int4 in blocks of `block` where the target holds those and the summed
+    axis divides by it, else int4 per channel, else int8 per channel. ModelError names a node whose weight
+    is not finite.
+    """
+    model = component.model.clone()
+    bits = WEIGHT_BITS[precision]
+    if bits == 4:
+        reach_opset(model, INT4_OPSET)
+        model.ir_version = max(model.ir_version, INT4_IR_VERSION)
+    writer = _Writer(Names(model))
+    steering = steering or Steering()
+    decisions = [
+        _decide(node, [form for form in forms if form.bits >= bits], block, steering, writer)
+        for node in tuple(model.graph)
+        if node.op_type in _table()["ops"] and not node.domain
+    ]
+    remove_unused(model)
+    told = tuple(decision for decision in decisions if decision is not None)
+    return WeightsResult(replace(component, model=model), told, f"{precision}: {METHOD}")
+
+
+@cache
+def _table() -> dict[str, Any]:
+    return tomllib.loads((files("edgekit._qdq") / "weight_only.toml").read_text(encoding="utf-8"))
+
+
+def _decide(
+    node: ir.Node, forms: Sequence[WeightForm], block: int, steering: Steering, writer: _Writer
+) -> Decision | None:
+    """Quantize one node's weight; None where it has none that could be."""
+    row = _table()["ops"][node.op_type]
+    weight = input_of(node, row["weight"])
+    if weight is None or not _is_candidate(weight, row):
+        return None
+    name = str(node.name)
+    if not steering.allows(node):
+        return Decision(name, node.op_type, "float", "pinned by the user")
+    chosen = _choose(node, weight, [form for form in forms if form.op == node.op_type], block)
+    if chosen is None:
+        return Decision(name, node.op_type, "float", "the target holds no integer weights of this op")
+    bits, grouping = chosen
+    try:
+        sqnr_db = writer.write(node, row["weight"], bits, grouping)
+    except ModelError as error:
+        raise ModelError(f"{node.op_type} '{name}': {error.problem}", fix=error.fix) from error
+    shared = f"blocks of {grouping.block}" if grouping.block else "a scale a channel"
+    return Decision(name, node.op_type, f"int{bits} weights", f"{shared}, {sqnr_db:.1f} dB")
+
+
+def _is_candidate(weight: ir.Value, row: dict[str, Any]) -> bool:
+    tensor = weight.const_value
+    if tensor is None or not weight.is_initializer() or tensor.dtype != ir.DataType.FLOAT:
+        return False
+    return tensor.size >= _table()["smallest"]["elements"] and row.get("rank") in (None, len(tensor.shape))
+
+
+def _choose(
+    node: ir.Node, weight: ir.Value, forms: Sequence[WeightForm], block: int
+) -> tuple[WeightBits, Grouping] | None:
+    """The fewest bits that the target has, in blocks where it can."""
+    row = _table()["ops"][node.op_type]
+    channel, summed = row["channel"], row["summed"]
+    transposed = node.attributes.get("transB")
+    if transposed is not None and transposed.as_int():
+        channel, summed = summed, channel
+    axis = node.attributes.get("axis")
+    if not forms or (node.op_type == "Gather" and axis is not None and axis.as_int() not in (0, -2)):
+        return None
+    bits: WeightBits = 4 if any(form.bits == 4 for form in forms) else 8
+    assert weight.shape is not None
+    size = weight.shape.numpy()[summed]
+    held = {length for form in forms if form.bits == bits for length in form.blocks}
+    divides = block in held and size % block == 0
+    return bits, Grouping(channel, summed, block if divides else 0)
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Puts DequantizeLinear nodes in; nodes that hold one weight alike share one."""
+
+    names: Names
+    made: dict[tuple[ir.Value, Grouping], tuple[ir.Value, float]] = field(default_factory=dict)
+
+    def write(self, node: ir.Node, index: int, bits: WeightBits, grouping: Grouping) -> float:
+        """Let the node read integers; how far they are from its weight, SQNR in dB."""
+        weight = input_of(node, index)
+        assert weight is not None
+        assert weight.const_value is not None
+        key = (weight, grouping)
+        if key not in self.made:
+            rounded = round_weight(weight.const_value.numpy(), bits, grouping)
+            tensor = _tensor(rounded.codes, bits, self.names.free(f"{weight.name}/codes"))
+            attributes = {"axis": grouping.summed if grouping.block else grouping.channel}
+            attributes |= {"block_size": grouping.block} if grouping.block else {}
+            restored = self._restore(graph_of(node), weight, (tensor, rounded.scales), attributes)
+            self.made[key] = restored, rounded.sqnr_db
+        restored, sqnr_db = self.made[key]
+        node.replace_input_with(index, restored)
+        return sqnr_db
+
+    def _restore(
+        self,
+        graph: ir.Graph,
+        weight: ir.Value,
+        parts: tuple[ir.TensorProtocol, np.ndarray],
+        attributes: dict[str, int],
+    ) -> ir.Value:
+        """(codes, scales) -> DequantizeLinear at the head of the graph; the float value it gives."""
+        tensor, scales = parts
+        kind = ir.TensorType(tensor.dtype)
+        codes = ir.Value(name=tensor.name, shape=weight.shape, type=kind, const_value=tensor)
+        graph.register_initializer(codes)
+        scale = self.names.add_initializer(graph, f"{weight.name}/scale", scales)
+        name = self.names.free(f"{weight.name}/restored")
+        made = ir.node("DequantizeLinear", [codes, scale], attributes, name=name)
+        value = made.outputs[0]
+        value.name, value.type, value.shape = name, ir.TensorType(ir.DataType.FLOAT), weight.shape
+        graph.insert_before(graph[0], made)
+        return value
+
+
+def _tensor(codes: np.ndarray, bits: WeightBits, name: str) -> ir.TensorProtocol:
+    """int8 as it is; int4 two to a byte, the first in the low half."""
+    if bits == 8:
+        return ir.tensor(codes, name=name)
+    flat = codes.reshape(-1).view(np.uint8)
+    packed = flat[0::2] & 15
+    packed[: flat.size // 2] |= flat[1::2] << 4
+    return ir.PackedTensor(packed, ir.DataType.INT4, shape=codes.shape, name=name)
