@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SchemeChoice = Literal["auto", "portable", "native"]
 GoldenChoice = Literal["samples", "random"]
+WeightBlock = Literal[32, 64, 128]
 Shape = str | Sequence[int | str | DimRange]
 # The fields of edgekit._verify.Gate, named here because that room imports numpy; a test compares the two.
 GATE_LIMITS = (
@@ -49,6 +50,7 @@ class RecipeOptions(TypedDict, total=False):
     scheme: str
     float_nodes: str | Sequence[str]
     only_ops: str | Sequence[str]
+    weight_block: int
     metric: str | None
     vocabulary: str | Path | None
     gate: Mapping[str, Any]
@@ -74,6 +76,7 @@ class Recipe:
     bind: input -> the value it always has, as text (`sr` -> `16000`): it becomes a constant.
     shapes: input -> dims; scheme "auto" takes each target's own.
     float_nodes: nodes kept in float; only_ops: quantize these op types only (empty: all of the table).
+    weight_block: how many int4 weights share a scale under w4.
     metric: "top1", "cer", "exact", "cosine" or "module:function".
     vocabulary: a text file with a character a line, for cer and exact; None: the model's own metadata.
     gate: limits that take the place of gate.toml's (names: GATE_LIMITS; min_top1 may be "90%").
@@ -94,6 +97,7 @@ class Recipe:
     scheme: SchemeChoice = "auto"
     float_nodes: tuple[str, ...] = ()
     only_ops: tuple[str, ...] = ()
+    weight_block: WeightBlock = 32
     metric: str | None = None
     vocabulary: str | None = None
     gate: Mapping[str, float] = field(default_factory=dict)
@@ -185,10 +189,11 @@ def _choice(name: str, kind: object) -> Callable[[Any], Any]:
     known = get_args(kind)
 
     def read(value: object) -> str:
-        if value not in known:
-            near = get_close_matches(str(value), known, n=1)
+        if isinstance(value, bool) or value not in known:
+            near = get_close_matches(str(value), [str(item) for item in known], n=1)
             hint = f"did you mean '{near[0]}'? " if near else ""
-            raise UsageError(f"{name} '{value}' is unknown", fix=f"{hint}choose from {', '.join(known)}")
+            choices = ", ".join(map(str, known))
+            raise UsageError(f"{name} '{value}' is unknown", fix=f"{hint}choose from {choices}")
         return cast("str", value)
 
     return read
@@ -273,6 +278,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "scheme": _choice("scheme", SchemeChoice),
     "float_nodes": _words,
     "only_ops": _words,
+    "weight_block": _choice("weight_block", WeightBlock),
     "metric": _plain_text("metric"),
     "vocabulary": _plain_text("vocabulary"),
     "gate": _gate,
