@@ -6,7 +6,7 @@ import sys
 import tempfile
 import warnings
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +18,7 @@ from onnx import TensorProto, numpy_helper
 
 from edgekit._plan import prepare_source
 from edgekit._recipe import Recipe
-from edgekit._values import Component
+from edgekit._values import Component, DimRange
 from edgekit.errors import CannotRunHere, EdgekitError
 from edgekit.passes.lower_opset import lower_component
 from edgekit.registry import resolve_target
@@ -136,7 +136,7 @@ def _judge(case: Case, target: ResolvedTarget) -> tuple[Status, str]:
     job = Job(target.device, "fp32")
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            prepared = prepare_source(source, [target], RECIPE)
+            prepared = prepare_source(source, [target], replace(RECIPE, shapes=_shapes(case)))
             plan = prepared.plans[target.device.name]
             component = lower_component(prepared.component, plan.max_opset)
             gaps = [gap for gap in target.target.check([component], job) if gap.severity == "error"]
@@ -153,6 +153,10 @@ def _judge(case: Case, target: ResolvedTarget) -> tuple[Status, str]:
         except EdgekitError as error:  # the target said yes and the file does not run: a defect, no refusal
             return "wrong", error.problem
     return _compare(results, case.expected)
+
+
+def _shapes(case: Case) -> dict[str, tuple[DimRange, ...]]:
+    return {name: tuple(DimRange(size, size) for size in feed.shape) for name, feed in case.feeds.items()}
 
 
 def _compare(results: list[np.ndarray], expected: np.ndarray) -> tuple[Status, str]:

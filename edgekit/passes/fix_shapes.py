@@ -20,18 +20,20 @@ def fix_shapes(model: ir.Model, shapes: ShapeSpec) -> int:
     """Set the dims of the named inputs, each by its position; returns how many dims changed.
 
     A range keeps a symbolic dim. Shapes of computed values are forgotten (they may be those of
-    another size) and must be inferred again. Raises ModelError for an unknown input, a wrong rank,
-    a size that contradicts a fixed dim, and an input that has a dynamic dim and no shape given.
+    another size) and must be inferred again. A 0 is taken where the model itself says 0, which many
+    exporters write for "unknown". Raises ModelError for an unknown input, a wrong rank, a size that
+    contradicts a fixed dim, and an input that has a dynamic dim and no shape given.
     """
-    rename_dims(model)
     weights = model.graph.initializers
     inputs = {value.name or "": value for value in model.graph.inputs if value.name not in weights}
+    empty = _empty_dims(inputs)
+    rename_dims(model)
     for name in shapes:
         if name not in inputs:
             raise _unknown_input(name, list(inputs))
     equal = _equal_dims(inputs, shapes)
     changed = sum(
-        _fix_input(value, shapes[name], equal) if name in shapes else _require_static(value)
+        _fix_input(value, shapes[name], equal, empty) if name in shapes else _require_static(value)
         for name, value in inputs.items()
     )
     if changed:
@@ -49,7 +51,19 @@ def _equal_dims(inputs: Mapping[str, ir.Value], shapes: ShapeSpec) -> frozenset[
     return frozenset(name for name, wishes in ranges.items() if len(wishes) == 1)
 
 
-def _fix_input(value: ir.Value, dims: tuple[DimRange, ...], equal: frozenset[str]) -> int:
+def _empty_dims(inputs: Mapping[str, ir.Value]) -> frozenset[tuple[str, int]]:
+    """(input, axis) where the model itself says 0."""
+    return frozenset(
+        (name, axis)
+        for name, value in inputs.items()
+        for axis, dim in enumerate(value.shape or ())
+        if isinstance(dim, int) and dim == 0
+    )
+
+
+def _fix_input(
+    value: ir.Value, dims: tuple[DimRange, ...], equal: frozenset[str], empty: frozenset[tuple[str, int]]
+) -> int:
     given = ",".join(str(dim) for dim in dims)
     old: list[int | ir.SymbolicDim] = [ir.SymbolicDim(None) for _ in dims]
     if value.shape is not None:
@@ -61,7 +75,8 @@ def _fix_input(value: ir.Value, dims: tuple[DimRange, ...], equal: frozenset[str
         )
     new: list[int | ir.SymbolicDim] = []
     for axis, (dim, wish) in enumerate(zip(old, dims, strict=True)):
-        if not 1 <= wish.low <= wish.high:
+        none = wish.low == wish.high == 0 and (value.name or "", axis) in empty
+        if not none and not 1 <= wish.low <= wish.high:
             raise ModelError(
                 f"input '{value.name}' axis {axis}: {wish.low}..{wish.high} is no range of sizes",
                 fix="give a size of at least 1, or low..high",

@@ -119,7 +119,7 @@ def _fold_graph(model: ir.Model, graph: ir.Graph) -> int:
         output
         for node in nodes
         for output in node.outputs
-        if any(user not in members for user, _ in output.uses())
+        if output.is_graph_output() or any(user not in members for user, _ in output.uses())
     ]
     if not wanted:
         return 0
@@ -134,7 +134,7 @@ def _constant_nodes(graph: ir.Graph) -> Iterator[ir.Node]:
     for node in graph:
         if node.op_type in _KEPT_OPS or node.domain not in ("", "ai.onnx"):
             continue
-        if any(output.is_graph_output() for output in node.outputs):
+        if node.op_type == "Identity" and node.outputs[0].is_graph_output():
             continue
         inputs = [value for value in node.inputs if value is not None]
         constant = inputs and all(value in known or _is_small_constant(value) for value in inputs)
@@ -161,11 +161,28 @@ def _is_small(value: ir.Value) -> bool:
 def _replace(value: ir.Value, array: np.ndarray) -> int:
     """Let the value's users read a constant; its producer goes when nobody reads it any more."""
     producer = value.producer()
-    if producer is None or value.is_graph_output():
+    if producer is None:
         return 0
     graph, name = graph_of(producer), value.name or ""
+    if value.is_graph_output():
+        return _replace_output(value, array, graph)
     constant = initializer_from(ir.tensor(array), name)
     value.name = f"{name}/folded"
     value.replace_all_uses_with(constant)
     graph.register_initializer(constant)
+    return 1
+
+
+def _replace_output(value: ir.Value, array: np.ndarray, graph: ir.Graph) -> int:
+    """A graph output must come out of a node: an Identity of the constant."""
+    name = value.name or ""
+    constant = initializer_from(ir.tensor(array), f"{name}/constant")
+    if constant.name in graph.initializers:
+        return 0
+    copy = ir.node("Identity", inputs=[constant], name=f"{name}/Identity")
+    graph.append(copy)
+    graph.register_initializer(constant)
+    value.replace_all_uses_with(copy.outputs[0], replace_graph_outputs=True)
+    value.name = f"{name}/folded"
+    copy.outputs[0].name, copy.outputs[0].shape, copy.outputs[0].type = name, constant.shape, value.type
     return 1

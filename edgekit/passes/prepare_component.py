@@ -10,6 +10,7 @@ from onnx_ir.passes.common import RemoveInitializersFromInputsPass
 from edgekit.passes.drop_identities import drop_identities
 from edgekit.passes.fix_shapes import fix_shapes
 from edgekit.passes.fold_constants import fold_constants
+from edgekit.passes.fold_empty import fold_empty
 from edgekit.passes.fuse_affine import fuse_affine
 from edgekit.passes.fuse_batchnorm import fuse_batchnorm
 from edgekit.passes.infer_shapes import has_sound_branches, infer_shapes
@@ -52,6 +53,7 @@ def _prepare(model: ir.Model, shapes: ShapeSpec, branches: Branches) -> ir.Model
     fold_constants(
         model, branches
     )  # before raising too: some old forms can be told apart only by their constants
+    fold_empty(model)
     raise_opset(model)
     fold_constants(model, branches)
     _simplify(model, branches)

@@ -130,9 +130,6 @@ class _Lowering:
         if tensor.dtype not in DTYPES or tensor.dtype == "float16":
             rule = f"'{value.name}' is {tensor.dtype}, which LiteRT's kernels do not compute on"
             self.gaps.append(_gap(self.name, "", "io", rule, "export the model in float32"))
-        if 0 in tensor.shape:
-            rule = f"'{value.name}' has no elements"
-            self.gaps.append(_gap(self.name, "", "io", rule, "give shapes with at least one element"))
 
     def _lower(self, node: ir.Node) -> None:
         found = RULES.get(node.op_type)

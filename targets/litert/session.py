@@ -81,4 +81,11 @@ class LiteRTSession:
             raise SamplesError(
                 f"LiteRT refused the sample: {str(error)[:300]}", fix="give samples in the model's range"
             ) from error
-        return {name: self._interpreter.get_tensor(item["index"]) for name, item in self._outputs.items()}
+        return {name: self._read(item) for name, item in self._outputs.items()}
+
+    def _read(self, item: Mapping[str, Any]) -> np.ndarray:
+        """One output; LiteRT's Python binding refuses to read those without elements."""
+        if 0 in item["shape"]:
+            return np.empty(item["shape"], item["dtype"])
+        result: np.ndarray = self._interpreter.get_tensor(item["index"])
+        return result
