@@ -10,17 +10,19 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import onnx_ir as ir
 
 from edgekit.passes._rewire import constant_array, input_of
 from edgekit.passes.remove_unused import remove_unused
+from edgekit.targets.litert.fold_affine import fold_affine
+from edgekit.targets.litert.fold_bias import fold_bias
 from edgekit.targets.litert.graph import Quant
+from edgekit.targets.litert.quantized_values import integers_of, read_quants, sole_quantizer
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    Quants = dict[ir.Value, Quant]
+    from edgekit.targets.litert.quantized_values import Quants
 
 
 @cache
@@ -29,70 +31,45 @@ def int8_table() -> dict[str, Any]:
     return tomllib.loads((Path(__file__).parent / "int8_ops.toml").read_text(encoding="utf-8"))
 
 
+# How much coarser than the graph's a scale may be that LiteRT puts in between: the two roundings then
+# stay within one step of the graph's one (0.5 x 1.01 < 1), and cost little against it.
+_ROOM = 1.01
+
+
 def absorb_qdq(model: ir.Model, keep_float: Collection[str] = ()) -> Quants:
     """Rewrite the model in place; the scales of every int8 value that is left.
 
     Nodes named in `keep_float` compute in float between their DQ and Q.
     """
-    quants = _read_quants(model)
+    quants = read_quants(model)
     for node in tuple(model.graph):
         if node.op_type == "QuantizeLinear":
-            _drop_round_trip(node, quants)
+            _join_pair(node, quants)
+    fold_bias(model, quants, keep_float)
+    fold_affine(model, quants, keep_float)
+    remove_unused(model)
     for node in tuple(model.graph):
         if node.op_type in ("Relu", "Clip") and not node.domain:
             _quantize_before_clamp(node, quants)
     for node in tuple(model.graph):
-        if not node.domain and node.op_type in int8_table() and node.name not in keep_float:
-            _absorb(node, quants)
+        if not node.domain and node.name not in keep_float:
+            if node.op_type == "Sigmoid":
+                _absorb_gate(node, quants)
+            if node.op_type in int8_table():
+                _absorb(node, quants)
     remove_unused(model)
     return {value: quant for value, quant in quants.items() if quant.scales}
 
 
-def _read_quants(model: ir.Model) -> Quants:
-    """Per-tensor results of Q, and constants read by DQ (there also per axis)."""
-    quants: Quants = {}
-    for node in model.graph:
-        scale, zero = constant_array(input_of(node, 1)), constant_array(input_of(node, 2))
-        if node.op_type == "QuantizeLinear" and scale is not None and scale.size == 1 and zero is not None:
-            if zero.dtype == np.int8:
-                quants[node.outputs[0]] = Quant((float(scale.reshape(-1)[0]),), int(zero.reshape(-1)[0]))
-        elif node.op_type == "DequantizeLinear" and scale is not None:
-            _read_constant(node, scale, zero, quants)
-    _carry_through_transposes(model, quants)
-    return quants
-
-
-def _read_constant(node: ir.Node, scale: np.ndarray, zero: np.ndarray | None, quants: Quants) -> None:
-    source = node.inputs[0]
-    values = constant_array(source)
-    if source is None or values is None or values.dtype not in (np.int8, np.int32):
+def _join_pair(quantize: ir.Node, quants: Quants) -> None:
+    """DQ -> Q under one scale gives the integers back; under another one it is one step on integers."""
+    source, result = integers_of(quantize.inputs[0], quants), quantize.outputs[0]
+    if source is None or result not in quants or constant_array(source) is not None:
         return
-    if zero is not None and np.any(zero):
-        return
-    if source in quants:  # two DQ read it with scales of their own: it stays float for all
-        quants[source] = Quant(())
-        return
-    rank = values.ndim
-    axis = node.attributes["axis"].as_int() % rank if "axis" in node.attributes and rank else 0
-    quants[source] = Quant(tuple(float(item) for item in scale.reshape(-1)), 0, axis)
-
-
-def _carry_through_transposes(model: ir.Model, quants: Quants) -> None:
-    """Nodes that move int8 values keep their scale."""
-    for node in model.graph:
-        source = node.inputs[0] if node.inputs else None
-        moves = node.op_type in ("Transpose", "Reshape", "Identity")
-        if moves and source in quants and source.dtype == ir.DataType.INT8:
-            quants[node.outputs[0]] = quants[source]
-            node.outputs[0].type = ir.TensorType(ir.DataType.INT8)
-
-
-def _drop_round_trip(quantize: ir.Node, quants: Quants) -> None:
-    """DQ -> Q under one scale gives the integers back (a Transpose that stood between them has moved on)."""
-    source, result = _integers(quantize.inputs[0], quants), quantize.outputs[0]
-    if source is None or result not in quants or quants[source] != quants[result]:
-        return
-    result.replace_all_uses_with(source)
+    if quants[source] == quants[result]:
+        result.replace_all_uses_with(source)
+    else:
+        quantize.replace_input_with(0, source)
 
 
 def _quantize_before_clamp(clamp: ir.Node, quants: Quants) -> None:
@@ -102,7 +79,7 @@ def _quantize_before_clamp(clamp: ir.Node, quants: Quants) -> None:
     """
     value, result = clamp.inputs[0], clamp.outputs[0]
     producer = value.producer() if value is not None else None
-    quantize = _sole_quantizer(result, quants)
+    quantize = sole_quantizer(result, quants)
     if value is None or producer is None or quantize is None or not _is_plain_clamp(clamp):
         return
     if producer.domain or producer.op_type not in int8_table() or len(value.uses()) != 1:
@@ -131,67 +108,78 @@ def _is_plain_clamp(node: ir.Node) -> bool:
     return high is None or float(high) == 6.0
 
 
-def _sole_quantizer(value: ir.Value, quants: Mapping[ir.Value, Quant]) -> ir.Node | None:
-    uses = list(value.uses())
-    if len(uses) != 1 or value.is_graph_output():
-        return None
-    node, index = uses[0]
-    known = node.op_type == "QuantizeLinear" and index == 0 and node.outputs[0] in quants
-    return node if known else None
+def _absorb_gate(sigmoid: ir.Node, quants: Quants) -> None:
+    """x * Sigmoid(x) -> Q: the gate is int8 under LiteRT's own scale, and the product takes it from there."""
+    gate = sigmoid.outputs[0]
+    source = integers_of(sigmoid.inputs[0], quants)
+    readers = [node for node, _ in gate.uses()]
+    if source is None or gate.is_graph_output() or len(readers) != 1 or readers[0].op_type != "Mul":
+        return
+    (product,) = readers
+    others = [integers_of(value, quants) for value in product.inputs if value is not gate]
+    if len(others) != 1 or others[0] is None or sole_quantizer(product.outputs[0], quants) is None:
+        return
+    sigmoid.replace_input_with(0, source)
+    gate.type = ir.TensorType(ir.DataType.INT8)
+    quants[gate] = _fixed_quant(int8_table()["Sigmoid"])
+
+
+def _fixed_quant(row: Mapping[str, Any]) -> Quant:
+    return Quant((row["scale"],), row["zero_point"])
 
 
 def _absorb(node: ir.Node, quants: Quants) -> None:
     row = int8_table()[node.op_type]
     data = range(len(node.inputs)) if row["data"] == "all" else row["data"]
-    sources = {index: _integers(input_of(node, index), quants) for index in data if _given(node, index)}
-    quantizers = [_sole_quantizer(value, quants) for value in node.outputs if value.name]
-    if not sources or None in sources.values() or None in quantizers:
-        return
-    outs = [quants[item.outputs[0]] for item in quantizers if item is not None]
+    sources = {index: integers_of(input_of(node, index), quants) for index in data if _given(node, index)}
+    quantizers = [sole_quantizer(value, quants) for value in node.outputs if value.name]
     integers = {index: value for index, value in sources.items() if value is not None}
-    if not _fits(row, node, integers, quants, outs):
+    known = [item for item in quantizers if item is not None]
+    if not sources or len(integers) < len(sources) or len(known) < len(quantizers):
+        return
+    if not all(_CONDITIONS[name](node) for name in row.get("conditions", ())):
+        return
+    made = _result_quant(row, [quants[value] for value in integers.values()], known, quants)
+    if made is None:
         return
     for index, value in integers.items():
         node.replace_input_with(index, value)
-    for item in quantizers:
-        assert item is not None
-        _take_output(item, quants)
+    for item in known:
+        _take_output(item, made, quants)
 
 
 def _given(node: ir.Node, index: int) -> bool:
     return index < len(node.inputs) and node.inputs[index] is not None
 
 
-def _integers(value: ir.Value | None, quants: Quants) -> ir.Value | None:
-    """What lies before the value's DequantizeLinear, where its scales are known."""
-    producer = value.producer() if value is not None else None
-    if producer is None or producer.op_type != "DequantizeLinear":
+def _result_quant(
+    row: Mapping[str, Any], ins: list[Quant], quantizers: list[ir.Node], quants: Quants
+) -> Mapping[ir.Node, Quant] | None:
+    """The scale that the integer kernel itself gives each result, None where it cannot compute this.
+
+    Where that is not the graph's scale, the QUANTIZE that is left goes from one to the other.
+    """
+    wanted = {item: quants[item.outputs[0]] for item in quantizers}
+    if row["scales"] == "free":
+        return wanted
+    if row["scales"] == "fixed":
+        fixed = _fixed_quant(row)
+        near = all(fixed.scale <= quant.scale * _ROOM for quant in wanted.values())
+        return dict.fromkeys(wanted, fixed) if near else None
+    if any(quant != ins[0] for quant in ins):
         return None
-    source = producer.inputs[0]
-    known = source is not None and source in quants and quants[source].scales
-    return source if known else None
+    exact = not row.get("rounds") or all(ins[0].scale <= quant.scale * _ROOM for quant in wanted.values())
+    return dict.fromkeys(wanted, ins[0]) if exact else None
 
 
-def _fits(
-    row: Mapping[str, Any],
-    node: ir.Node,
-    integers: Mapping[int, ir.Value],
-    quants: Quants,
-    outs: list[Quant],
-) -> bool:
-    """The rules on scales, and the node's own conditions, of an integer kernel."""
-    ins = [quants[value] for index, value in integers.items() if index not in row.get("parameters", ())]
-    if row["scales"] == "equal" and any(quant != ins[0] for quant in (*ins, *outs)):
-        return False
-    return all(_CONDITIONS[name](node) for name in row.get("conditions", ()))
-
-
-def _take_output(quantize: ir.Node, quants: Quants) -> None:
-    """The quantizer's source becomes int8 itself, with its scale."""
+def _take_output(quantize: ir.Node, made: Mapping[ir.Node, Quant], quants: Quants) -> None:
+    """The quantizer's source becomes int8 itself; the quantizer goes where both have one scale."""
     value, integers = quantize.inputs[0], quantize.outputs[0]
     assert value is not None
     value.type = ir.TensorType(ir.DataType.INT8)
-    quants[value] = quants[integers]
+    quants[value] = made[quantize]
+    if quants[integers] != quants[value]:
+        return
     integers.replace_all_uses_with(value)
     graph = quantize.graph
     assert isinstance(graph, ir.Graph)
@@ -212,6 +200,10 @@ def _constant_parameters(node: ir.Node) -> bool:
     return producer is not None and constant_array(producer.inputs[0]) is not None
 
 
+def _is_elu_of_one(node: ir.Node) -> bool:
+    return "alpha" not in node.attributes or node.attributes["alpha"].as_float() == 1.0
+
+
 def _one_result(node: ir.Node) -> bool:
     return sum(bool(value.name) for value in node.outputs) == 1
 
@@ -222,6 +214,8 @@ def _two_dims(node: ir.Node) -> bool:
 
 _CONDITIONS = {
     "no padding": _no_padding,
+    "alpha of 1": _is_elu_of_one,
+    "clamp": _is_plain_clamp,
     "constant parameters": _constant_parameters,
     "one result": _one_result,
     "two spatial dims": _two_dims,

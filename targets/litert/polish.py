@@ -27,8 +27,8 @@ _FUSING = frozenset(
 def polish(graph: Graph) -> None:
     """Rewrite in place; the numbers stay the same."""
     _drop_unused(graph)
-    _merge_reshapes(graph)
     _fuse_clamps(graph)
+    _merge_reshapes(graph)
     _drop_unused(graph)
 
 
@@ -53,14 +53,21 @@ def _readers(graph: Graph) -> Counter[Tensor]:
 
 
 def _merge_reshapes(graph: Graph) -> None:
+    """A reshape of a reshape is one; back to the first shape, it is none."""
     makers = _makers(graph)
+    same: dict[Tensor, Tensor] = {}
     for operator in graph.operators:
+        operator.inputs = tuple(None if item is None else same.get(item, item) for item in operator.inputs)
         if operator.code != "RESHAPE":
             continue
         source = operator.inputs[0]
         maker = makers.get(source) if source is not None else None
         if maker is not None and maker.code == "RESHAPE":
-            operator.inputs = (maker.inputs[0], operator.inputs[1])
+            source = maker.inputs[0]
+            operator.inputs = (source, operator.inputs[1])
+        out = operator.outputs[0]
+        if source is not None and source.shape == out.shape and out not in graph.outputs:
+            same[out] = source
 
 
 def _fuse_clamps(graph: Graph) -> None:
@@ -70,12 +77,16 @@ def _fuse_clamps(graph: Graph) -> None:
         source = operator.inputs[0]
         if operator.code not in _CLAMPS or source is None or readers[source] != 1:
             continue
-        maker = makers.get(source)
+        last = maker = makers.get(source)
+        while maker is not None and maker.code == "RESHAPE":  # it moves nothing and rounds nothing
+            moved = maker.inputs[0]
+            maker = makers.get(moved) if moved is not None and readers[moved] == 1 else None
         if maker is None or maker.code not in _FUSING or source.dtype not in ("float32", "int8"):
             continue
         if source.quant != operator.outputs[0].quant or "fusedActivationFunction" in maker.options:
             continue
+        assert last is not None
         maker.options["fusedActivationFunction"] = _CLAMPS[operator.code]
-        maker.outputs = operator.outputs
-        makers[operator.outputs[0]] = maker
+        last.outputs = operator.outputs
+        makers[operator.outputs[0]] = last
         graph.operators.remove(operator)

@@ -23,6 +23,8 @@ _ATTRIBUTES = (
     "keep_aspect_ratio_policy mode nearest_mode"
 )
 _LARGEST_MATRIX = 16 * 2**20
+# LiteRT's plain int8 kernels hold weights in whole 1/1024; other weights are 3 steps off there.
+_WHOLE = 1024
 # What LiteRT's kernels compute: source position of output i, from sizes alone.
 _POSITIONS = {
     "asymmetric": lambda i, old, new: i * (old / new),
@@ -148,7 +150,7 @@ def _agrees(call: Call, matrix: Any, position: Any) -> bool:
         half = 0.5 if position is _POSITIONS["half_pixel"] else 0.0
         places = np.minimum(np.floor((np.arange(new) + half) * np.float32(old / new)), old - 1).astype(int)
         return bool(np.array_equal(matrix, np.eye(old)[places]))
-    if call.x.dtype == "int8":
+    if call.x.dtype == "int8" and np.any(matrix * _WHOLE != np.rint(matrix * _WHOLE)):
         return False
     at = np.clip(np.array([position(i, old, new) for i in range(new)]), 0, old - 1)
     low = np.floor(at).astype(int)
