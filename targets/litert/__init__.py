@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit._values import Gap
-from edgekit.errors import CannotRunHere
 from edgekit.profiles.loader import device_files
-from edgekit.target import Plan, Target, refuse_options, refuse_unsafe_names
+from edgekit.target import DeviceRun, Plan, Target, refuse_unsafe_names
+from edgekit.targets.litert.options import read_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from edgekit._values import Artifact, Component, Device
-    from edgekit.target import DeviceRun, Job, Session
+    from edgekit.target import Job, Session
 
 _PACKAGES = {"ai_edge_litert": "ai-edge-litert>=2.3", "flatbuffers": "flatbuffers>=25"}
 
@@ -35,29 +35,31 @@ class LiteRT(Target):
 
     def plan(self, components: Sequence[Component], job: Job) -> Plan:
         from edgekit.targets.litert.expansion import ops_to_expand
+        from edgekit.targets.litert.weight_forms import WEIGHT_FORMS
 
         del components
-        refuse_options(self.name, job)
+        read_options(job)
         return Plan(
             max_opset=None,
             expand=ops_to_expand(),
             bias="int32",
             default_float="fp32",
             baselines=("fp32",),
+            weights=WEIGHT_FORMS,
         )
 
     def check(self, components: Sequence[Component], job: Job) -> list[Gap]:
         """Lowers every component without writing it; needs no toolchain."""
         from edgekit.targets.litert.lower import lower_component
 
-        refuse_options(self.name, job)
+        read_options(job)
         gaps = [gap for component in components for gap in lower_component(component).gaps]
         return gaps + _device_warnings(job)
 
     def build(self, components: Sequence[Component], job: Job, out: Path) -> list[Artifact]:
         from edgekit.targets.litert.build_component import build_component
 
-        refuse_options(self.name, job)
+        read_options(job)
         refuse_unsafe_names(components)
         return [build_component(component, job, out) for component in components]
 
@@ -72,10 +74,10 @@ class LiteRT(Target):
         return write_snippets(artifacts, job, out)
 
     def device_run(self, artifact: Artifact, device: Device) -> DeviceRun:
-        raise CannotRunHere(
-            f"edgekit has no runner for '{device.name}' yet: {artifact.main} was run on this host only",
-            fix="load it in an app with the Kotlin class of the bundle, or run LiteRT's benchmark_model",
-        )
+        """The runner loads the .tflite file with the device's own ai-edge-litert wheel (Linux only)."""
+        del artifact, device
+        script = Path(__file__).parent / "device" / "run_litert.py"
+        return DeviceRun({script.name: script}, runtime=script.stem, needs="pip install ai-edge-litert numpy")
 
 
 def _device_warnings(job: Job) -> list[Gap]:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+import mmap
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 from edgekit._values import MacShare
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # Operator -> places of data and weights among its inputs.
 _PRODUCTS = {
@@ -18,29 +23,51 @@ _PRODUCTS = {
 }
 
 
-def read_file(data: bytes) -> tuple[Any, Any]:
+def read_file(data: bytes | mmap.mmap) -> tuple[Any, Any]:
     """(the schema's module, the file as its object tables); neither has types."""
     from ai_edge_litert import schema_py_generated as schema
 
     return schema, schema.ModelT.InitFromPackedBuf(data)
 
 
-def count_macs(data: bytes) -> MacShare:
-    """From the shapes and types that the file holds."""
-    schema, model = read_file(data)
-    names = {number: name for name, number in vars(schema.BuiltinOperator).items() if name.isupper()}
-    total = int8 = 0
+def count_macs(path: Path) -> MacShare:
+    """From the shapes and types that the file holds; weights are int8 or int4 beside float data in it too."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        counts = _count_file(*read_file(data))
+    return MacShare(counts["int8"], counts["total"], counts["weight int8"], counts["weight int4"])
+
+
+def _count_file(schema: Any, model: Any) -> Counter[str]:
+    counts: Counter[str] = Counter()
     for graph in model.subgraphs:
-        for operator in graph.operators:
-            name = names[model.operatorCodes[operator.opcodeIndex].builtinCode]
-            if name not in _PRODUCTS:
-                continue
-            values, weights = (graph.tensors[operator.inputs[place]] for place in _PRODUCTS[name])
-            macs = _macs(name, values, weights, graph.tensors[operator.outputs[0]])
-            total += macs
-            if values.type == weights.type == schema.TensorType.INT8:
-                int8 += macs
-    return MacShare(int8=int8, total=total)
+        counts.update(_count_graph(schema, model, graph))
+    return counts
+
+
+def _count_graph(schema: Any, model: Any, graph: Any) -> Counter[str]:
+    names = {number: name for name, number in vars(schema.BuiltinOperator).items() if name.isupper()}
+    types = {number: name for name, number in vars(schema.TensorType).items() if name.isupper()}
+    counts: Counter[str] = Counter()
+    stored: dict[int, str] = {}
+    for operator in graph.operators:
+        name = names[model.operatorCodes[operator.opcodeIndex].builtinCode]
+        if name in ("DEQUANTIZE", "RESHAPE"):
+            source = int(operator.inputs[0])
+            kind = types[graph.tensors[source].type]
+            if source in stored or (kind in ("INT8", "INT4") and graph.tensors[source].buffer):
+                stored[int(operator.outputs[0])] = stored.get(source, kind)
+        if name not in _PRODUCTS:
+            continue
+        places = [int(operator.inputs[place]) for place in _PRODUCTS[name]]
+        values, weights = (graph.tensors[place] for place in places)
+        macs = _macs(name, values, weights, graph.tensors[operator.outputs[0]])
+        counts["total"] += macs
+        kinds = types[values.type], stored.get(places[1], types[weights.type])
+        if kinds == ("INT8", "INT8"):
+            counts["int8"] += macs
+        elif kinds[1] in ("INT8", "INT4"):
+            counts[f"weight {kinds[1].lower()}"] += macs
+    return counts
 
 
 def op_names(data: bytes) -> list[str]:

@@ -10,7 +10,9 @@ from edgekit.errors import GapError
 from edgekit.targets.litert.artifact_macs import count_macs
 from edgekit.targets.litert.fp16_weights import to_fp16_weights
 from edgekit.targets.litert.lower import lower_component
-from edgekit.targets.litert.write_tflite import write_tflite
+from edgekit.targets.litert.options import read_options
+from edgekit.targets.litert.restore_weights import restore_weights
+from edgekit.targets.litert.save_tflite import save_tflite
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +29,7 @@ PROVES = (
 
 def build_component(component: Component, job: Job, out: Path) -> Artifact:
     """Write the file of one variant into `out`; GapError, with nothing written, where a node has no form."""
+    options = read_options(job)
     lowered = lower_component(component)
     if lowered.gaps:
         raise GapError(
@@ -38,19 +41,53 @@ def build_component(component: Component, job: Job, out: Path) -> Artifact:
     if job.precision == "fp16":
         kept = to_fp16_weights(lowered.graph)
         notes += [f"{kept} weights stay float32: fp16 cannot hold their range"] if kept else []
-    data = write_tflite(lowered.graph, description=f"edgekit {component.name} {job.precision}")
+    restored = restore_weights(lowered.graph, options.weights)
+    notes += weight_notes(lowered.graph, restored)
     name = f"{component.name}.{job.precision}.tflite"
-    (out / name).write_bytes(data)
+    description = f"edgekit {component.name} {job.precision}"
+    behind = save_tflite(
+        lowered.graph, out / name, description=description, inline_bytes=options.inline_bytes
+    )
+    notes += [f"{behind} bytes of weights lie behind the flatbuffer, as external buffers"] if behind else []
     return Artifact(
         component=component.name,
         variant=job.precision,
         main=name,
         files=(name,),
         runtime=f"ai-edge-litert {version('ai-edge-litert')}",
-        macs=count_macs(data),
+        macs=count_macs(out / name),
         notes=tuple(notes),
         proves=PROVES,
     )
+
+
+def weight_notes(graph: Graph, restored: int) -> list[str]:
+    """Which operators read integer weights beside float data, and how they compute."""
+    codes = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
+    dynamic = sum(
+        operator.code in codes
+        and operator.outputs[0].dtype == "float32"
+        and any(item is not None and item.dtype in ("int8", "int4") for item in operator.inputs)
+        for operator in graph.operators
+    )
+    blocks = any(
+        item is not None and item.quant is not None and item.quant.blocks is not None
+        for operator in graph.operators
+        if operator.code == "FULLY_CONNECTED"
+        for item in operator.inputs
+    )
+    notes = [f"{restored} operators restore their integer weights and compute in float"] if restored else []
+    if dynamic:
+        notes.append(
+            f"{dynamic} operators read their integer weights themselves: LiteRT's kernels quantize the float "
+            "data to int8 on the fly"
+        )
+    if blocks:
+        notes.append(
+            "int4 weights in blocks: XNNPACK and LiteRT's optimized kernels compute them, "
+            "its reference kernels do not"
+        )
+    return notes
 
 
 def count_transposes(graph: Graph) -> str:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     Shape = tuple[int, ...]
 
 
-# What a tensor may hold: what LiteRT's kernels compute on.
-DTYPES = frozenset(("float32", "int8", "uint8", "int16", "int32", "int64", "bool", "float16"))
+# What a tensor may hold: what LiteRT's kernels compute on (int4: weights only).
+DTYPES = frozenset(("float32", "int8", "uint8", "int16", "int32", "int64", "bool", "float16", "int4"))
 
 
 class Refused(Exception):  # noqa: N818 - it becomes a Gap, never a traceback
@@ -28,13 +28,25 @@ class Refused(Exception):  # noqa: N818 - it becomes a Gap, never a traceback
         self.way_out = way_out
 
 
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """Scales of a matrix [N, K] whose rows share one each `size` entries: [N, K / size], held by fp16."""
+
+    scales: NDArray[np.float16]
+    size: int
+
+
 @dataclass(frozen=True)
 class Quant:
-    """real = (q - zero_point) * scale; one scale for the tensor, or one for each entry of `axis`."""
+    """real = (q - zero_point) * scale; one scale for the tensor, or one for each entry of `axis`.
+
+    `blocks` stand in for the scales of int4 weights in blocks.
+    """
 
     scales: tuple[float, ...]
     zero_point: int = 0
     axis: int = 0
+    blocks: Blocks | None = None
 
     @property
     def scale(self) -> float:
@@ -93,8 +105,8 @@ class Graph:
 
 
 def constant(values: NDArray[Any], quant: Quant | None = None) -> Tensor:
-    """A constant tensor of the array's own dtype and shape."""
-    array = np.ascontiguousarray(values).reshape(values.shape)
+    """A constant tensor of the array's own dtype and shape; a view stays one until it is written."""
+    array = np.asarray(values)
     return Tensor(array.shape, array.dtype.name, array, quant)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from edgekit._values import Gap
 from edgekit.passes._rewire import CONTROL_FLOW, constant_array, static_shape
 from edgekit.targets.litert.absorb_qdq import absorb_qdq, int8_table
+from edgekit.targets.litert.absorb_weights import absorb_weights
 from edgekit.targets.litert.call import RULES, Call
 from edgekit.targets.litert.fuse_hardswish import fuse_hardswish
 from edgekit.targets.litert.graph import DTYPES, Graph, Quant, Refused, Tensor, constant
@@ -57,7 +58,8 @@ def _lower(component: Component, keep_float: set[str]) -> _Lowering:
     model = component.model.clone()
     fuse_hardswish(model)
     to_channels_last(model)
-    lowering = _Lowering(component.name, model, absorb_qdq(model, keep_float))
+    quants = absorb_qdq(model, keep_float)
+    lowering = _Lowering(component.name, model, quants | absorb_weights(model))
     lowering.run()
     return lowering
 

@@ -1,8 +1,7 @@
-"""Graph -> the bytes of a .tflite file; the same graph always gives the same bytes."""
+"""Graph -> a .tflite file; the same graph always gives the same bytes."""
 
 from __future__ import annotations
 
-import hashlib
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -10,35 +9,52 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.errors import MissingToolError, ModelError
+from edgekit.errors import MissingToolError
+from edgekit.targets.litert.buffer_bytes import byte_pieces, count_bytes, digest_bytes
+from edgekit.targets.litert.graph import constant
 
 if TYPE_CHECKING:
-    from edgekit.targets.litert.graph import Graph, Operator, Tensor
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from edgekit.targets.litert.graph import Graph, Operator, Quant, Tensor
 
 INSTALL = 'pip install "ai-edge-litert>=2.3" "flatbuffers>=25"'
-# A flatbuffer's offsets are 31 bits; weights beyond that need LiteRT's external buffers.
-LARGEST_BYTES = 2_000_000_000
 _ALIGNMENT = 16  # `force_align: 16` of Buffer.data in the public schema
 
 
 def write_tflite(graph: Graph, *, description: str) -> bytes:
-    """One subgraph, one signature; ModelError where the weights pass LARGEST_BYTES."""
+    """One subgraph, one signature, all in one flatbuffer, whose weights are at most 2 GB."""
+    size = constant_bytes(graph)
+    schema = load_schema()
+    model = ModelWriter(schema, graph, lambda data: inline_buffer(schema, data)).model(description)
+    return pack_model(model, size)
+
+
+def load_schema() -> Any:
+    """LiteRT's generated schema (it has no types); MissingToolError without ai-edge-litert."""
     try:
-        import flatbuffers
         from ai_edge_litert import schema_py_generated as schema
     except ImportError as error:
         raise MissingToolError("ai-edge-litert is not installed", fix=INSTALL) from error
-    tensors = _list_tensors(graph)
-    size = sum(tensor.data.nbytes for tensor in tensors if tensor.data is not None)
-    if size > LARGEST_BYTES:
-        raise ModelError(
-            f"the weights are {size} bytes, and one .tflite file holds {LARGEST_BYTES}",
-            fix="use --precision int8 or fp16, or split the model",
-        )
-    model = _Writer(schema, graph, tensors).model(description)
+    return schema
+
+
+def pack_model(model: Any, size: int) -> bytes:
+    """The flatbuffer of the schema's object tables, which hold about `size` bytes."""
+    try:
+        import flatbuffers
+    except ImportError as error:
+        raise MissingToolError("flatbuffers is not installed", fix=INSTALL) from error
     builder = flatbuffers.Builder(size + 65536)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
+
+
+def constant_bytes(graph: Graph) -> int:
+    """Bytes of all constants; those that several tensors hold alike count each time."""
+    return sum(count_bytes(tensor.data) for tensor in list_tensors(graph) if tensor.data is not None)
 
 
 @cache
@@ -48,7 +64,8 @@ def operator_table() -> dict[str, dict[str, Any]]:
     return tomllib.loads(text)
 
 
-def _list_tensors(graph: Graph) -> list[Tensor]:
+def list_tensors(graph: Graph) -> list[Tensor]:
+    """Every tensor once, in the order of use."""
     found: dict[Tensor, None] = dict.fromkeys(graph.inputs)
     for operator in graph.operators:
         found.update(dict.fromkeys(item for item in operator.inputs if item is not None))
@@ -57,14 +74,17 @@ def _list_tensors(graph: Graph) -> list[Tensor]:
     return list(found)
 
 
-class _Writer:
-    """Fills the schema's object tables in one fixed order."""
+class ModelWriter:
+    """Fills the schema's object tables in one fixed order; `store` makes the BufferT of a constant."""
 
-    def __init__(self, schema: Any, graph: Graph, tensors: list[Tensor]) -> None:
+    def __init__(self, schema: Any, graph: Graph, store: Callable[[NDArray[Any]], Any]) -> None:
         self.schema = schema
         self.graph = graph
-        self.tensors = tensors
-        self.index = {tensor: number for number, tensor in enumerate(tensors)}
+        self.store = store
+        self.tensors = list_tensors(graph)
+        self.scales = [_scale_tensor(tensor) for tensor in self.tensors if _has_blocks(tensor)]
+        self.tensors += self.scales
+        self.index = {tensor: number for number, tensor in enumerate(self.tensors)}
         self.buffers: list[Any] = [schema.BufferT()]
         self.by_digest: dict[str, int] = {}
         self.codes: dict[tuple[str, int], int] = {}
@@ -99,25 +119,33 @@ class _Writer:
         table.type = getattr(self.schema.TensorType, tensor.dtype.upper())
         table.buffer = 0 if tensor.data is None else self._buffer(tensor.data)
         if tensor.quant is not None:
-            quant = self.schema.QuantizationParametersT()
-            quant.scale = np.array(tensor.quant.scales, np.float32)
-            quant.zeroPoint = np.full(len(tensor.quant.scales), tensor.quant.zero_point, np.int64)
-            quant.quantizedDimension = tensor.quant.axis
-            table.quantization = quant
+            table.quantization = self._quantization(tensor.quant)
         return table
 
-    def _buffer(self, data: Any) -> int:
-        raw = data.tobytes()
-        digest = hashlib.sha256(raw).hexdigest()
+    def _quantization(self, quant: Quant) -> Any:
+        table = self.schema.QuantizationParametersT()
+        table.quantizedDimension = quant.axis
+        if quant.blocks is None:
+            table.scale = np.array(quant.scales, np.float32)
+            table.zeroPoint = np.full(len(quant.scales), quant.zero_point, np.int64)
+            return table
+        details = self.schema.BlockwiseQuantizationT()
+        scales = next(item for item in self.scales if item.data is quant.blocks.scales)
+        details.scales, details.zeroPoints, details.blockSize = self.index[scales], -1, quant.blocks.size
+        table.detailsType = self.schema.QuantizationDetails.BlockwiseQuantization
+        table.details = details
+        return table
+
+    def _buffer(self, data: NDArray[Any]) -> int:
+        digest = digest_bytes(data)
         if digest not in self.by_digest:
             self.by_digest[digest] = len(self.buffers)
-            self.buffers.append(_aligned_buffer(self.schema, raw))
+            self.buffers.append(self.store(data))
         return self.by_digest[digest]
 
     def _operator(self, operator: Operator) -> Any:
         row = operator_table()[operator.code]
-        integer = any(item is not None and item.dtype == "int8" for item in operator.inputs)
-        version = max(row.get("int8_version", 1) if integer else 1, row.get("version", 1))
+        version = _version(operator, row)
         table = self.schema.OperatorT()
         table.opcodeIndex = self.codes.setdefault((operator.code, version), len(self.codes))
         table.inputs = self._indices(operator.inputs)
@@ -174,14 +202,40 @@ class _Writer:
         return table
 
 
-def _aligned_buffer(schema: Any, raw: bytes) -> Any:
+def _version(operator: Operator, row: dict[str, Any]) -> int:
+    """Of the operator for what it computes on: float, int8, or float data with integer weights."""
+    integers = [item for item in operator.inputs if item is not None and item.dtype in ("int8", "int4")]
+    key = "version"
+    if integers:
+        weights_only = operator.outputs[0].dtype == "float32" and all(
+            item.data is not None for item in integers
+        )
+        key = "weights_version" if weights_only and "weights_version" in row else "int8_version"
+    return max(int(row.get(key, 1)), int(row.get("version", 1)))
+
+
+def _has_blocks(tensor: Tensor) -> bool:
+    return tensor.quant is not None and tensor.quant.blocks is not None
+
+
+def _scale_tensor(tensor: Tensor) -> Tensor:
+    """The tensor that holds a blockwise tensor's scales."""
+    assert tensor.quant is not None
+    assert tensor.quant.blocks is not None
+    return constant(tensor.quant.blocks.scales)
+
+
+def inline_buffer(schema: Any, data: NDArray[Any]) -> Any:
     """A BufferT whose bytes start on a 16-byte boundary, as the schema asks."""
 
     class Aligned(schema.BufferT):  # type: ignore[misc]  # the generated schema has no types
         def Pack(self, builder: Any) -> Any:  # noqa: N802 - the schema's name
-            builder.StartVector(1, len(raw), _ALIGNMENT)
-            builder.head = builder.head - len(raw)
-            builder.Bytes[builder.head : builder.head + len(raw)] = raw
+            size = count_bytes(data)
+            builder.StartVector(1, size, _ALIGNMENT)
+            builder.head = place = builder.head - size
+            for piece in byte_pieces(data):
+                builder.Bytes[place : place + len(piece)] = piece
+                place += len(piece)
             vector = builder.EndVector()
             schema.BufferStart(builder)
             schema.BufferAddData(builder, vector)

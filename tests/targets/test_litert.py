@@ -226,15 +226,6 @@ def test_control_flow_that_stays_is_refused_by_name() -> None:
     assert ("If", "its branches or body are chosen at run time") in rules
 
 
-def test_a_model_too_large_for_one_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(write_tflite, "LARGEST_BYTES", 100)
-    weight = np.ones((8, 8), np.float32)
-    model = model_of([helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": [2, 8]}, {"w": weight})
-    with pytest.raises(ModelError, match=r"one \.tflite file holds 100"):
-        build(prepared(model), tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_missing_packages_are_named_with_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from edgekit.targets import litert
 

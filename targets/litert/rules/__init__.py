@@ -18,6 +18,7 @@ _FAMILIES = (
     "reduce",
     "resize",
     "shape",
+    "weight_only",
 )
 
 

@@ -10,7 +10,7 @@ from edgekit.targets.litert.graph import Tensor, constant
 from edgekit.targets.litert.rules.reduce import one_hot
 
 
-def _from_zero(call: Call, indices: Tensor, size: int) -> Tensor:
+def from_zero(call: Call, indices: Tensor, size: int) -> Tensor:
     """Indices as int32, negative ones counted from the end."""
     if indices.data is not None:
         values = indices.data.astype(np.int64)
@@ -26,7 +26,7 @@ def _from_zero(call: Call, indices: Tensor, size: int) -> Tensor:
 def gather(call: Call) -> Tensor:
     """Y = X's entries at the indices along the axis."""
     axis = call.integer("axis", 0) % call.x.rank
-    return call.emit("GATHER", [call.x, _from_zero(call, call.operand(1), call.x.shape[axis])], axis=axis)
+    return call.emit("GATHER", [call.x, from_zero(call, call.operand(1), call.x.shape[axis])], axis=axis)
 
 
 @rule("OneHot", "axis")
