@@ -30,6 +30,9 @@ if TYPE_CHECKING:
         list_targets as list_targets,
     )
     from edgekit.api import (
+        profile as profile,
+    )
+    from edgekit.api import (
         verify as verify,
     )
 
@@ -41,6 +44,7 @@ _PUBLIC = (
     "inspect",
     "list_devices",
     "list_targets",
+    "profile",
     "verify",
 )
 __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - names are loaded lazily from api.py

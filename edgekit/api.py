@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgekit._doctor import DoctorReport
     from edgekit._inspect import ModelReport
     from edgekit._plan import ConvertPlan
+    from edgekit._profile import ProfileResult, ProfileWords
     from edgekit._recipe import RecipeOptions, Shape
     from edgekit._values import ConvertResult, Device, Gap, Progress
     from edgekit._verify_samples import VerifyOptions
@@ -90,6 +91,24 @@ def verify(
     from edgekit.registry import load_targets
 
     return prove(Path(bundle), Recipe.of(bundle, **options), load_targets(), progress or _quiet)
+
+
+def profile(
+    bundle: str | Path,
+    on: str = "local",
+    *,
+    progress: Progress | None = None,
+    **options: Unpack[ProfileWords],
+) -> ProfileResult:
+    """Run a bundle on the device at `on` (`local`, `ssh://user@host`, `adb://serial`) and measure it.
+
+    The profile is kept as JSON beside the sealed bundle (or at `output`), which it never changes. A run
+    that breaks off is kept too, with its `problem`. Raises EdgekitError where nothing could be measured.
+    """
+    from edgekit._profile import profile_and_keep
+    from edgekit.registry import load_targets
+
+    return profile_and_keep(Path(bundle), on, options, targets=load_targets(), progress=progress or _quiet)
 
 
 def list_targets() -> dict[str, Target]:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from edgekit._values import PORTABLE, BiasForm, ConvOutput, Precision, Scheme, WeightForm
+from edgekit._values import PORTABLE, BiasForm, ConvOutput, GemmOutput, Precision, Scheme, WeightForm
 from edgekit.errors import CannotRunHere, ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Plan:
 
     max_opset: highest default-domain opset the device's software reads; None: no op table ("unknown").
     expand: ops (function-bodied in ONNX) the target wants expanded into primitives.
-    scheme/bias/conv_output: the form of its INT8 graph (QdqForm). `portable` must always be accepted;
+    scheme/bias/conv_output/gemm_output: the form of its INT8 graph (QdqForm). `portable` must always be accepted;
     `native` is what the target does best from the same record.
     weights: how it holds integer weights beside float data (w8, w4); empty: it does not.
     default_float: what a user gets who brings no samples.
@@ -55,6 +55,7 @@ class Plan:
     scheme: Scheme = PORTABLE
     bias: BiasForm = "float"
     conv_output: ConvOutput = "int8"
+    gemm_output: GemmOutput = "float"
     default_float: Precision = "fp32"
     baselines: tuple[Precision, ...] = ()
     weights: tuple[WeightForm, ...] = ()

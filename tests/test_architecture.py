@@ -29,6 +29,7 @@ RANKS = (
     ("_verify",),
     ("_bundle",),
     ("_recipe", "_recipe_file", "_tasks"),
+    ("_profile",),
     ("_doctor", "_inspect", "_plan", "_calibrate", "_verify_samples"),
     ("reports",),
     ("_workshop",),

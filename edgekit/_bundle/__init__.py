@@ -3,9 +3,11 @@
 from edgekit._bundle.draft import BundleDraft, ComponentDraft
 from edgekit._bundle.limits import Limits
 from edgekit._bundle.manifest import parity_json
+from edgekit._bundle.npy import read_npy
 from edgekit._bundle.place import check_place
 from edgekit._bundle.read import Bundle, open_bundle
 from edgekit._bundle.results import read_artifacts, read_gaps, read_parities
+from edgekit._bundle.schema import check_schema, load_schema
 from edgekit._bundle.verify import NO_ACCURACY, BundleProof, prove_bundle, verify_bundle
 from edgekit._bundle.write import copy_bundle, write_archive, write_bundle
 
@@ -17,12 +19,15 @@ __all__ = [
     "ComponentDraft",
     "Limits",
     "check_place",
+    "check_schema",
     "copy_bundle",
+    "load_schema",
     "open_bundle",
     "parity_json",
     "prove_bundle",
     "read_artifacts",
     "read_gaps",
+    "read_npy",
     "read_parities",
     "verify_bundle",
     "write_archive",

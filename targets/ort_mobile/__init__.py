@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit._values import NATIVE_U8, Artifact, Gap
-from edgekit.errors import CannotRunHere
 from edgekit.profiles.loader import device_files
-from edgekit.target import Plan, Target, refuse_options, refuse_unsafe_names
+from edgekit.target import DeviceRun, Plan, Target, refuse_options, refuse_unsafe_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from edgekit._values import Component, Device
-    from edgekit.target import DeviceRun, Job, Session
+    from edgekit.target import Job, Session
 
 _PROVES = (
     "this host ran the .ort file itself on onnxruntime's CPU provider: it loads, and its graph, weights and "
@@ -72,7 +71,7 @@ class OrtMobile(Target):
         return write_snippets(artifacts, job, out)
 
     def device_run(self, artifact: Artifact, device: Device) -> DeviceRun:
-        raise CannotRunHere(
-            f"edgekit has no runner for '{device.name}' yet: {artifact.main} was run on this host only",
-            fix="load it in an app with the Kotlin or Swift class of the bundle",
-        )
+        """The runner loads the .ort file with the device's own onnxruntime wheel (Linux only)."""
+        del artifact, device
+        script = Path(__file__).parent / "device" / "run_onnxruntime.py"
+        return DeviceRun({script.name: script}, runtime=script.stem, needs="pip install onnxruntime numpy")

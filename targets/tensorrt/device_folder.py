@@ -68,7 +68,8 @@ def runner(artifact: Artifact) -> DeviceRun:
     # An INT8 figure is only worth something beside FP16, so that variant is timed with it.
     if artifact.variant != "int8":
         command = (*command, f"--variant={artifact.variant}")
-    return DeviceRun(files=tuple(scripts()), commands=(command,))
+    files = {f"{FOLDER}/{path.name}": path for path in scripts()}
+    return DeviceRun(files, commands=(command,), needs="sudo apt install tensorrt")
 
 
 def _inputs(path: Path, job: Job) -> list[dict[str, Any]]:

@@ -235,7 +235,7 @@ def test_a_device_run_is_an_argv_of_our_own_script() -> None:
     artifact = Artifact("model", "int8", "model.int8.onnx", ("model.int8.onnx",), "tensorrt")
     run = TARGET.device_run(artifact, DEVICE)
     assert run.commands == (("sh", "device/run.sh", "all", "--component=model"),)
-    assert set(run.files) == set(scripts())
+    assert run.files == {f"device/{path.name}": path for path in scripts()}
 
 
 GOOD = {"metric": "m/int8/latency/p50", "value": 1.5, "unit": "ms", "kind": "measured", "basis": "a board"}

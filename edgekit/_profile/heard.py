@@ -1,0 +1,181 @@
+"""The runner's events, checked line by line: what a device says is hostile until it has been."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from edgekit.profiles.probes.transport import DeviceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_MOST_TEXT = 4000
+_MOST_RUNS = 5_000_000
+_MOST_ROWS = 100_000
+
+
+@dataclass
+class Round:
+    """One worker's turn: start and end on the device's clock in s, ns of each run, CPU ns of all."""
+
+    start: float
+    end: float
+    ns: list[int]
+    cpu_ns: int
+    soak: bool = False
+
+
+@dataclass
+class WorkerHeard:
+    """What was heard of one artifact so far."""
+
+    runtime: str = ""
+    load_ns: int | None = None
+    first_run_ns: int | None = None
+    warm_up_ns: list[int] = field(default_factory=list)
+    rounds: list[Round] = field(default_factory=list)
+    outputs: list[dict[str, str]] = field(default_factory=list)
+    layers: list[tuple[str, str, float]] = field(default_factory=list)
+    layers_note: str = ""
+    peak_bytes: int | None = None
+
+
+@dataclass
+class Heard:
+    """All events of one run; a run that broke off leaves what it gave."""
+
+    workers: dict[int, WorkerHeard]
+    facts: dict[str, str] = field(default_factory=dict)
+    meters: tuple[str, ...] = ()
+    idle: tuple[float, float] | None = None
+    samples: list[tuple[float, dict[str, float]]] = field(default_factory=list)
+    problem: str = ""
+    done: bool = False
+
+    @classmethod
+    def of(cls, count: int) -> Heard:
+        """Nothing yet, of `count` artifacts."""
+        return cls({index: WorkerHeard() for index in range(count)})
+
+    def take(self, line: bytes) -> str:
+        """Take one line in; the event's name. DeviceError for anything but one of our events."""
+        try:
+            event = json.loads(line.decode("utf-8"))
+            name = str(event["event"])
+            _TAKE[name](self, event)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+            shown = line[:120].decode("utf-8", "replace")
+            raise DeviceError(
+                f"the device printed what is no event of edgekit's runner: {shown!r}",
+                fix="see what prints on stdout there (a shell greeting, a sitecustomize)",
+            ) from error
+        return name
+
+    def worker(self, event: Mapping[str, Any]) -> WorkerHeard:
+        return self.workers[_integer(event["worker"])]
+
+
+def _facts(heard: Heard, event: Mapping[str, Any]) -> None:
+    heard.facts = {_text(name): _text(value) for name, value in event["facts"].items()}
+
+
+def _meters(heard: Heard, event: Mapping[str, Any]) -> None:
+    heard.meters = tuple(_text(name) for name in event["found"])
+
+
+def _idle(heard: Heard, event: Mapping[str, Any]) -> None:
+    heard.idle = (_number(event["start"]), _number(event["end"]))
+
+
+def _loaded(heard: Heard, event: Mapping[str, Any]) -> None:
+    worker = heard.worker(event)
+    worker.runtime = _text(event["runtime"])
+    worker.load_ns, worker.first_run_ns = _integer(event["load_ns"]), _integer(event["first_run_ns"])
+
+
+def _outputs(heard: Heard, event: Mapping[str, Any]) -> None:
+    heard.worker(event).outputs = [
+        {_text(name): _text(file) for name, file in sample.items()} for sample in event["samples"]
+    ]
+
+
+def _warm_up(heard: Heard, event: Mapping[str, Any]) -> None:
+    heard.worker(event).warm_up_ns = _times(event["ns"])
+
+
+def _round(heard: Heard, event: Mapping[str, Any]) -> None:
+    worker = heard.worker(event)
+    start, end = _number(event["start"]), _number(event["end"])
+    if end < start or sum(len(one.ns) for one in worker.rounds) > _MOST_RUNS:
+        raise ValueError("a round ends before it starts, or there are too many runs")
+    soak = event.get("soak") is True
+    worker.rounds.append(Round(start, end, _times(event["ns"]), _integer(event["cpu_ns"]), soak))
+
+
+def _sensors(heard: Heard, event: Mapping[str, Any]) -> None:
+    values = {_text(name): _number(value) for name, value in event["values"].items()}
+    heard.samples.append((_number(event["at"]), values))
+
+
+def _layers(heard: Heard, event: Mapping[str, Any]) -> None:
+    worker = heard.worker(event)
+    worker.layers_note = _text(event.get("reason", ""))
+    rows = event.get("rows", [])
+    if len(rows) > _MOST_ROWS:
+        raise ValueError("too many layers")
+    worker.layers = [(_text(row["name"]), _text(row["op"]), _number(row["us"])) for row in rows]
+
+
+def _memory(heard: Heard, event: Mapping[str, Any]) -> None:
+    heard.worker(event).peak_bytes = _integer(event["peak_bytes"])
+
+
+def _error(heard: Heard, event: Mapping[str, Any]) -> None:
+    heard.problem = _text(event["problem"])
+
+
+def _done(heard: Heard, event: Mapping[str, Any]) -> None:  # noqa: ARG001 - the table's signature
+    heard.done = True
+
+
+_TAKE: dict[str, Callable[[Heard, Mapping[str, Any]], None]] = {
+    "facts": _facts,
+    "meters": _meters,
+    "idle": _idle,
+    "loaded": _loaded,
+    "outputs": _outputs,
+    "warm_up": _warm_up,
+    "round": _round,
+    "sensors": _sensors,
+    "layers": _layers,
+    "memory": _memory,
+    "error": _error,
+    "done": _done,
+}
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not text")
+    return "".join(sign if sign.isprintable() else "?" for sign in value[:_MOST_TEXT])
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise TypeError("not a finite number")
+    return float(value)
+
+
+def _integer(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 62:
+        raise TypeError("not a whole number")
+    return value
+
+
+def _times(value: object) -> list[int]:
+    if not isinstance(value, list) or len(value) > _MOST_RUNS:
+        raise TypeError("not a list of times")
+    return [_integer(item) for item in value]

@@ -1,0 +1,101 @@
+"""What a run takes to the device: the job, the runner's scripts, the artifacts and their golden inputs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import CannotRunHere, UsageError
+from edgekit.profiles import probes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from edgekit._bundle import Bundle
+    from edgekit._profile.values import ProfileOptions
+    from edgekit._values import Artifact
+    from edgekit.target import DeviceRun
+
+SCHEMA = "edgekit.profile-job/1"
+#: Folder beside the bundle's files on the device; no bundle file can have that name.
+FOLDER = ".edgekit"
+_SCRIPTS = Path(probes.__file__).parent / "device"
+
+
+def choose_artifacts(bundle: Bundle, options: ProfileOptions) -> tuple[Artifact, ...]:
+    """The artifacts that the options name, all without any; UsageError for a name that is not there."""
+    for kind, wanted in (("component", options.components), ("variant", options.variants)):
+        known = {str(getattr(artifact, kind)) for artifact in bundle.artifacts}
+        for name in wanted:
+            if name not in known:
+                raise UsageError(
+                    f"the bundle has no {kind} '{name}'", fix=f"it has: {', '.join(sorted(known))}"
+                )
+    return tuple(
+        artifact
+        for artifact in bundle.artifacts
+        if (not options.components or artifact.component in options.components)
+        and (not options.variants or artifact.variant in options.variants)
+    )
+
+
+def describe_job(
+    bundle: Bundle, artifacts: Sequence[Artifact], runs: Sequence[DeviceRun], options: ProfileOptions
+) -> dict[str, Any]:
+    """The runner's job: how long to measure, and for each worker its files and inputs."""
+    samples = {row["name"]: row["golden"]["samples"] for row in bundle.manifest["components"]}
+    return {
+        "schema": SCHEMA,
+        "bundle": bundle.digest,
+        "workers": [
+            {
+                "component": artifact.component,
+                "variant": artifact.variant,
+                "runtime": run.runtime,
+                "model": artifact.main,
+                "threads": options.threads,
+                "samples": [sample["inputs"] for sample in samples[artifact.component]],
+            }
+            for artifact, run in zip(artifacts, runs, strict=True)
+        ],
+        "warm_up": options.warm_up,
+        "rounds": options.rounds,
+        "runs": None if options.seconds else max(1, options.runs // options.rounds),
+        "seconds": None if options.seconds is None else options.seconds / options.rounds,
+        "soak_s": options.soak_s,
+        "soak_round_s": 5.0,
+        "sample_hz": options.sample_hz,
+        "idle_s": options.idle_s,
+    }
+
+
+def list_files(bundle: Bundle, artifacts: Sequence[Artifact], runs: Sequence[DeviceRun]) -> dict[str, Path]:
+    """Name on the device -> file here, of everything the runner needs but the job itself."""
+    files = {f"{FOLDER}/{path.name}": path for path in sorted(_SCRIPTS.glob("*.py"))}
+    for run in runs:
+        files |= {f"{FOLDER}/{name}": path for name, path in run.files.items()}
+    for artifact in artifacts:
+        files |= {name: bundle.folder / name for name in artifact.loaded}
+    components = {artifact.component for artifact in artifacts}
+    for row in bundle.manifest["components"]:
+        if row["name"] in components:
+            names = [name for sample in row["golden"]["samples"] for name in sample["inputs"].values()]
+            files |= {name: bundle.folder / name for name in names}
+    return files
+
+
+def refuse_unrunnable(artifacts: Sequence[Artifact], runs: Sequence[DeviceRun]) -> None:
+    """CannotRunHere where there is nothing to run."""
+    if not artifacts:
+        raise UsageError("no artifact is left to profile", fix="name other components or variants")
+    for artifact, run in zip(artifacts, runs, strict=True):
+        if not run.runtime and not run.commands:
+            raise CannotRunHere(
+                f"{artifact.main} has no device-side runner", fix="update the target's plugin"
+            )
+
+
+def write_job(job: Mapping[str, Any], path: Path) -> None:
+    """The job as JSON."""
+    path.write_text(json.dumps(job, indent=1, sort_keys=True) + "\n", encoding="utf-8")

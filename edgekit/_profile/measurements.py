@@ -1,0 +1,119 @@
+"""A profile as JSON beside the sealed bundle, and back: `edgekit.profile`, version 1."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from edgekit._bundle import check_schema, load_schema
+from edgekit._profile.values import ArtifactProfile, LayerTime, Profile, Trace
+from edgekit._values import Measurement, OutputParity
+from edgekit.errors import BundleError, OutputError
+
+SCHEMA_FILE = "profile.schema.json"
+_MOST_BYTES = 256 << 20
+#: Latencies and trace points kept for plots; every figure is made of all of them before.
+MOST_POINTS = 5000
+
+
+def save_profile(profile: Profile, path: Path) -> None:
+    """Write the file whole or not at all; OutputError where it cannot be written."""
+    text = json.dumps(profile_json(profile), indent=1, sort_keys=True, ensure_ascii=True, allow_nan=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".profile-", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(text + "\n")
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"profile '{path}' cannot be written ({error.strerror})", fix="name another place with -o"
+        ) from error
+
+
+def load_profile(path: Path) -> Profile:
+    """Read and check one; BundleError names the file and what is wrong in it."""
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise BundleError(
+                f"profile '{path}' is larger than {_MOST_BYTES >> 20} MiB", fix="give a profile"
+            )
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BundleError(f"profile '{path}' cannot be read ({error})", fix="measure again") from error
+    try:
+        check_schema(data, load_schema(SCHEMA_FILE))
+    except BundleError as error:
+        raise BundleError(f"profile '{path}': {error.problem}", fix=error.fix) from error
+    return _profile(data)
+
+
+def profile_json(profile: Profile) -> dict[str, Any]:
+    """The profile in JSON types; numbers that JSON has not are words (`inf`)."""
+    body = _plain(asdict(profile))
+    for artifact in body["artifacts"]:
+        artifact["latencies_ms"] = _thin(artifact["latencies_ms"])
+    for trace in body["traces"]:
+        trace["times_s"], trace["values"] = _thin(trace["times_s"]), _thin(trace["values"])
+    return {"schema": "edgekit.profile", "version": 1, **body}
+
+
+def _thin(values: list[Any]) -> list[Any]:
+    """At most MOST_POINTS of them, evenly spaced, the first and the last among them."""
+    if len(values) <= MOST_POINTS:
+        return values
+    step = (len(values) - 1) / (MOST_POINTS - 1)
+    return [values[round(place * step)] for place in range(MOST_POINTS)]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _profile(data: dict[str, Any]) -> Profile:
+    kept = {name: value for name, value in data.items() if name not in ("schema", "version")}
+    return Profile(
+        **{
+            **kept,
+            "artifacts": tuple(_artifact(row) for row in data["artifacts"]),
+            "traces": tuple(
+                Trace(row["name"], row["unit"], tuple(row["times_s"]), tuple(row["values"]))
+                for row in data["traces"]
+            ),
+            "notes": tuple(data["notes"]),
+            "meters": tuple(data["meters"]),
+        }
+    )
+
+
+def _artifact(row: dict[str, Any]) -> ArtifactProfile:
+    return ArtifactProfile(
+        component=row["component"],
+        variant=row["variant"],
+        runtime=row["runtime"],
+        latencies_ms=tuple(row["latencies_ms"]),
+        measurements=tuple(_measurement(one) for one in row["measurements"]),
+        parity=tuple(_parity(one) for one in row["parity"]),
+        layers=tuple(LayerTime(**one) for one in row["layers"]),
+        layers_note=row["layers_note"],
+    )
+
+
+def _measurement(row: dict[str, Any]) -> Measurement:
+    interval = row["interval"]
+    return Measurement(**{**row, "interval": None if interval is None else (interval[0], interval[1])})
+
+
+def _parity(row: dict[str, Any]) -> OutputParity:
+    numbers = {name: float(row[name]) for name in ("sqnr_db", "cosine", "max_abs")}
+    return OutputParity(**{**row, **numbers, "top1": None if row["top1"] is None else float(row["top1"])})

@@ -1,0 +1,159 @@
+"""Times a bundle's artifacts side by side on this device; one JSON event a line on stdout.
+
+`python3 .edgekit/runner.py .edgekit/job.json` in the folder of the bundle's files.
+Standard library of Python 3.8; each artifact runs in a worker process of its own, which has the runtime.
+"""
+
+import json
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+
+import facts
+import sensors
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+LOAD_S = 600.0
+QUIET_S = 60.0
+SHOWN = 2000
+
+
+class Failure(Exception):
+    """What stopped the run, in words for the user."""
+
+
+class Worker:
+    """One artifact in a process of its own, told what to do by lines on a pipe."""
+
+    def __init__(self, job_path, index, name):
+        self.name = name
+        command = [sys.executable, "-B", os.path.join(HERE, "worker.py"), job_path, str(index)]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+        )
+        self.errors = []
+        self.pending = b""
+        reader = threading.Thread(target=self._keep_errors, daemon=True)
+        reader.start()
+
+    def _keep_errors(self):
+        for line in iter(self.process.stderr.readline, b""):
+            self.errors = (self.errors + [line.decode("utf-8", "replace").rstrip()])[-20:]
+
+    def ask(self, command, patience_s, **details):
+        """The worker's answer; Failure where it dies, answers nonsense or stays silent for `patience_s`."""
+        request = json.dumps(dict(details, command=command)) + "\n"
+        try:
+            self.process.stdin.write(request.encode())
+        except OSError:
+            self._died()
+        answer = self._read_line(time.monotonic() + patience_s, command, patience_s)
+        try:
+            found = json.loads(answer.decode())
+        except ValueError:
+            raise Failure("%s: the runtime printed %r" % (self.name, answer[:80]))
+        if "error" in found:
+            raise Failure("%s: %s" % (self.name, found["error"]))
+        return found
+
+    def _read_line(self, until, command, patience_s):
+        while b"\n" not in self.pending:
+            left = until - time.monotonic()
+            ready = left > 0 and select.select([self.process.stdout], [], [], left)[0]
+            if not ready:
+                raise Failure("%s: no answer to '%s' in %d s; the runtime hangs" % (self.name, command, patience_s))
+            more = os.read(self.process.stdout.fileno(), 1 << 16)
+            if not more:
+                self._died()
+            self.pending += more
+        line, self.pending = self.pending.split(b"\n", 1)
+        return line
+
+    def _died(self):
+        code = self.process.wait()
+        told = self.errors[-1] if self.errors else "it said nothing"
+        raise Failure("%s: the runtime's process ended (status %d): %s" % (self.name, code, told))
+
+    def stop(self):
+        """End the process, whatever it does."""
+        self.process.kill()
+        self.process.wait()
+
+
+_printing = threading.Lock()
+
+
+def emit(event, **details):
+    """One event, whole, at once."""
+    line = json.dumps(dict(details, event=event), sort_keys=True, allow_nan=False)
+    with _printing:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+
+def main(arguments):
+    """Exit status: 0 done, 1 failed (an `error` event says why)."""
+    with open(arguments[0], encoding="utf-8") as file:
+        job = json.load(file)
+    emit("facts", facts=facts.describe_device())
+    sampler = sensors.Sampler(job["sample_hz"], lambda at, values: emit("sensors", at=at, values=values))
+    emit("meters", found=sampler.describe())
+    workers = []
+    try:
+        with sampler:
+            run(job, arguments[0], workers)
+    except Failure as failure:
+        emit("error", problem=str(failure)[:SHOWN])
+        return 1
+    finally:
+        for worker in workers:
+            worker.stop()
+    emit("done")
+    return 0
+
+
+def run(job, path, workers):
+    """Load, prove, warm up, then time all artifacts in turns."""
+    emit("idle", start=time.monotonic(), end=_rest(job["idle_s"]))
+    for index, item in enumerate(job["workers"]):
+        worker = Worker(path, index, "%s %s" % (item["component"], item["variant"]))
+        workers.append(worker)
+        emit("loaded", worker=index, **worker.ask("load", LOAD_S))
+    for index, worker in enumerate(workers):
+        emit("outputs", worker=index, **worker.ask("golden", LOAD_S))
+        emit("warm_up", worker=index, **worker.ask("warm_up", LOAD_S, runs=job["warm_up"]))
+    take_turns(job, workers)
+    for index, worker in enumerate(workers):
+        emit("layers", worker=index, **worker.ask("layers", LOAD_S))
+        emit("memory", worker=index, **worker.ask("memory", QUIET_S))
+
+
+def take_turns(job, workers):
+    """Rounds that go through the artifacts forth and back, so that heat and clocks fall on all alike."""
+    for number in range(job["rounds"]):
+        order = list(enumerate(workers))
+        for index, worker in order if number % 2 == 0 else reversed(order):
+            time_round(worker, index, job["runs"], job["seconds"])
+    soak_until = time.monotonic() + job["soak_s"]
+    while job["soak_s"] and time.monotonic() < soak_until:
+        time_round(workers[0], 0, None, min(job["soak_round_s"], job["soak_s"]), soak=True)
+
+
+def time_round(worker, index, runs, seconds, **mark):
+    """One worker's round of timed runs, with its start and end on the clock of the sensors."""
+    start = time.monotonic()
+    answer = worker.ask("time", QUIET_S + 10 * (seconds or 60.0), runs=runs, seconds=seconds)
+    emit("round", worker=index, start=start, end=time.monotonic(), **dict(answer, **mark))
+
+
+def _rest(seconds):
+    """Wait, so that the sensors see what the device takes when nothing runs; the time after it."""
+    time.sleep(seconds)
+    return time.monotonic()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
