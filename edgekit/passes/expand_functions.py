@@ -11,16 +11,23 @@ import onnx_ir as ir
 from edgekit.errors import ModelError
 from edgekit.passes._rewire import Names, all_nodes, graph_of
 from edgekit.passes.drop_identities import drop_identities
+from edgekit.passes.expand_attention import expand_attention, expand_flex_attention
 from edgekit.passes.fold_constants import fold_constants
 from edgekit.passes.infer_shapes import infer_shapes
 from edgekit.passes.lift_constants import lift_constants
 from edgekit.passes.name_nodes import name_nodes
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
 # ONNX Runtime 1.32's kernel and ONNX's body give other numbers (1.3507 and 1.4147 on the same input).
 _OTHER_IN_RUNTIME = frozenset({"MeanVarianceNormalization"})
+# (domain, op) -> how edgekit writes the op out itself where all shapes are known: ONNX's body of Attention
+# computes shapes at run time and can't be made where inputs in the middle are left out.
+_OWN_BODIES: dict[tuple[str, str], Callable[[ir.Node, Names], bool]] = {
+    ("", "Attention"): expand_attention,
+    ("ai.onnx.preview", "FlexAttention"): expand_flex_attention,
+}
 _ROUNDS = 8  # bodies use other function ops; none of ONNX's nests deeper than three
 
 
@@ -35,12 +42,14 @@ def expand_functions(model: ir.Model, ops: Collection[str]) -> int:
         return 0
     expanded = 0
     for _ in range(_ROUNDS):
-        found = [node for node in all_nodes(model) if node.op_type in ops and has_body(node, version)]
+        found = [node for node in all_nodes(model) if node.op_type in ops and _can_expand(node, version)]
         if not found:
             break
         names = Names(model)
         for node in found:
-            _expand(node, version, names)
+            own = _OWN_BODIES.get((node.domain, node.op_type))
+            if own is None or not own(node, names):
+                _expand(node, version, names)
         expanded += len(found)
         lift_constants(model)
         infer_shapes(model)
@@ -50,6 +59,10 @@ def expand_functions(model: ir.Model, ops: Collection[str]) -> int:
         drop_identities(model)
         name_nodes(model)
     return expanded
+
+
+def _can_expand(node: ir.Node, version: int) -> bool:
+    return (node.domain, node.op_type) in _OWN_BODIES or has_body(node, version)
 
 
 def has_body(node: ir.Node, version: int) -> bool:

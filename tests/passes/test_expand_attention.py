@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgekit._values import Component
+from edgekit.passes.expand_functions import expand_functions
+from edgekit.passes.prepare_component import prepare_component
+
+OPS = ("Attention", "FlexAttention")
+
+
+@cache
+def node_cases() -> dict[str, Any]:
+    """ONNX's own cases of both ops in dtypes that ONNX Runtime computes on, with all their outputs."""
+    from onnx.backend.test.case.node import collect_testcases
+
+    kinds = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BOOL, TensorProto.INT64)
+    return {
+        test.name: test
+        for op in OPS
+        for test in collect_testcases(op)
+        if "_expanded" not in test.name
+        and test.model is not None
+        and all(value.type.tensor_type.elem_type in kinds for value in test.model.graph.input)
+    }
+
+
+def expanded(model: onnx.ModelProto) -> onnx.ModelProto:
+    component = prepare_component(Component("model", ir.from_proto(model), "0" * 64), shapes={})
+    expand_functions(component.model, OPS)
+    return ir.to_proto(component.model)
+
+
+def run(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+    del model.opset_import[:]
+    model.opset_import.append(helper.make_opsetid("", 23))  # the newest that ONNX Runtime is sure of
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return [np.asarray(item) for item in session.run(None, feeds)]
+
+
+@pytest.mark.parametrize("name", node_cases())
+def test_the_expansion_gives_what_onnx_expects_for_every_output(name: str) -> None:
+    test = node_cases()[name]
+    inputs, outputs = (
+        [numpy_helper.to_array(item) if isinstance(item, TensorProto) else item for item in side]
+        for side in test.data_sets[0]
+    )
+    model = expanded(test.model)
+    assert not {node.op_type for node in model.graph.node} & {*OPS, "Shape", "Loop", "If"}
+    results = run(
+        model, {value.name: item for value, item in zip(test.model.graph.input, inputs, strict=True)}
+    )
+    tolerance = 1e-2 if any(item.dtype == np.float16 for item in outputs) else 1e-4
+    for result, expected in zip(results, outputs, strict=True):
+        assert (result.shape, result.dtype) == (expected.shape, expected.dtype)
+        np.testing.assert_allclose(result, expected, rtol=tolerance, atol=tolerance)
+
+
+def test_keys_of_grouped_heads_are_not_repeated() -> None:
+    model = expanded(node_cases()["test_attention_4d_gqa"].model)
+    assert {node.op_type for node in model.graph.node} <= {"Mul", "Reshape", "Transpose", "MatMul", "Softmax"}
+
+
+def test_a_mask_without_fully_masked_rows_needs_no_guard() -> None:
+    model = expanded(node_cases()["test_attention_4d_causal"].model)
+    assert not {node.op_type for node in model.graph.node} & {"Where", "ReduceMax"}
