@@ -1,0 +1,70 @@
+"""The target `coreml`: .mlpackage files for Core ML on iPhone, iPad and Mac."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from edgekit.errors import CannotRunHere
+from edgekit.profiles.loader import device_files
+from edgekit.target import Plan, Target, refuse_unsafe_names
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from edgekit._values import Artifact, Component, Device, Gap
+    from edgekit.target import DeviceRun, Job, Session
+
+_PACKAGE = "coremltools>=9.0"
+
+
+class CoreML(Target):
+    """Core ML on Apple's devices: edgekit's own ONNX (and Q/DQ) to MIL frontend, written by coremltools."""
+
+    name = "coreml"
+    summary = "Core ML: .mlpackage programs in fp16, fp32 and W8A8, built without a Mac"
+
+    def missing(self) -> str | None:
+        return None if find_spec("coremltools") else f'pip install "{_PACKAGE}"'
+
+    def devices(self) -> list[Path]:
+        return device_files(self.name)
+
+    def plan(self, components: Sequence[Component], job: Job) -> Plan:
+        from edgekit.targets.coreml.expansion import ops_to_expand
+        from edgekit.targets.coreml.options import read_options
+
+        del components
+        read_options(job)
+        return Plan(
+            max_opset=None,
+            expand=ops_to_expand(),
+            bias="float",
+            conv_output="int8",
+            default_float="fp16",
+            baselines=("fp16",),
+        )
+
+    def check(self, components: Sequence[Component], job: Job) -> list[Gap]:
+        """Lowers every component without writing it; needs no toolchain."""
+        from edgekit.targets.coreml.check_component import check_component
+
+        return [gap for component in components for gap in check_component(component, job)]
+
+    def build(self, components: Sequence[Component], job: Job, out: Path) -> list[Artifact]:
+        from edgekit.targets.coreml.build_component import build_component
+
+        refuse_unsafe_names(components)
+        return [build_component(component, job, out) for component in components]
+
+    def open(self, artifact: Artifact, folder: Path) -> Session:
+        from edgekit.targets.coreml.session import open_session
+
+        return open_session(folder / artifact.main)
+
+    def device_run(self, artifact: Artifact, device: Device) -> DeviceRun:
+        raise CannotRunHere(
+            f"edgekit has no runner for '{device.name}' here: {artifact.main} needs Apple's software",
+            fix="copy the bundle to a Mac and run the script that lies in it",
+        )

@@ -1,0 +1,81 @@
+"""One prepared component -> its .mlpackage."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from edgekit._values import Artifact
+from edgekit.errors import GapError
+from edgekit.targets.coreml.artifact_macs import count_macs
+from edgekit.targets.coreml.check_component import lower_job
+from edgekit.targets.coreml.deployment import level_of
+from edgekit.targets.coreml.lower import numpy_name
+from edgekit.targets.coreml.options import float_of
+from edgekit.targets.coreml.session import IO_KEY
+from edgekit.targets.coreml.write_package import lower_program, quiet, require_coremltools, write_package
+from edgekit.targets.coreml.write_program import ProgramWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from edgekit._values import Component
+    from edgekit.target import Job
+
+PROVES = (
+    "this host read the saved .mlpackage back and evaluated its program with edgekit's own MIL interpreter "
+    "(fp16 rounding where the program says fp16): it holds this graph, these weights and these scales. "
+    "Apple's compiler and hardware have not seen it; latency is not shown"
+)
+
+
+def build_component(component: Component, job: Job, out: Path) -> Artifact:
+    """Write the package of one variant into `out`; GapError, nothing written, where a node has no form."""
+    level = level_of(job)
+    lowered, gaps = lower_job(component, job)
+    if lowered.gaps:
+        raise GapError(
+            f"{len(lowered.gaps)} node(s) have no Core ML form, the first is {lowered.gaps[0]}",
+            fix="`edgekit check` lists them all, each with its way out",
+            gaps=gaps,
+        )
+    require_coremltools()
+    writer = ProgramWriter(lowered.graph, level)
+    with quiet():
+        program = writer.write()
+    model = lower_program(program, level, float_of(job))
+    name = f"{component.name}.{job.precision}.mlpackage"
+    files = write_package(model, out / name, _metadata(component, writer.names))
+    spec = model.get_spec()
+    return Artifact(
+        component=component.name,
+        variant=job.precision,
+        main=name,
+        files=files,
+        runtime=f"Core ML iOS{level} (specification {spec.specificationVersion})",
+        macs=count_macs(out / name),
+        tensors={source: mil for source, mil in writer.names.items() if source != mil},
+        notes=(f"written by coremltools {version('coremltools')}; floats are {float_of(job)}",),
+        proves=PROVES,
+    )
+
+
+def _metadata(component: Component, names: Mapping[str, str]) -> dict[str, str]:
+    """The source's own metadata, and how Core ML's inputs and outputs stand for the source's."""
+    graph = component.model.graph
+    io = {
+        kind: [
+            {
+                "name": value.name,
+                "coreml": names[value.name or ""],
+                "dtype": "float32" if value.dtype is None else numpy_name(value.dtype),
+                "rank": 0 if value.shape is None else len(value.shape),
+            }
+            for value in values
+        ]
+        for kind, values in (("inputs", graph.inputs), ("outputs", graph.outputs))
+    }
+    kept = {key: str(text) for key, text in component.model.metadata_props.items()}
+    return {**kept, IO_KEY: json.dumps(io, sort_keys=True)}

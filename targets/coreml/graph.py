@@ -1,0 +1,153 @@
+"""A Core ML (MIL) program as plain values: tensors and operators, before coremltools sees any of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    # A dim that only the run knows is its symbol's name.
+    Shape = tuple[int | str, ...]
+    # What an operator's parameter holds: a tensor, several, or a constant written as itself.
+    Argument = "Tensor | Sequence[Tensor] | NDArray[Any] | bool | int | float | str | Sequence[int]"
+
+
+MOST_DIMS = 5
+
+
+class Refused(Exception):  # noqa: N818 - it becomes a Gap, never a traceback
+    """A rule says why a node has no Core ML form, and the way out."""
+
+    def __init__(self, rule: str, way_out: str = "") -> None:
+        super().__init__(rule)
+        self.rule = rule
+        self.way_out = way_out
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """Integers that a weight is restored from when the model loads: (integers - offset) * scale.
+
+    `scale` and `offset` have the rank of `integers`; each dim of theirs divides the integers' dim into
+    blocks (1: one scale along it). `bits` is 8 or 4.
+    """
+
+    integers: NDArray[Any]
+    scale: NDArray[np.float32]
+    offset: NDArray[Any] | None = None
+    bits: int = 8
+
+    def restore(self) -> NDArray[np.float32]:
+        """The float32 weight."""
+        values = self.integers.astype(np.float32)
+        if self.offset is not None:
+            values = values - _spread(self.offset, self.integers.shape).astype(np.float32)
+        made: NDArray[np.float32] = values * _spread(self.scale, self.integers.shape)
+        return made
+
+    def transpose(self, order: Sequence[int]) -> Packed:
+        """The same weight with its axes in another order."""
+        offset = None if self.offset is None else self.offset.transpose(order)
+        moved = np.ascontiguousarray(self.integers.transpose(order))
+        return Packed(moved, self.scale.transpose(order), offset, self.bits)
+
+    def expand(self, axis: int) -> Packed:
+        """The same weight with a new axis of 1."""
+        offset = None if self.offset is None else np.expand_dims(self.offset, axis)
+        return Packed(
+            np.expand_dims(self.integers, axis), np.expand_dims(self.scale, axis), offset, self.bits
+        )
+
+
+def _spread(values: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
+    """Each block's value repeated over its block."""
+    for axis, size in enumerate(shape):
+        if values.shape[axis] not in (1, size):
+            values = np.repeat(values, size // values.shape[axis], axis)
+    return values
+
+
+@dataclass(eq=False)
+class Tensor:
+    """One tensor: a constant where `array` or `packed` is there. `dtype` is numpy's name.
+
+    `name` is the source's own, "" for what only edgekit made.
+    """
+
+    shape: Shape
+    dtype: str
+    array: NDArray[Any] | None = None
+    packed: Packed | None = None
+    name: str = ""
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def is_constant(self) -> bool:
+        return self.array is not None or self.packed is not None
+
+    @property
+    def is_static(self) -> bool:
+        return all(isinstance(dim, int) for dim in self.shape)
+
+    @cached_property
+    def data(self) -> NDArray[Any] | None:
+        """The values of a constant, restored where they are packed."""
+        return self.packed.restore() if self.packed is not None else self.array
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The shape where every dim is fixed. Raises Refused."""
+        fixed = tuple(dim for dim in self.shape if isinstance(dim, int))
+        if len(fixed) != len(self.shape):
+            raise Refused(
+                f"its operand has the dims {list(self.shape)}, and this form needs fixed ones",
+                "give fixed sizes with --shape",
+            )
+        return fixed
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.sizes, dtype=np.int64))
+
+
+@dataclass(eq=False)
+class Operator:
+    """One MIL operation; `inputs` are its parameters by MIL's own names."""
+
+    code: str
+    inputs: dict[str, Any]
+    outputs: tuple[Tensor, ...]
+
+
+@dataclass
+class Graph:
+    """The one function of a program."""
+
+    inputs: list[Tensor] = field(default_factory=list)
+    outputs: list[Tensor] = field(default_factory=list)
+    operators: list[Operator] = field(default_factory=list)
+
+    def add(self, code: str, inputs: Mapping[str, Any], outputs: Sequence[Tensor]) -> None:
+        """Append an operation."""
+        self.operators.append(Operator(code, dict(inputs), tuple(outputs)))
+
+
+def constant(values: NDArray[Any]) -> Tensor:
+    """A constant tensor of the array's own shape; 64-bit integers count as int32 (Core ML has no others)."""
+    array = np.ascontiguousarray(values).reshape(values.shape)
+    return Tensor(array.shape, mil_dtype(array.dtype.name), array)
+
+
+def mil_dtype(name: str) -> str:
+    """ONNX's dtype (numpy's name) -> the one a program computes with."""
+    return {"int64": "int32", "float16": "float32", "uint32": "int32", "uint64": "int32"}.get(name, name)

@@ -1,0 +1,87 @@
+"""Conv and ConvTranspose in one to three spatial dims."""
+
+from __future__ import annotations
+
+from edgekit.targets.coreml.call import Call, rule
+from edgekit.targets.coreml.formula import Formula
+from edgekit.targets.coreml.graph import Refused, Tensor
+from edgekit.targets.coreml.window import Window
+
+_ATTRIBUTES = "auto_pad dilations group kernel_shape pads strides"
+
+
+@rule("Conv", _ATTRIBUTES)
+def conv(call: Call) -> Tensor:
+    """Y = W * X + B; X [N, C, *D], W [O, C/group, *K]."""
+    weight = call.operand(1)
+    call.require(
+        weight.is_constant,
+        "its weight is computed, and Core ML wants a constant there",
+        "export with constants",
+    )
+    call.require(
+        call.given("kernel_shape") is False or call.ints("kernel_shape", ()) == list(weight.sizes[2:]),
+        "kernel_shape differs from the weight's shape",
+    )
+    window = Window(call, weight.sizes[2:])
+    return call.emit(
+        "conv",
+        x=call.x,
+        weight=weight,
+        bias=_bias(call),
+        strides=window.strides,
+        pad_type="custom",
+        pad=window.interleaved_pads(),
+        dilations=window.dilations,
+        groups=call.integer("group", 1),
+    )
+
+
+def _bias(call: Call) -> Tensor | None:
+    bias = call.optional(2)
+    if bias is not None and not bias.is_constant:
+        raise Refused("its bias is computed, and Core ML wants a constant there", "export with constants")
+    return bias
+
+
+@rule("ConvTranspose", f"{_ATTRIBUTES} output_padding output_shape")
+def conv_transpose(call: Call) -> Tensor:
+    """Y = the transposed convolution; W [C, O/group, *K]."""
+    weight = call.operand(1)
+    call.require(
+        weight.is_constant,
+        "its weight is computed, and Core ML wants a constant there",
+        "export with constants",
+    )
+    window = Window(call, weight.sizes[2:], transposed=True)
+    full = window.full_sizes(call.x.sizes[2:])
+    pads = window.pads_of_result(full, call.out.sizes[2:])
+    cut = [max(pad, 0) for pad in pads]
+    missing = [max(-pad, 0) for pad in pads]
+    size = [length - sum(cut[2 * i : 2 * i + 2]) for i, length in enumerate(full)]
+    made = call.add(
+        "conv_transpose",
+        (*call.out.shape[:2], *size),
+        x=call.x,
+        weight=weight,
+        bias=_bias(call) if not any(missing) else None,
+        pad_type="custom",
+        pad=cut,
+        output_shape=[*call.out.sizes[:2], *size],
+        strides=window.strides,
+        dilations=window.dilations,
+        groups=call.integer("group", 1),
+    )
+    if not any(missing):
+        return made
+    return _padded_result(call, made, missing)
+
+
+def _padded_result(call: Call, made: Tensor, missing: list[int]) -> Tensor:
+    """Output padding beyond what the windows reach holds nothing but the bias."""
+    size = [dim + sum(missing[2 * i : 2 * i + 2]) for i, dim in enumerate(made.sizes[2:])]
+    wide = call.add("pad", (*made.shape[:2], *size), x=made, pad=missing, mode="constant", constant_val=0.0)
+    bias = _bias(call)
+    if bias is None:
+        return wide
+    return Formula(call).add(wide, call.reshape(bias, (bias.size, *(1 for _ in size))))

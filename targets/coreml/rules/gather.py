@@ -1,0 +1,166 @@
+"""Picking and placing by index: Gather, Scatter, OneHot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekit.targets.coreml.call import Call, rule
+from edgekit.targets.coreml.formula import Formula
+from edgekit.targets.coreml.graph import Tensor, constant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@rule("Gather", "axis")
+def gather(call: Call) -> Tensor:
+    """Y = X's slices at the indices, along one axis."""
+    axis = call.axis(0)
+    indices = call.operand(1)
+    if indices.rank == 0 and indices.array is not None:
+        return _one_slice(call, axis, int(indices.array))
+    places = _from_front(call, indices, call.x.shape[axis])
+    return _as_numbers(
+        call, lambda x: call.add("gather", call.out.shape, x=x, indices=places, axis=axis, batch_dims=0)
+    )
+
+
+def _one_slice(call: Call, axis: int, index: int) -> Tensor:
+    """x[..., index, ...], the axis gone."""
+    size = call.x.shape[axis]
+    index = index + size if index < 0 and isinstance(size, int) else index
+    masks = [i != axis for i in range(call.x.rank)]
+    begin = [0 if mask else index for mask in masks]
+    end = [0 if mask else index + 1 for mask in masks]
+    return call.emit(
+        "slice_by_index",
+        x=call.x,
+        begin=begin,
+        end=end,
+        begin_mask=masks,
+        end_mask=masks,
+        squeeze_mask=[not mask for mask in masks],
+    )
+
+
+def _from_front(call: Call, indices: Tensor, size: int | str) -> Tensor:
+    """Indices counted from the front: Core ML takes negative ones for out of range."""
+    if indices.array is not None:
+        array = indices.array
+        if not np.any(array < 0):
+            return indices
+        call.require(isinstance(size, int), "a negative index into a dim that only the run knows")
+        return constant(np.where(array < 0, array + int(size), array).astype(np.int32))
+    call.require(isinstance(size, int), "a computed index into a dim that only the run knows")
+    f = Formula(call)
+    return f.select(f.binary("less", indices, 0, "bool"), f.add(indices, int(size)), indices)
+
+
+def _as_numbers(call: Call, make: Callable[[Tensor], Tensor]) -> Tensor:
+    """MIL gathers no bool: they travel as int32."""
+    if call.x.dtype != "bool":
+        return make(call.x)
+    made = make(call.cast(call.x, "int32"))
+    return call.cast(made, "bool")
+
+
+@rule("GatherElements", "axis")
+def gather_elements(call: Call) -> Tensor:
+    """Y[i, j] = X[indices[i, j], j] for axis 0."""
+    axis = call.axis(0)
+    places = _from_front(call, call.operand(1), call.x.shape[axis])
+    others = [
+        have == want
+        for i, (have, want) in enumerate(zip(places.shape, call.x.shape, strict=True))
+        if i != axis
+    ]
+    call.require(all(others), "its indices cover only a part of the other axes")
+    return _as_numbers(
+        call, lambda x: call.add("gather_along_axis", call.out.shape, x=x, indices=places, axis=axis)
+    )
+
+
+@rule("GatherND", "batch_dims")
+def gather_nd(call: Call) -> Tensor:
+    """Y = X's slices at index tuples."""
+    places = call.array(1)
+    batch = call.integer("batch_dims", 0)
+    sizes = np.asarray(call.x.sizes[batch : batch + places.shape[-1]])
+    front = constant(np.where(places < 0, places + sizes, places).astype(np.int32))
+    if batch == 0:
+        return _as_numbers(
+            call, lambda x: call.add("gather_nd", call.out.shape, x=x, indices=front, batch_dims=0)
+        )
+    call.require_level(16, "GatherND with batch_dims")
+    return _as_numbers(
+        call, lambda x: call.add("gather_nd", call.out.shape, x=x, indices=front, batch_dims=batch)
+    )
+
+
+_MODES = {"none": "update", "add": "add", "mul": "mul", "max": "max", "min": "min"}
+
+
+@rule("ScatterElements", "axis reduction")
+def scatter_elements(call: Call) -> Tensor:
+    """Y = X with updates put in (or joined) at indices along the axis."""
+    axis = call.axis(0)
+    places = _from_front(call, call.operand(1), call.x.shape[axis])
+    updates = call.operand(2)
+    others = [
+        have == want
+        for i, (have, want) in enumerate(zip(places.shape, call.x.shape, strict=True))
+        if i != axis
+    ]
+    call.require(all(others), "its indices cover only a part of the other axes")
+    mode = call.text("reduction", "none")
+    call.require(mode in _MODES, f"reduction '{mode}' has no Core ML form")
+    return call.emit(
+        "scatter_along_axis", data=call.x, indices=places, updates=updates, axis=axis, mode=_MODES[mode]
+    )
+
+
+@rule("ScatterND", "reduction")
+def scatter_nd(call: Call) -> Tensor:
+    """Y = X with updates put in (or joined) at constant index tuples."""
+    places = call.array(1)
+    sizes = np.asarray(call.x.sizes[: places.shape[-1]])
+    front = constant(np.where(places < 0, places + sizes, places).astype(np.int32))
+    mode = call.text("reduction", "none")
+    call.require(mode in _MODES, f"reduction '{mode}' has no Core ML form")
+    return call.emit("scatter_nd", data=call.x, indices=front, updates=call.operand(2), mode=_MODES[mode])
+
+
+@rule("OneHot", "axis")
+def one_hot(call: Call) -> Tensor:
+    """Y = on where the new axis's position is the index, else off."""
+    depth = int(call.array(1).reshape(-1)[0])
+    off, on = (constant(np.asarray(value)) for value in call.array(2))
+    axis = call.integer("axis", -1) % (call.x.rank + 1)
+    f = Formula(call)
+    indices = call.cast(call.x, "int32")
+    wide = call.reshape(indices, (*indices.shape[:axis], 1, *indices.shape[axis:]))
+    front = f.select(f.binary("less", wide, 0, "bool"), f.add(wide, depth), wide)
+    positions = np.arange(depth, dtype=np.int32).reshape(
+        [depth if i == axis else 1 for i in range(wide.rank)]
+    )
+    return f.select(f.equal(front, constant(positions)), on, off)
+
+
+@rule("GridSample", "align_corners mode padding_mode")
+def grid_sample(call: Call) -> Tensor:
+    """Y = X sampled bilinearly at computed positions in [-1, 1]."""
+    mode, pads = call.text("mode", "linear"), call.text("padding_mode", "zeros")
+    call.require(call.x.rank == 4 and mode in ("linear", "bilinear"), f"mode '{mode}' of rank {call.x.rank}")
+    call.require(pads in ("zeros", "border"), f"padding_mode '{pads}' has no Core ML form")
+    return call.emit(
+        "resample",
+        x=call.x,
+        coordinates=call.operand(1),
+        sampling_mode="bilinear",
+        padding_mode="constant" if pads == "zeros" else "border",
+        padding_value=0.0,
+        coordinates_mode="normalized_minus_one_to_one",
+        align_corners=bool(call.integer("align_corners", 0)),
+    )

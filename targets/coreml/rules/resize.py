@@ -1,0 +1,185 @@
+"""Resize: MIL's own operations where they compute the same, else exact positions or weights an axis.
+
+Resizing is linear and works axis by axis, so ONNX Runtime itself is asked for each axis's matrix: the
+Resize of an identity. Whatever the mode, that matrix says what must come out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+from edgekit.targets.coreml.call import Call, rule
+from edgekit.targets.coreml.graph import Refused, Tensor, constant
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_ATTRIBUTES = (
+    "antialias axes coordinate_transformation_mode cubic_coeff_a exclude_outside extrapolation_value "
+    "keep_aspect_ratio_policy mode nearest_mode"
+)
+_LARGEST_MATRIX = 16 * 2**20
+# MIL's sampling modes: source position of output i, from the sizes (its documentation's formulas).
+_SAMPLING = {
+    "UNALIGN_CORNERS": lambda i, old, new: (i + 0.5) * (old / new) - 0.5,
+    "STRICT_ALIGN_CORNERS": lambda i, old, new: i * ((old - 1) / (new - 1) if new > 1 else 0.0),
+    "DEFAULT": lambda i, old, new: i * (old / new),
+}
+
+
+@rule("Resize", _ATTRIBUTES)
+def resize(call: Call) -> Tensor:
+    """Y = X at another size."""
+    mode = call.text("coordinate_transformation_mode", "half_pixel")
+    call.require(
+        mode != "tf_crop_and_resize",
+        "coordinate_transformation_mode 'tf_crop_and_resize' has no Core ML form",
+        "re-export with 'half_pixel'",
+    )
+    x, size = call.x, call.out.sizes
+    _require_stretch(call)
+    matrices = {
+        axis: _matrix(call, axis)
+        for axis in range(x.rank)
+        if x.sizes[axis] != size[axis] or _scale(call, axis) not in (None, 1.0)
+    }
+    if x.dtype == "float32" and x.rank in (3, 4) and matrices and min(matrices) >= x.rank - 2:
+        found = _native(call, matrices)
+        if found is not None:
+            return found
+    for axis, matrix in matrices.items():
+        x = _along(call, x, axis, matrix)
+    return x if matrices else call.emit("identity", x=x)
+
+
+def _require_stretch(call: Call) -> None:
+    """With another policy ONNX's scale is exact where the sizes are rounded; whole ones are the same."""
+    if call.text("keep_aspect_ratio_policy", "stretch") == "stretch":
+        return
+    ratios = {new / old for old, new in zip(call.x.sizes, call.out.sizes, strict=True) if new != old}
+    call.require(
+        len(ratios) <= 1, "keep_aspect_ratio_policy gives sizes that are rounded", "give whole scales"
+    )
+
+
+def _along(call: Call, x: Tensor, axis: int, matrix: NDArray[np.float32]) -> Tensor:
+    """One axis: a gather where every row of the matrix picks one value, else a product."""
+    size = tuple(len(matrix) if i == axis else dim for i, dim in enumerate(x.shape))
+    if np.all((matrix == 0) | (matrix == 1)) and np.all(matrix.sum(1) == 1):
+        return call.add("gather", size, x=x, indices=constant(matrix.argmax(1).astype(np.int32)), axis=axis)
+    call.require(x.dtype == "float32", f"this mode has no form on {x.dtype}")
+    order = [i for i in range(x.rank) if i != axis] + [axis]
+    moved = call.transpose(x, order)
+    weight = constant(np.ascontiguousarray(matrix.T))
+    made = call.add("matmul", (*moved.shape[:-1], len(matrix)), x=moved, y=weight,
+                    transpose_x=False, transpose_y=False)  # fmt: skip
+    return call.transpose(made, [order.index(i) for i in range(x.rank)])
+
+
+def _native(call: Call, matrices: dict[int, NDArray[np.float32]]) -> Tensor | None:
+    """MIL's operation that gives these matrices, None where no choice does."""
+    old, new = call.x.sizes[-2:], call.out.sizes[-2:]
+    given = [matrices.get(call.x.rank - 2 + i, np.eye(old[i], dtype=np.float32)) for i in range(2)]
+    if all(_is_repeat(matrix) for matrix in given):
+        factors = [n // o for n, o in zip(new, old, strict=True)]
+        return call.emit(
+            "upsample_nearest_neighbor",
+            x=call.x,
+            scale_factor_height=float(factors[0]),
+            scale_factor_width=float(factors[1]),
+        )
+    for name, position in _SAMPLING.items():
+        if all(_agrees(matrix, position) for matrix in given):
+            return call.emit(
+                "resize_bilinear",
+                x=call.x,
+                target_size_height=new[0],
+                target_size_width=new[1],
+                sampling_mode=name,
+            )
+    return None
+
+
+def _is_repeat(matrix: NDArray[np.float32]) -> bool:
+    """Each source value, k times: what whole-number nearest upsampling does under any sampling."""
+    new, old = matrix.shape
+    return new % old == 0 and bool(np.array_equal(matrix, np.repeat(np.eye(old), new // old, 0)))
+
+
+def _agrees(matrix: NDArray[np.float32], position: Any) -> bool:
+    new, old = matrix.shape
+    at = np.clip(np.array([position(i, old, new) for i in range(new)]), 0, old - 1)
+    low = np.floor(at).astype(int)
+    high = np.minimum(low + 1, old - 1)
+    eye = np.eye(old)
+    expected = eye[low] * (1 - (at - low))[:, None] + eye[high] * (at - low)[:, None]
+    return bool(np.abs(expected - matrix).max() < 1e-5)
+
+
+def _entry(call: Call, index: int, axis: int) -> float | None:
+    """This axis's entry of scales or sizes, through the attribute `axes`."""
+    values = call.optional_array(index)
+    if values is None or not values.size:
+        return None
+    axes = [item % call.x.rank for item in call.ints("axes", range(call.x.rank))]
+    return float(values.reshape(-1)[axes.index(axis)]) if axis in axes else None
+
+
+def _scale(call: Call, axis: int) -> float | None:
+    return _entry(call, 2, axis)
+
+
+def _matrix(call: Call, axis: int) -> NDArray[np.float32]:
+    """[new, old]: the weights of one axis, from ONNX Runtime on an identity."""
+    old, new = call.x.sizes[axis], call.out.sizes[axis]
+    call.require(old * new <= _LARGEST_MATRIX, f"resizing {old} to {new} is beyond what edgekit writes out")
+    scale = _scale(call, axis)
+    if scale is None:
+        given = {"sizes": np.array([1, 1, old, new], np.int64)}
+    else:
+        given = {"scales": np.array([1, 1, 1, scale], np.float32)}
+    made = _asked(_axis_model(call, old, given), old)
+    call.require(made.shape[-1] == new, "its sizes do not follow from its scales")
+    aligned = call.text("coordinate_transformation_mode", "half_pixel") == "align_corners"
+    call.require(
+        not aligned or scale is None or abs(scale * old - new) < 1e-3,
+        "with align_corners and a scale that gives no whole size, ONNX and ONNX Runtime compute differently",
+        "give sizes instead of scales",
+    )
+    weights: NDArray[np.float32] = made[0, 0].T
+    return weights
+
+
+_MATRIX_ATTRIBUTES = (
+    "antialias", "coordinate_transformation_mode", "cubic_coeff_a", "exclude_outside",
+    "extrapolation_value", "mode", "nearest_mode",
+)  # fmt: skip
+
+
+def _axis_model(call: Call, old: int, given: dict[str, NDArray[Any]]) -> bytes:
+    """The node on one axis, as a model."""
+    attributes = {name: call.attribute(name) for name in _MATRIX_ATTRIBUTES if call.given(name)}
+    inputs = ["x", "", *(("scales",) if "scales" in given else ("", "sizes"))]
+    node = onnx.helper.make_node("Resize", inputs, ["y"], **attributes)
+    infos = [onnx.helper.make_tensor_value_info("x", 1, [1, 1, old, old])]
+    results = [onnx.helper.make_tensor_value_info("y", 1, None)]
+    weights = [onnx.numpy_helper.from_array(array, name) for name, array in given.items()]
+    graph = onnx.helper.make_graph([node], "axis", infos, results, weights)
+    opset = onnx.helper.make_opsetid("", max(call.opset, 13))
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+def _asked(model: bytes, old: int) -> Any:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return session.run(None, {"x": np.eye(old, dtype=np.float32)[None, None]})[0]
+    except Exception as error:
+        raise Refused(f"ONNX Runtime cannot resize an axis like this ({str(error)[:120]})") from error

@@ -1,0 +1,88 @@
+"""Runs a saved .mlpackage on this host, under the source's names, dtypes and ranks."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.errors import BundleError, SamplesError
+from edgekit.targets.coreml.interpret import MilSession
+from edgekit.targets.coreml.interpret.package import open_package
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+IO_KEY = "edgekit.io"
+_INT32 = np.iinfo(np.int32)
+
+
+class CoreMLSession:
+    """One package under edgekit's MIL interpreter; Core ML's int32 and fp32 stand for ONNX's other dtypes."""
+
+    def __init__(self, package: Path) -> None:
+        self.program = MilSession(package)
+        self._name = package.name
+        self._io = _read_io(package)
+
+    def run(self, feeds: Mapping[str, np.ndarray], taps: Sequence[str] = ()) -> dict[str, np.ndarray]:
+        """All outputs by source name, and tapped tensors of the program by their own."""
+        given = {item["coreml"]: self._border(item, feeds) for item in self._io["inputs"]}
+        made = self.program.run(given, taps)
+        results = {item["name"]: _as_source(item, made[item["coreml"]]) for item in self._io["outputs"]}
+        return {name: made[name] for name in taps if name in made} | results
+
+    def _border(self, item: Mapping[str, Any], feeds: Mapping[str, np.ndarray]) -> np.ndarray:
+        name = item["name"]
+        if name not in feeds:
+            known = ", ".join(row["name"] for row in self._io["inputs"])
+            raise SamplesError(f"input '{name}' is not fed", fix=f"feed all of: {known}")
+        value = np.asarray(feeds[name])
+        if value.dtype.name != item["dtype"] or value.ndim != item["rank"]:
+            raise SamplesError(
+                f"input '{name}' is {value.dtype} of rank {value.ndim}, the model takes {item['dtype']} of "
+                f"rank {item['rank']}",
+                fix="give samples of the dtype and shape that the artifact was built for",
+            )
+        if value.dtype.kind in "iub":
+            if value.size and (value.min() < _INT32.min or value.max() > _INT32.max):
+                raise SamplesError(
+                    f"input '{name}' leaves Core ML's 32-bit integers", fix="feed smaller integers"
+                )
+            value = value.astype(np.int32)
+        else:
+            value = value.astype(np.float32)
+        return value if item["rank"] else value.reshape(1)
+
+
+def open_session(package: Path) -> CoreMLSession:
+    """The session of a saved package. CannotRunHere or BundleError as the interpreter says."""
+    return CoreMLSession(package)
+
+
+def _as_source(item: Mapping[str, Any], value: np.ndarray) -> np.ndarray:
+    made = value.astype(item["dtype"])
+    return made if item["rank"] else made.reshape(())
+
+
+def _check_row(row: dict[str, Any]) -> None:
+    """ValueError, KeyError or TypeError for a row that says too little."""
+    np.dtype(row["dtype"])
+    if not isinstance(row["name"], str) or not isinstance(row["coreml"], str) or int(row["rank"]) < 0:
+        raise ValueError(row)
+
+
+def _read_io(package: Path) -> dict[str, Any]:
+    text = open_package(package).model.description.metadata.userDefined.get(IO_KEY, "")
+    try:
+        found = json.loads(text)
+        for row in (*found["inputs"], *found["outputs"]):
+            _check_row(row)
+    except (ValueError, KeyError, TypeError) as error:
+        raise BundleError(
+            f"{package.name} does not say how its inputs stand for the model's",
+            fix="build it again with edgekit",
+        ) from error
+    return dict(found)
