@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SchemeChoice = Literal["auto", "portable", "native"]
 GoldenChoice = Literal["samples", "random"]
-WeightBlock = Literal[32, 64, 128]
+WeightBlock = Literal[0, 32, 64, 128]
 Shape = str | Sequence[int | str | DimRange]
 # The fields of edgekit._verify.Gate, named here because that room imports numpy; a test compares the two.
 GATE_LIMITS = (
@@ -76,7 +76,7 @@ class Recipe:
     bind: input -> the value it always has, as text (`sr` -> `16000`): it becomes a constant.
     shapes: input -> dims; scheme "auto" takes each target's own.
     float_nodes: nodes kept in float; only_ops: quantize these op types only (empty: all of the table).
-    weight_block: how many int4 weights share a scale under w4.
+    weight_block: how many int4 weights share a scale under w4; 0: all of a channel.
     metric: "top1", "cer", "exact", "cosine" or "module:function".
     vocabulary: a text file with a character a line, for cer and exact; None: the model's own metadata.
     gate: limits that take the place of gate.toml's (names: GATE_LIMITS; min_top1 may be "90%").

@@ -15,6 +15,7 @@ Precision = Literal["fp32", "fp16", "int8", "w8", "w4"]
 WeightBits = Literal[4, 8]
 BiasForm = Literal["float", "int32"]
 ConvOutput = Literal["int8", "float"]
+GemmOutput = Literal["float", "int8"]
 Kind = Literal["measured", "predicted", "unknown"]
 
 # Precisions with integer weights beside float activations, and the bits of those weights.
@@ -160,7 +161,7 @@ class MacShare:
         """Shares of the MACs on float data with integer weights, in words; empty where there are none."""
         counts = {"int8": self.weight_int8, "int4": self.weight_int4}
         return [
-            f"{100 * count / self.total:.1f} % with {name} weights, computed on float data"
+            f"{name} weights only: {100 * count / self.total:.1f} %"
             for name, count in counts.items()
             if count
         ]
@@ -170,7 +171,7 @@ class MacShare:
 class Artifact:
     """One built file (with its companions), paths relative to the folder it was built in.
 
-    `main` is the file a runtime loads; `files` are all of them, `main` included.
+    `main` is the file (or folder, as a .mlpackage) a runtime loads; `files` are all files of it.
     `tensors` maps source tensor names to the artifact's own (absent: the same name).
     `macs` is counted in the artifact itself; `runtime` says what loads it.
     `proves` says in words what running it on this host does and does not show.
@@ -188,8 +189,9 @@ class Artifact:
 
     @property
     def loaded(self) -> tuple[str, ...]:
-        """What a runtime reads: the main file and its external data."""
-        return tuple(name for name in self.files if name in (self.main, f"{self.main}.data"))
+        """What a runtime reads: the main file and its external data, or all files of a main that is a folder."""
+        own = (self.main, f"{self.main}.data")
+        return tuple(name for name in self.files if name in own or name.startswith(f"{self.main}/"))
 
 
 @dataclass(frozen=True)

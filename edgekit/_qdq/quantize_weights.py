@@ -7,6 +7,7 @@ Plan which forms it holds; equal forms have equal codes and scales in every runt
 from __future__ import annotations
 
 import tomllib
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
@@ -52,8 +53,8 @@ def quantize_weights(
     """A clone whose Conv, ConvTranspose, Gemm, MatMul and Gather weights are integers where `forms` has one.
 
     Of a w4 model, a weight takes int4 in blocks of `block` where the target holds those and the summed
-    axis divides by it, else int4 per channel, else int8 per channel. ModelError names a node whose weight
-    is not finite.
+    axis divides by it, else int8 with a scale a channel (int4 with one destroys small networks; block 0
+    asks for it). ModelError names a node whose weight is not finite.
     """
     model = component.model.clone()
     bits = WEIGHT_BITS[precision]
@@ -69,7 +70,13 @@ def quantize_weights(
     ]
     remove_unused(model)
     told = tuple(decision for decision in decisions if decision is not None)
-    return WeightsResult(replace(component, model=model), told, f"{precision}: {METHOD}")
+    return WeightsResult(replace(component, model=model), told, f"{precision}: {_words(told)}{METHOD}")
+
+
+def _words(decisions: Sequence[Decision]) -> str:
+    """How many weights are held in which form."""
+    counts = Counter(decision.precision for decision in decisions)
+    return "".join(f"{count} {precision}; " for precision, count in sorted(counts.items()))
 
 
 @cache
@@ -110,7 +117,7 @@ def _is_candidate(weight: ir.Value, row: dict[str, Any]) -> bool:
 def _choose(
     node: ir.Node, weight: ir.Value, forms: Sequence[WeightForm], block: int
 ) -> tuple[WeightBits, Grouping] | None:
-    """The fewest bits that the target has, in blocks where it can."""
+    """int4 in blocks, or what of the target's forms with a scale a channel is nearest to what was asked."""
     row = _table()["ops"][node.op_type]
     channel, summed = row["channel"], row["summed"]
     transposed = node.attributes.get("transB")
@@ -119,12 +126,14 @@ def _choose(
     axis = node.attributes.get("axis")
     if not forms or (node.op_type == "Gather" and axis is not None and axis.as_int() not in (0, -2)):
         return None
-    bits: WeightBits = 4 if any(form.bits == 4 for form in forms) else 8
     assert weight.shape is not None
     size = weight.shape.numpy()[summed]
-    held = {length for form in forms if form.bits == bits for length in form.blocks}
-    divides = block in held and size % block == 0
-    return bits, Grouping(channel, summed, block if divides else 0)
+    held = {length for form in forms if form.bits == 4 for length in form.blocks}
+    if block and block in held and size % block == 0:
+        return 4, Grouping(channel, summed, block)
+    wanted: WeightBits = 4 if block == 0 else 8
+    bits = wanted if any(form.bits == wanted for form in forms) else forms[0].bits
+    return bits, Grouping(channel, summed)
 
 
 @dataclass(frozen=True)
