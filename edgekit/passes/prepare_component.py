@@ -20,6 +20,7 @@ from edgekit.passes.name_nodes import name_nodes
 from edgekit.passes.push_affine import push_affine
 from edgekit.passes.raise_opset import raise_opset
 from edgekit.passes.remove_unused import remove_unused
+from edgekit.passes.settle_parameters import settle_parameters
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -56,6 +57,7 @@ def _prepare(model: ir.Model, shapes: ShapeSpec, branches: Branches) -> ir.Model
     fold_empty(model)
     raise_opset(model)
     fold_constants(model, branches)
+    settle_parameters(model)
     _simplify(model, branches)
     for graph in model.graphs():
         graph.sort()
