@@ -1,9 +1,9 @@
-"""Chooses between a target's native INT8 scheme and the portable one by what the golden samples show."""
+"""Chooses between two INT8 forms of a model by what the golden samples show."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgekit._qdq import QdqForm
@@ -23,9 +23,9 @@ _NEAR_DB = 30.0  # nearer than that to fp32, nothing is left to choose by
 
 @dataclass(frozen=True)
 class ChosenScheme:
-    """The Q/DQ graph of the scheme that was taken, and its session in plain float.
+    """The Q/DQ graph of the form that was taken, and its session in plain float.
 
-    note: the line that says why it is not the target's own scheme; "" where it is.
+    note: the line that says why it is not the form that the target asked for; "" where it is.
     """
 
     result: QdqResult
@@ -39,14 +39,36 @@ def choose_measured(workshop: Workshop, plan: Plan) -> ChosenScheme:
     Neither wins on every model: one more bit for one-sided tensors against rounding that is symmetric
     around what the background of an image becomes.
     """
-    native = _try_scheme(workshop, plan, plan.scheme)
-    if native.sqnr_db >= _NEAR_DB:
-        return ChosenScheme(native.result, native.session, "")
-    portable = _try_scheme(workshop, plan, PORTABLE)
-    if portable.sqnr_db < native.sqnr_db + _NEARER_DB:
-        return ChosenScheme(native.result, native.session, "")
-    told = f"{portable.sqnr_db:.1f} dB against fp32, {plan.scheme.name} {native.sqnr_db:.1f} dB"
-    return ChosenScheme(portable.result, portable.session, f"INT8 scheme portable was taken: {told}")
+    first = plan_form(plan, plan.scheme)
+    named = ("INT8 scheme portable was taken", plan.scheme.name)
+    return _choose(workshop, first, replace(first, scheme=PORTABLE), named)
+
+
+def choose_products(workshop: Workshop, plan: Plan) -> ChosenScheme:
+    """Results of matrix products in int8, unless that is far from fp32 and leaving them float is nearer.
+
+    Layers that read raw values (an embedding, a head) may lose more there than integer kernels are worth.
+    """
+    first = plan_form(plan, PORTABLE)
+    named = ("results of matrix products stay float", "in int8")
+    return _choose(workshop, first, replace(first, gemm_output="float"), named)
+
+
+def plan_form(plan: Plan, scheme: Scheme) -> QdqForm:
+    """The form of the INT8 graph that a plan asks for."""
+    return QdqForm(scheme, plan.bias, plan.conv_output, plan.gemm_output)
+
+
+def _choose(workshop: Workshop, first: QdqForm, other: QdqForm, named: tuple[str, str]) -> ChosenScheme:
+    """`first`, or `other` where it matters; `named`: the words for the other's case, and for the first."""
+    own = _try_form(workshop, first)
+    if own.sqnr_db >= _NEAR_DB:
+        return ChosenScheme(own.result, own.session, "")
+    tried = _try_form(workshop, other)
+    if tried.sqnr_db < own.sqnr_db + _NEARER_DB:
+        return ChosenScheme(own.result, own.session, "")
+    told = f"{named[0]}: {tried.sqnr_db:.1f} dB against fp32, {named[1]} {own.sqnr_db:.1f} dB"
+    return ChosenScheme(tried.result, tried.session, told)
 
 
 @dataclass(frozen=True)
@@ -56,8 +78,8 @@ class _Tried:
     sqnr_db: float
 
 
-def _try_scheme(workshop: Workshop, plan: Plan, scheme: Scheme) -> _Tried:
-    result = workshop.quantize(QdqForm(scheme, plan.bias, plan.conv_output))
+def _try_form(workshop: Workshop, form: QdqForm) -> _Tried:
+    result = workshop.quantize(form)
     session = workshop.remember(reference_session(result.component.model))
     return _Tried(result, session, _measure(workshop, session))
 

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 from edgekit._bundle import NO_ACCURACY, BundleDraft, ComponentDraft, write_bundle
 from edgekit._cache import tool_versions
-from edgekit._choose_scheme import choose_measured
+from edgekit._choose_scheme import choose_measured, choose_products, plan_form
 from edgekit._plan import choose_precisions, choose_scheme, job_for, refuse_errors, weight_gaps
-from edgekit._qdq import QdqForm
 from edgekit._tasks import score_task
 from edgekit._values import PORTABLE, SCHEMES, WEIGHT_BITS
 from edgekit._verify import (
@@ -30,16 +29,17 @@ from edgekit.passes.lower_opset import lower_component
 from edgekit.sources.graph_io import inputs_of, outputs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from edgekit._bundle.draft import SamplesKind
+    from edgekit._choose_scheme import ChosenScheme
     from edgekit._qdq import QdqResult, WeightsResult
     from edgekit._values import Artifact, Component, Gap, Parity, Precision, TaskScore
     from edgekit._verify import Gate, Golden, WorstTensor
     from edgekit._verify.golden import GoldenKind
     from edgekit._workshop import Workshop
     from edgekit.registry import ResolvedTarget
-    from edgekit.target import Job, Session
+    from edgekit.target import Job, Plan, Session
 
 _LICENCE_KEYS = ("license", "licence", "License", "SPDX-License-Identifier")
 
@@ -119,15 +119,21 @@ class _TargetWork:
         """The Q/DQ graph in the scheme that the recipe names, or that the samples speak for."""
         if self._quantized is None:
             scheme = choose_scheme(self.workshop.recipe, self.plan)
-            measured = self.workshop.recipe.scheme == "auto" and self.samples_kind == "samples"
-            if measured and scheme != PORTABLE.name:
-                chosen = choose_measured(self.workshop, self.plan)
+            choose = self._choice_for(scheme) if self.samples_kind == "samples" else None
+            if choose is None:
+                self._quantized = self.workshop.quantize(plan_form(self.plan, SCHEMES[scheme]))
+            else:
+                chosen = choose(self.workshop, self.plan)
                 self._quantized, self.scheme_note = chosen.result, chosen.note
                 self._measured = chosen.reference
-            else:
-                form = QdqForm(SCHEMES[scheme], self.plan.bias, self.plan.conv_output)
-                self._quantized = self.workshop.quantize(form)
         return self._quantized
+
+    def _choice_for(self, scheme: str) -> Callable[[Workshop, Plan], ChosenScheme] | None:
+        """What real samples decide for this target, if anything."""
+        if scheme != PORTABLE.name:
+            return choose_measured if self.workshop.recipe.scheme == "auto" else None
+        products = any(node.op_type in ("Gemm", "MatMul") for node in self.workshop.component.model.graph)
+        return choose_products if products and self.plan.gemm_output == "int8" else None
 
     @property
     def methods(self) -> list[str]:

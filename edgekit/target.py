@@ -43,8 +43,8 @@ class Plan:
 
     max_opset: highest default-domain opset the device's software reads; None: no op table ("unknown").
     expand: ops (function-bodied in ONNX) the target wants expanded into primitives.
-    scheme/bias/conv_output/gemm_output: the form of its INT8 graph (QdqForm). `portable` must always be accepted;
-    `native` is what the target does best from the same record.
+    scheme/bias/conv_output/gemm_output: the form of its INT8 graph (QdqForm). `portable` must always be
+    accepted; `native` is what the target does best from the same record.
     weights: how it holds integer weights beside float data (w8, w4); empty: it does not.
     default_float: what a user gets who brings no samples.
     baselines: float variants built beside an INT8 artifact.

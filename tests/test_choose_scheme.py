@@ -69,3 +69,31 @@ def test_outputs_that_are_all_empty_leave_the_native_scheme(monkeypatch: pytest.
     monkeypatch.setattr(shop, "make_golden", lambda *_: golden)
     chosen = _choose_scheme.choose_measured(shop, Plan(17, scheme=NATIVE_U8))
     assert chosen.result.component.name == "native-u8"
+
+
+class Products(Shop):
+    """A workshop whose graphs miss fp32 by the noise given to each form of a product's result."""
+
+    def quantize(self, form: Any) -> Any:
+        made = super().quantize(form)
+        self.quantized[-1] = form.gemm_output
+        return made
+
+
+@pytest.mark.parametrize(
+    ("int8", "kept", "tried"),
+    [
+        (0.1, 0.05, ["int8", "float"]),  # 6 dB nearer
+        (0.1, 0.098, ["int8", "float"]),  # a tie
+        (0.01, 0.001, ["int8"]),  # near enough not to ask
+    ],
+)
+def test_results_of_products_stay_float_where_int8_costs_much(
+    int8: float, kept: float, tried: list[str]
+) -> None:
+    shop: Any = Products({"int8": int8, "float": kept})
+    chosen = _choose_scheme.choose_products(shop, Plan(None, bias="int32", gemm_output="int8"))
+    assert shop.quantized == tried
+    taken = kept <= int8 / 2 and len(tried) == 2
+    assert chosen.note.startswith("results of matrix products stay float: ") == taken
+    assert chosen.note.endswith(" dB") == taken

@@ -47,7 +47,7 @@ def insert_qdq(
     Raises ModelError where the record lacks a tensor that the placement needs, or a weight has no scale.
     """
     model = component.model.clone()
-    islands = find_islands(model.graph, steering, conv_output=form.conv_output)
+    islands = find_islands(model.graph, steering, conv_output=form.conv_output, gemm_output=form.gemm_output)
     params = _settle_params(islands, record, form.scheme)
     named = {str(value.name): param for value, param in params.items()}
     names = Names(model)

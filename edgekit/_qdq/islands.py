@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from edgekit._qdq.placement import activation_inputs, load_placement, place
+from edgekit._qdq.placement import activation_inputs, has_int8_form, load_placement, place
 from edgekit._qdq.pointwise import PointwiseChain, find_chains
+from edgekit._qdq.product_bias import list_feeding, split_biases
 from edgekit.errors import UsageError
-from edgekit.passes._rewire import input_of
-from edgekit.passes._scale_weights import has_channel_bias
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from edgekit._values import ConvOutput
+    from edgekit._values import ConvOutput, GemmOutput
 
 
 @dataclass(frozen=True)
@@ -59,17 +58,25 @@ class Islands:
 
 
 def find_islands(
-    graph: ir.Graph, steering: Steering | None = None, *, conv_output: ConvOutput = "int8"
+    graph: ir.Graph,
+    steering: Steering | None = None,
+    *,
+    conv_output: ConvOutput = "int8",
+    gemm_output: GemmOutput = "float",
 ) -> Islands:
     """Grow islands from the multiply-accumulate nodes through everything that lies between them.
 
     conv_output `float`: what only a pointwise chain reads of a convolution goes on in float, as after Gemm.
+    gemm_output `int8`: results of Gemm and MatMul are quantized, behind their bias, all but the last.
     UsageError where the user's only ops include one that the placement table lacks.
     """
     steering = steering or Steering()
     _refuse_unknown_ops(steering)
-    chains = {chain.output: chain for chain in find_chains(graph)}
+    sums, found = split_biases(find_chains(graph)) if gemm_output == "int8" else ({}, find_chains(graph))
+    chains = {chain.output: chain for chain in found}
     units = _list_units(graph, chains, steering)
+    if gemm_output == "int8":
+        units = _quantize_products(units, sums, graph)
     if conv_output == "float":
         units = [replace(unit, float_output=True) if unit.is_anchor else unit for unit in units]
     anchors = {unit for unit in units if unit.is_anchor}
@@ -100,7 +107,8 @@ def _refuse_unknown_ops(steering: Steering) -> None:
 def list_candidates(graph: ir.Graph) -> tuple[str, ...]:
     """Names of all tensors that some choice of nodes could quantize: what calibration observes."""
     names: dict[str, None] = {}
-    inner = {value for chain in find_chains(graph) for value in chain.inner}
+    _, chains = split_biases(find_chains(graph))
+    inner = {value for chain in chains for value in chain.inner}
     for node in graph:
         if place(node) is None:
             continue
@@ -152,28 +160,31 @@ def _as_unit(node: ir.Node, steering: Steering) -> _Unit | None:
     inputs = activation_inputs(node)
     if not inputs or any(value.dtype != ir.DataType.FLOAT for value in (*inputs, *node.outputs)):
         return None
-    if row.kind == "compute" and not _has_int8_form(node):
+    if row.kind == "compute" and not has_int8_form(node):
         return None
     return _Unit((node,), inputs, tuple(node.outputs), row.kind, None, row.float_output)
 
 
-def _has_int8_form(node: ir.Node) -> bool:
-    """Convolutions need constant weights and biases; a Gemm alpha and beta of 1 and a bias a column."""
-    if node.op_type == "MatMul":
-        return node.inputs[0] is not None and node.inputs[0].const_value is None
-    weight, bias = input_of(node, 1), input_of(node, 2)
-    if weight is None or weight.const_value is None:
-        return False
-    if bias is not None and (bias.const_value is None or not has_channel_bias(node)):
-        return False
-    if node.op_type != "Gemm":
-        return True
-    names = ("alpha", "beta", "transA")
-    neutral = (1.0, 1.0, 0)
-    return all(
-        name not in node.attributes or node.attributes[name].value == value
-        for name, value in zip(names, neutral, strict=True)
-    )
+def _quantize_products(
+    units: Sequence[_Unit], sums: Mapping[ir.Node, ir.Node], graph: ir.Graph
+) -> list[_Unit]:
+    """Products end in int8 behind the Add of their bias, which is then no unit of its own.
+
+    The last ones don't: their result is the model's answer, and 8 bits cost most there.
+    """
+    products = {unit.nodes[0] for unit in units if unit.is_anchor}
+    joined = {add for matmul, add in sums.items() if matmul in products}
+    feeding = list_feeding(graph, products)
+    made = []
+    for unit in units:
+        if unit.nodes[0] in joined:
+            continue
+        add = sums.get(unit.nodes[0]) if unit.is_anchor else None
+        nodes = unit.nodes if add is None else (*unit.nodes, add)
+        outputs = tuple(nodes[-1].outputs)
+        last = unit.float_output and feeding.isdisjoint(outputs)
+        made.append(replace(unit, nodes=nodes, outputs=outputs, float_output=last))
+    return made
 
 
 def _spread(units: Sequence[_Unit], anchors: Collection[_Unit], seeds: set[ir.Value]) -> set[_Unit]:

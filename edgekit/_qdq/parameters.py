@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekit._qdq.weights import QuantizedWeight
-    from edgekit._values import BiasForm, ConvOutput, QuantParams, Scheme
+    from edgekit._values import BiasForm, ConvOutput, GemmOutput, QuantParams, Scheme
     from edgekit.passes._rewire import Names
 
     Floats = NDArray[np.float32]
@@ -33,11 +33,14 @@ class QdqForm:
     bias: `float` keeps a float bias rounded to what int32 would hold; `int32` writes int32 and its DQ.
     conv_output: `int8` puts Q/DQ between a convolution and the activation behind it, which integer
     kernels need; `float` leaves that step to a runtime that fuses the two.
+    gemm_output: `int8` quantizes the results of Gemm and MatMul, with the bias added behind them, all but
+    the last ones, for runtimes whose integer products write nothing else; `float` what an int8 op reads.
     """
 
     scheme: Scheme
     bias: BiasForm = "float"
     conv_output: ConvOutput = "int8"
+    gemm_output: GemmOutput = "float"
 
 
 @dataclass(frozen=True)

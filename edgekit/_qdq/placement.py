@@ -8,6 +8,9 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Literal
 
+from edgekit.passes._rewire import input_of
+from edgekit.passes._scale_weights import has_channel_bias
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -57,6 +60,25 @@ def activation_inputs(node: ir.Node) -> tuple[ir.Value, ...]:
         values = [node.inputs[index] for index in row.data if index < len(node.inputs)]
     found = [value for value in values if value is not None and value.const_value is None]
     return tuple(dict.fromkeys(found))
+
+
+def has_int8_form(node: ir.Node) -> bool:
+    """Convolutions need constant weights and biases; a Gemm alpha and beta of 1 and a bias a column."""
+    if node.op_type == "MatMul":
+        return node.inputs[0] is not None and node.inputs[0].const_value is None
+    weight, bias = input_of(node, 1), input_of(node, 2)
+    if weight is None or weight.const_value is None:
+        return False
+    if bias is not None and (bias.const_value is None or not has_channel_bias(node)):
+        return False
+    if node.op_type != "Gemm":
+        return True
+    names = ("alpha", "beta", "transA")
+    neutral = (1.0, 1.0, 0)
+    return all(
+        name not in node.attributes or node.attributes[name].value == value
+        for name, value in zip(names, neutral, strict=True)
+    )
 
 
 def _resizes_by_picking(node: ir.Node) -> bool:

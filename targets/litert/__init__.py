@@ -43,6 +43,7 @@ class LiteRT(Target):
             max_opset=None,
             expand=ops_to_expand(),
             bias="int32",
+            gemm_output="int8",
             default_float="fp32",
             baselines=("fp32",),
             weights=WEIGHT_FORMS,
