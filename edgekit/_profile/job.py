@@ -67,6 +67,7 @@ def describe_job(
         "soak_round_s": 5.0,
         "sample_hz": options.sample_hz,
         "idle_s": options.idle_s,
+        "keep": bool(options.keep),
     }
 
 

@@ -41,6 +41,7 @@ class ProfileWords(TypedDict, total=False):
     threads: int
     power_mode: str | None
     patience: str
+    python: str
     keep: str
     budget: str | Mapping[str, object] | None
     output: str | Path | None
@@ -106,6 +107,7 @@ def _options(words: ProfileWords) -> ProfileOptions:
         threads=_within("threads", words.get("threads", default.threads), 1, 256),
         patience_s=seconds.get("patience", default.patience_s),
         power_mode=words.get("power_mode"),
+        python=words.get("python", ""),
         keep=words.get("keep", ""),
     )
 

@@ -128,7 +128,7 @@ class _Visit:
 
     def _listen(self, heard: Heard, progress: Progress) -> None:
         """Take events until the end; what breaks off is told in `heard.problem`."""
-        command = ("python3", "-B", f"{FOLDER}/runner.py", f"{FOLDER}/job.json")
+        command = (self.options.python or "python3", "-B", f"{FOLDER}/runner.py", f"{FOLDER}/job.json")
         running = self.transport.start(command)
         expected = len(self.artifacts) * self.options.rounds
         try:

@@ -17,7 +17,7 @@ class ProfileOptions:
 
     runs: timed runs of each artifact, in `rounds` turns; seconds: the least time instead, where given.
     soak_s: how long the first artifact runs on after that. threads: of the runtime.
-    sample_hz: of the sensors.
+    sample_hz: of the sensors. python: the device's Python that has the runtime ("" for python3).
     keep: a folder on the device to leave everything in. patience_s: longest silence of the device.
     """
 
@@ -33,6 +33,7 @@ class ProfileOptions:
     idle_s: float = 2.0
     patience_s: float = 120.0
     power_mode: str | None = None
+    python: str = ""
     keep: str = ""
 
 

@@ -29,6 +29,7 @@ _NAMES = {"component": "components", "variant": "variants", "warmup": "warm_up"}
 @click.option("--component", multiple=True, metavar="NAME", help="Only this component. Repeat for more.")
 @click.option("--variant", multiple=True, metavar="NAME", help="Only this variant, as int8. Repeat for more.")
 @click.option("--patience", metavar="TIME", help="Longest silence of the device (default 2m).")
+@click.option("--python", metavar="PATH", help="The device's Python that has the runtime (default python3).")
 @click.option("--keep", metavar="FOLDER", help="Work in this folder on the device and leave it there.")
 @click.option("--budget", metavar="LIMITS", help="As latency=50ms,power=15W,memory=2GB.")
 @click.option("-o", "--output", metavar="FILE", help="Where the JSON goes (default: beside the bundle).")

@@ -7,6 +7,7 @@ Standard library of Python 3.8; each artifact runs in a worker process of its ow
 import json
 import os
 import select
+import shutil
 import subprocess
 import sys
 import threading
@@ -95,16 +96,33 @@ def emit(event, **details):
 
 
 def main(arguments):
-    """Exit status: 0 done, 1 failed (an `error` event says why)."""
+    """Exit status: 0 done, 1 failed (an `error` event says why), 3 where nobody listens any more."""
     with open(arguments[0], encoding="utf-8") as file:
         job = json.load(file)
+    pid = os.path.join(HERE, "pid")
+    with open(pid, "w", encoding="ascii") as file:
+        file.write(str(os.getpgrp()))
+    try:
+        code = measure(job, arguments[0])
+        os.remove(pid)
+        return code
+    except BrokenPipeError:
+        # The connection is gone, and with it whoever would have tidied up.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if not job["keep"]:
+            shutil.rmtree(os.path.dirname(HERE), ignore_errors=True)
+        return 3
+
+
+def measure(job, path):
+    """Everything, from the facts to the last event."""
     emit("facts", facts=facts.describe_device())
     sampler = sensors.Sampler(job["sample_hz"], lambda at, values: emit("sensors", at=at, values=values))
     emit("meters", found=sampler.describe())
     workers = []
     try:
         with sampler:
-            run(job, arguments[0], workers)
+            run(job, path, workers)
     except Failure as failure:
         emit("error", problem=str(failure)[:SHOWN])
         return 1
