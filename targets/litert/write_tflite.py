@@ -12,6 +12,7 @@ import numpy as np
 from edgekit.errors import MissingToolError
 from edgekit.targets.litert.buffer_bytes import byte_pieces, count_bytes, digest_bytes
 from edgekit.targets.litert.graph import constant
+from edgekit.targets.litert.shared_vectors import make_builder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +48,7 @@ def pack_model(model: Any, size: int) -> bytes:
         import flatbuffers
     except ImportError as error:
         raise MissingToolError("flatbuffers is not installed", fix=INSTALL) from error
-    builder = flatbuffers.Builder(size + 65536)
+    builder = make_builder(flatbuffers, size + 65536)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
 
@@ -85,6 +86,7 @@ class ModelWriter:
         self.scales = [_scale_tensor(tensor) for tensor in self.tensors if _has_blocks(tensor)]
         self.tensors += self.scales
         self.index = {tensor: number for number, tensor in enumerate(self.tensors)}
+        self.taken = {tensor.name for tensor in self.tensors}
         self.buffers: list[Any] = [schema.BufferT()]
         self.by_digest: dict[str, int] = {}
         self.codes: dict[tuple[str, int], int] = {}
@@ -113,7 +115,7 @@ class ModelWriter:
 
     def _tensor(self, number: int, tensor: Tensor) -> Any:
         table = self.schema.TensorT()
-        table.name = tensor.name or f"t{number}"
+        table.name = tensor.name or self._free_name(number)
         table.shape = np.array(tensor.shape, np.int32)
         table.hasRank = True
         table.type = getattr(self.schema.TensorType, tensor.dtype.upper())
@@ -121,6 +123,12 @@ class ModelWriter:
         if tensor.quant is not None:
             table.quantization = self._quantization(tensor.quant)
         return table
+
+    def _free_name(self, number: int) -> str:
+        name = f"t{number}"
+        while name in self.taken:
+            name += "_"
+        return name
 
     def _quantization(self, quant: Quant) -> Any:
         table = self.schema.QuantizationParametersT()
