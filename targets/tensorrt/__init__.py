@@ -79,9 +79,9 @@ class TensorRT(Target):
         return runner(artifact)
 
     def read(self, output: bytes) -> list[Measurement]:
-        from edgekit.targets.tensorrt.device_output import read_measurements
+        from edgekit._device_output import read_measurements
 
-        return read_measurements(output)
+        return read_measurements(output, fix="run device/run.sh there and see its messages")
 
 
 def tensorrt_version(device: Device) -> str:

@@ -15,11 +15,23 @@ MAX_TEXT = 2000
 _KEYS = {"metric", "value", "unit", "kind", "basis"}
 
 
-def read_measurements(output: bytes) -> list[Measurement]:
+def read_measurements(output: bytes, *, fix: str) -> list[Measurement]:
     """The measurements in a device run's stdout. Raises TargetError for anything but our JSON.
 
     Only `measured` figures are taken, and only finite ones; null is "nothing to tell" (see its basis).
+    An `unknown` one has null: it says what was not measured, and why. `fix` is the error's way out.
     """
+    try:
+        return _read(output)
+    except _RefusedError as refused:
+        raise TargetError(f"the device's output cannot be read: {refused}", fix=fix) from refused
+
+
+class _RefusedError(Exception):
+    """What is wrong with the output."""
+
+
+def _read(output: bytes) -> list[Measurement]:
     if len(output) > MAX_BYTES:
         _refuse(f"it is larger than {MAX_BYTES >> 20} MiB")
     try:
@@ -47,13 +59,11 @@ def _measurement(row: Any, index: int) -> Measurement:
         isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value)
     ):
         _refuse(f"measurement {index} ('{row['metric']}') has no finite value")
-    if row["kind"] != "measured":
+    if row["kind"] != "measured" and (row["kind"] != "unknown" or value is not None):
         _refuse(f"measurement {index} ('{row['metric']}') is not a measured one")
     figure = None if value is None else float(value)
-    return Measurement(row["metric"], figure, row["unit"], "measured", row["basis"])
+    return Measurement(row["metric"], figure, row["unit"], row["kind"], row["basis"])
 
 
 def _refuse(problem: str, cause: Exception | None = None) -> NoReturn:
-    raise TargetError(
-        f"the device's output cannot be read: {problem}", fix="run device/run.sh there and see its messages"
-    ) from cause
+    raise _RefusedError(problem) from cause
