@@ -9,6 +9,7 @@ import onnx
 from edgekit.targets.coreml.call import RULES
 from edgekit.targets.coreml.rules import load_rules
 
+_DOMAINS = ("", "ai.onnx.preview")
 # Their bodies are loops; with constant inputs they are folded instead.
 _LOOPS = frozenset(("Range", "SequenceMap"))
 
@@ -20,7 +21,7 @@ def ops_to_expand() -> frozenset[str]:
     return frozenset(
         schema.name
         for schema in schemas
-        if not schema.domain
+        if schema.domain in _DOMAINS
         and schema.name not in RULES
         and schema.name not in _LOOPS
         and (schema.has_function or schema.has_context_dependent_function)

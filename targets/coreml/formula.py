@@ -22,6 +22,21 @@ def broadcast_shape(left: Shape, right: Shape) -> Shape:
     return tuple(b if a == 1 or (isinstance(a, str) and b != 1) else a for a, b in pairs)
 
 
+def repeated(call: Call, x: Tensor, size: Shape) -> Tensor:
+    """x broadcast to `size`: its dims of 1 are tiled."""
+    wide = (1,) * (len(size) - x.rank) + x.shape
+    if wide == size == x.shape:
+        return x
+    reps = []
+    for have, want in zip(wide, size, strict=True):
+        call.require(have == want or isinstance(want, int), "it spreads over a dim that only the run knows")
+        reps.append(1 if have == want else int(want))
+    if x.data is not None:
+        return constant(np.tile(x.data.reshape([int(dim) for dim in wide]), reps))
+    x = call.reshape(x, wide) if x.rank else call.add("reshape", wide, x=x, shape=[1] * len(wide))
+    return x if all(rep == 1 for rep in reps) else call.add("tile", size, x=x, reps=reps)
+
+
 class Formula:
     """Numbers become constants of the other operand's dtype; shapes broadcast."""
 
@@ -71,7 +86,9 @@ class Formula:
         return self.binary("equal", a, b, "bool")
 
     def select(self, condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """a where the condition holds, else b. MIL's `select` wants one shape, so all are spread to it."""
         size = broadcast_shape(condition.shape, broadcast_shape(a.shape, b.shape))
+        condition, a, b = (repeated(self.call, item, size) for item in (condition, a, b))
         return self.call.add("select", size, makes=a.dtype, cond=condition, a=a, b=b)
 
     def neg(self, x: Tensor) -> Tensor:

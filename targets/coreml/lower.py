@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -16,6 +16,8 @@ from edgekit.targets.coreml.rules import load_rules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from edgekit._values import Component
     from edgekit.targets.coreml.graph import Shape
@@ -127,7 +129,10 @@ class _Lowering:
             raise Refused(f"attribute '{unknown[0]}' has no Core ML form")
         inputs = [None if value is None else self._tensor(value) for value in node.inputs]
         outs = [_blank(value) for value in node.outputs if value.name]
-        _refuse_sizes([*filter(None, inputs), *outs])
+        _refuse_sizes([*filter(None, inputs), *(out for out in outs if 0 not in out.shape)])
+        if outs and all(0 in out.shape for out in outs):
+            self._keep(node, [constant(np.empty(out.sizes, out.dtype)) for out in outs], outs)
+            return
         call = Call(node, self.graph, inputs=inputs, outs=outs, level=self.level)
         self._keep(node, found.rule(call), outs)
 
@@ -149,11 +154,24 @@ class _Lowering:
             array = constant_array(value)
             if array is None:
                 raise Refused(f"input '{value.name}' comes from nowhere")
-            if array.dtype.kind not in "fiub" or array.dtype == np.float64:
-                raise Refused(f"the constant '{value.name}' is {array.dtype}", "export the model in float32")
-            array = array.astype(np.float32) if array.dtype == np.float16 else array
-            self.tensors[value] = constant(array)
+            self.tensors[value] = constant(_readable(array, value.name or ""))
         return self.tensors[value]
+
+
+def _readable(array: NDArray[Any], name: str) -> NDArray[Any]:
+    """A constant in a dtype that numpy computes with: small floats become float32, small integers 8-bit."""
+    word = array.dtype.name
+    if word.startswith(_SMALL_FLOATS):
+        return array.astype(np.float32)
+    if word in _SMALL_INTEGERS:
+        return array.astype(_SMALL_INTEGERS[word])
+    if array.dtype.kind not in "fiub" or array.dtype == np.float64:
+        raise Refused(f"the constant '{name}' is {word}", "export the model in float32")
+    return array
+
+
+_SMALL_FLOATS = ("bfloat16", "float16", "float4", "float8")
+_SMALL_INTEGERS = {"int2": np.int8, "int4": np.int8, "uint2": np.uint8, "uint4": np.uint8}
 
 
 def _blank(value: ir.Value) -> Tensor:

@@ -12,6 +12,7 @@ _FAMILIES = (
     "matmul",
     "normalize",
     "pool",
+    "probed",
     "quantize",
     "recurrent",
     "reduce",

@@ -5,14 +5,13 @@ from __future__ import annotations
 from functools import reduce
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from edgekit.targets.coreml.call import Call, rule
-from edgekit.targets.coreml.formula import Formula, broadcast_shape
-from edgekit.targets.coreml.graph import Tensor, constant
+from edgekit.targets.coreml.formula import Formula, broadcast_shape, repeated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from edgekit.targets.coreml.graph import Tensor
 
 _UNARY = {
     "Abs": "abs",
@@ -131,26 +130,12 @@ def variadic(call: Call) -> Tensor:
 def where(call: Call) -> Tensor:
     """Y = X where the condition holds, else Z."""
     condition, x, y = (call.operand(index) for index in range(3))
-    return call.emit("select", cond=condition, a=x, b=y)
+    return Formula(call).select(condition, x, y)
 
 
 @rule("Expand")
 def expand(call: Call) -> Tensor:
     """Y = X broadcast to a constant shape."""
     wanted = tuple(int(size) for size in call.array(1))
-    size = broadcast_shape(call.x.shape, wanted)
-    return repeated(call, call.x, size)
-
-
-def repeated(call: Call, x: Tensor, size: tuple[int | str, ...]) -> Tensor:
-    """x broadcast to `size`: dims of 1 are tiled."""
-    x = call.reshape(x, (1,) * (len(size) - x.rank) + x.shape)
-    reps = []
-    for have, want in zip(x.shape, size, strict=True):
-        call.require(have == want or isinstance(want, int), "it spreads over a dim that only the run knows")
-        reps.append(1 if have == want else int(want))
-    if all(rep == 1 for rep in reps):
-        return call.add("identity", size, x=x)
-    if x.data is not None:
-        return constant(np.tile(x.data, reps))
-    return call.add("tile", size, x=x, reps=reps)
+    made = repeated(call, call.x, broadcast_shape(call.x.shape, wanted))
+    return made if made is not call.x else call.emit("identity", x=made)

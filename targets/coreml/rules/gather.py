@@ -9,6 +9,7 @@ import numpy as np
 from edgekit.targets.coreml.call import Call, rule
 from edgekit.targets.coreml.formula import Formula
 from edgekit.targets.coreml.graph import Tensor, constant
+from edgekit.targets.coreml.rules.probed import picked, weighed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,17 +67,19 @@ def _as_numbers(call: Call, make: Callable[[Tensor], Tensor]) -> Tensor:
     return call.cast(made, "bool")
 
 
+def _spans(indices: Tensor, x: Tensor, axis: int) -> bool:
+    """Whether the indices have x's size on every other axis."""
+    pairs = enumerate(zip(indices.shape, x.shape, strict=True))
+    return all(have == want for i, (have, want) in pairs if i != axis)
+
+
 @rule("GatherElements", "axis")
 def gather_elements(call: Call) -> Tensor:
     """Y[i, j] = X[indices[i, j], j] for axis 0."""
     axis = call.axis(0)
     places = _from_front(call, call.operand(1), call.x.shape[axis])
-    others = [
-        have == want
-        for i, (have, want) in enumerate(zip(places.shape, call.x.shape, strict=True))
-        if i != axis
-    ]
-    call.require(all(others), "its indices cover only a part of the other axes")
+    if not _spans(places, call.x, axis):
+        return picked(call)
     return _as_numbers(
         call, lambda x: call.add("gather_along_axis", call.out.shape, x=x, indices=places, axis=axis)
     )
@@ -108,12 +111,7 @@ def scatter_elements(call: Call) -> Tensor:
     axis = call.axis(0)
     places = _from_front(call, call.operand(1), call.x.shape[axis])
     updates = call.operand(2)
-    others = [
-        have == want
-        for i, (have, want) in enumerate(zip(places.shape, call.x.shape, strict=True))
-        if i != axis
-    ]
-    call.require(all(others), "its indices cover only a part of the other axes")
+    call.require(_spans(places, call.x, axis), "its indices cover only a part of the other axes")
     mode = call.text("reduction", "none")
     call.require(mode in _MODES, f"reduction '{mode}' has no Core ML form")
     return call.emit(
@@ -152,8 +150,9 @@ def one_hot(call: Call) -> Tensor:
 def grid_sample(call: Call) -> Tensor:
     """Y = X sampled bilinearly at computed positions in [-1, 1]."""
     mode, pads = call.text("mode", "linear"), call.text("padding_mode", "zeros")
-    call.require(call.x.rank == 4 and mode in ("linear", "bilinear"), f"mode '{mode}' of rank {call.x.rank}")
-    call.require(pads in ("zeros", "border"), f"padding_mode '{pads}' has no Core ML form")
+    bilinear = call.x.rank == 4 and mode in ("linear", "bilinear")
+    if not bilinear or pads not in ("zeros", "border"):
+        return weighed(call)
     return call.emit(
         "resample",
         x=call.x,

@@ -80,8 +80,20 @@ def lrn(call: Call) -> Tensor:
 
 @rule("LpNormalization", "axis p")
 def lp_norm(call: Call) -> Tensor:
-    """Y = X / (sum |X|^p)^(1/p) along one axis."""
+    """Y = X / (sum |X|^p)^(1/p) along one axis; zeros stay zeros."""
     power = call.integer("p", 2)
     call.require(power in (1, 2), f"p = {power} has no Core ML form")
     f = Formula(call)
-    return f.div(call.x, f.reduce(f"reduce_l{power}_norm", call.x, [call.axis(-1)]))
+    norm = f.reduce(f"reduce_l{power}_norm", call.x, [call.axis(-1)])
+    one = constant(np.ones((), np.float32))
+    return f.div(call.x, f.select(f.equal(norm, 0.0), one, norm))
+
+
+@rule("MeanVarianceNormalization", "axes")
+def mean_variance(call: Call) -> Tensor:
+    """Y = (X - mean) / (deviation + 1e-9), as ONNX's body writes it."""
+    f = Formula(call)
+    axes = [axis % call.x.rank for axis in call.ints("axes", (0, 2, 3))]
+    mean = f.reduce("reduce_mean", call.x, axes)
+    variance = f.sub(f.reduce("reduce_mean", f.square(call.x), axes), f.square(mean))
+    return f.div(f.sub(call.x, mean), f.add(f.sqrt(variance), 1e-9))

@@ -12,6 +12,7 @@ from edgekit.targets.coreml.graph import Tensor, constant
 from edgekit.targets.coreml.window import Window
 
 _WINDOW = "auto_pad ceil_mode dilations kernel_shape pads strides"
+_MOST_PLACES = 125  # a 5x5x5 window
 _GLOBAL = {"GlobalAveragePool": "reduce_mean", "GlobalMaxPool": "reduce_max"}
 
 
@@ -49,9 +50,8 @@ def max_pool(call: Call) -> Tensor:
 def average_pool(call: Call) -> Tensor:
     """Y = the mean of each window; pads count as zeros, or not at all."""
     window = _pool_window(call)
-    call.require(all(item == 1 for item in window.dilations), "dilated mean windows have no Core ML form")
     overhang = _overhang(call, window)
-    if any(overhang):
+    if any(overhang) or any(item > 1 for item in window.dilations):
         return _divided(call, window, overhang)
     include = bool(call.integer("count_include_pad", 0))
     return _pooled(call, "avg_pool", call.x, window, exclude_padding_from_average=not include)
@@ -62,13 +62,11 @@ def lp_pool(call: Call) -> Tensor:
     """Y = (sum of |X|^p over each window)^(1/p)."""
     power = call.integer("p", 2)
     window = _pool_window(call)
-    call.require(all(item == 1 for item in window.dilations), "dilated windows have no Core ML form")
     f = Formula(call)
     powers = f.abs(call.x) if power == 1 else f.binary("pow", f.abs(call.x), float(power))
     overhang = _overhang(call, window)
     wide, window = _widened(call, powers, window, overhang=overhang, value=0.0)
-    mean = _pooled(call, "avg_pool", wide, window, exclude_padding_from_average=False)
-    total = f.mul(mean, float(np.prod(window.sizes)))
+    total = f.mul(_mean(call, wide, window), float(np.prod(window.sizes)))
     return total if power == 1 else f.binary("pow", total, 1 / power)
 
 
@@ -144,22 +142,40 @@ def _divided(call: Call, window: Window, overhang: list[int]) -> Tensor:
         low = -window.pads[i] if include else 0
         high = size + window.pads[i + count] if include else size
         begins = np.arange(made) * window.strides[i] - window.pads[i]
-        ends = np.minimum(begins + window.sizes[i], high)
-        counted.append((ends - np.maximum(begins, low)).astype(np.float32))
+        places = begins[:, None] + np.arange(window.sizes[i]) * window.dilations[i]
+        counted.append(((places >= low) & (places < high)).sum(1).astype(np.float32))
     shares = counted[0]
     for item in counted[1:]:
         shares = np.multiply.outer(shares, item)
     factor = (np.float32(np.prod(window.sizes)) / shares).astype(np.float32)
     wide, window = _widened(call, call.x, window, overhang=overhang, value=0.0)
-    mean = _pooled(call, "avg_pool", wide, window, exclude_padding_from_average=False)
-    return Formula(call).mul(mean, constant(factor))
+    return Formula(call).mul(_mean(call, wide, window), constant(factor))
+
+
+def _mean(call: Call, x: Tensor, window: Window) -> Tensor:
+    """The mean of windows without pads; dilated ones as a convolution of each channel alone."""
+    if all(item == 1 for item in window.dilations):
+        return _pooled(call, "avg_pool", x, window, exclude_padding_from_average=False)
+    channels, count = x.sizes[1], int(np.prod(window.sizes))
+    weight = constant(np.full((channels, 1, *window.sizes), 1 / count, np.float32))
+    return call.emit(
+        "conv",
+        x=x,
+        weight=weight,
+        strides=window.strides,
+        pad_type="valid",
+        dilations=window.dilations,
+        groups=channels,
+    )
 
 
 def _dilated(call: Call, x: Tensor, window: Window) -> Tensor:
     """A dilated window: the largest of the shifted, strided slices, one for each of its places."""
     wide, window = _widened(call, x, window, overhang=[0] * len(window.sizes), value=float("-inf"))
     places = list(np.ndindex(*window.sizes))
-    call.require(len(places) <= 49, f"a dilated window of {len(places)} places is too large to write out")
+    call.require(
+        len(places) <= _MOST_PLACES, f"a dilated window of {len(places)} places is too large to write out"
+    )
     f, made = Formula(call), None
     for place in places:
         begin = [0, 0, *(p * d for p, d in zip(place, window.dilations, strict=True))]

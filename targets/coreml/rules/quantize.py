@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.targets.coreml.call import Call, rule
+from edgekit.targets.coreml.formula import Formula
 from edgekit.targets.coreml.graph import Packed, Refused, Tensor, constant
 
 _EIGHT_BIT = ("int8", "uint8")
@@ -16,6 +17,8 @@ _FP16 = np.finfo(np.float16)
 @rule("QuantizeLinear", "axis block_size output_dtype precision saturate")
 def quantize(call: Call) -> Tensor:
     """y = saturate(round(x / scale) + zero_point), as int8 or uint8."""
+    if not call.operand(1).is_constant:
+        return _quantize_computed(call)
     scale, zero = _parameters(call)
     _require_plain(call)
     dtype = "uint8" if zero is None else zero.dtype
@@ -35,6 +38,8 @@ def quantize(call: Call) -> Tensor:
 @rule("DequantizeLinear", "axis block_size output_dtype")
 def dequantize(call: Call) -> Tensor:
     """y = (x - zero_point) * scale; a constant x stays integers in the file."""
+    if not call.operand(1).is_constant:
+        return _dequantize_computed(call)
     scale, zero = _parameters(call)
     call.require(call.out.dtype == "float32", f"it makes {call.out.dtype}")
     if call.x.is_constant:
@@ -50,6 +55,39 @@ def dequantize(call: Call) -> Tensor:
         zero_point=_offset(zero),
         axis=_axis(call, scale),
     )
+
+
+_RANGES = {"int8": (-128.0, 127.0), "uint8": (0.0, 255.0)}
+
+
+def _quantize_computed(call: Call) -> Tensor:
+    """The same with a scale that the run computes, written out."""
+    f, dtype = Formula(call), call.out.dtype
+    call.require(dtype in _RANGES, f"it makes {dtype}")
+    call.require(not call.integer("block_size", 0), "a computed scale by blocks has no Core ML form")
+    codes = f.unary("round", f.div(call.x, _along_axis(call, call.operand(1))))
+    if call.has(2):
+        codes = f.add(codes, call.cast(_along_axis(call, call.operand(2)), "float32"))
+    low, high = _RANGES[dtype]
+    call.require_level(17, f"a cast to {dtype}")
+    return call.cast(f.minimum(f.maximum(codes, low), high), dtype)
+
+
+def _dequantize_computed(call: Call) -> Tensor:
+    f = Formula(call)
+    call.require(not call.integer("block_size", 0), "a computed scale by blocks has no Core ML form")
+    values = call.cast(call.x, "float32")
+    if call.has(2):
+        values = f.sub(values, call.cast(_along_axis(call, call.operand(2)), "float32"))
+    return f.mul(values, _along_axis(call, call.operand(1)))
+
+
+def _along_axis(call: Call, values: Tensor) -> Tensor:
+    """One number, or one an entry of the axis, so that it broadcasts to x."""
+    if values.size == 1:
+        return call.reshape(values, (1,) * max(call.x.rank, 1))
+    axis = call.axis(1)
+    return call.reshape(values, [values.size if i == axis else 1 for i in range(call.x.rank)])
 
 
 def _require_plain(call: Call) -> None:

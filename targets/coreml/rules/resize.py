@@ -13,6 +13,7 @@ import onnx
 
 from edgekit.targets.coreml.call import Call, rule
 from edgekit.targets.coreml.graph import Refused, Tensor, constant
+from edgekit.targets.coreml.rules.probed import weighed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,11 +35,8 @@ _SAMPLING = {
 def resize(call: Call) -> Tensor:
     """Y = X at another size."""
     mode = call.text("coordinate_transformation_mode", "half_pixel")
-    call.require(
-        mode != "tf_crop_and_resize",
-        "coordinate_transformation_mode 'tf_crop_and_resize' has no Core ML form",
-        "re-export with 'half_pixel'",
-    )
+    if mode == "tf_crop_and_resize":
+        return weighed(call)
     x, size = call.x, call.out.sizes
     _require_stretch(call)
     matrices = {

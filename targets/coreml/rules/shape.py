@@ -90,11 +90,18 @@ def split(call: Call) -> list[Tensor]:
     """Y... = X cut along the axis."""
     axis = call.axis(0)
     call.require(len(call.kept) == len(call.node.outputs), "a result of its is unused", "drop it")
-    if len(call.outs) == 1:
-        return [call.x]
-    sizes = [out.sizes[axis] for out in call.outs]
-    shapes = [(out.shape, None) for out in call.outs]
-    return call.add_several("split", shapes, x=call.x, split_sizes=sizes, axis=axis)
+    full = [out for out in call.outs if 0 not in out.shape]
+    if len(full) == 1:
+        made = [call.x]
+    else:
+        sizes = [out.sizes[axis] for out in full]
+        made = call.add_several(
+            "split", [(out.shape, None) for out in full], x=call.x, split_sizes=sizes, axis=axis
+        )
+    pieces = iter(made)
+    return [
+        next(pieces) if 0 not in out.shape else constant(np.empty(out.sizes, out.dtype)) for out in call.outs
+    ]
 
 
 @rule("Slice", "axes ends starts")
@@ -165,9 +172,16 @@ def depth_to_space(call: Call) -> Tensor:
     return call.emit("depth_to_space", x=call.x, block_size=size)
 
 
-@rule("SpaceToDepth", "blocksize")
+@rule("SpaceToDepth", "blocksize mode")
 def space_to_depth(call: Call) -> Tensor:
-    """Y = blocks of the plane moved into channels."""
+    """Y = blocks of the plane moved into channels, in depth-column-row order or the other."""
+    mode = call.text("mode", "DCR")
+    call.require(mode in ("DCR", "CRD"), f"mode '{mode}' is no mode of SpaceToDepth")
+    if mode == "CRD":
+        call.require_level(16, "SpaceToDepth with mode CRD")
+        return call.emit(
+            "pixel_unshuffle", x=call.x, downscale_factor=np.uint32(call.integer("blocksize", 1))
+        )
     return call.emit("space_to_depth", x=call.x, block_size=call.integer("blocksize", 1))
 
 
