@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from edgekit._bundle import open_bundle
 from edgekit._cache import tool_versions
+from edgekit._profile.energy import find_total, measure_energy
 from edgekit._profile.figures import measure_artifact, timed_ms
 from edgekit._profile.heard import Heard
 from edgekit._profile.job import (
@@ -206,12 +207,13 @@ def _describe_artifact(
     artifact: Artifact, heard: Heard, index: int, parity: tuple[OutputParity, ...]
 ) -> ArtifactProfile:
     worker = heard.workers[index]
+    place = f"{artifact.component}/{artifact.variant}"
     return ArtifactProfile(
         component=artifact.component,
         variant=artifact.variant,
         runtime=worker.runtime,
         latencies_ms=timed_ms(worker),
-        measurements=tuple(measure_artifact(f"{artifact.component}/{artifact.variant}", worker)),
+        measurements=(*measure_artifact(place, worker), *measure_energy(place, index, heard)),
         parity=parity,
         layers=tuple(LayerTime(*row) for row in worker.layers),
         layers_note=worker.layers_note,
@@ -231,5 +233,4 @@ def _traces(heard: Heard, start: float) -> tuple[Trace, ...]:
 
 def _meter_note(heard: Heard) -> tuple[str, ...]:
     """Power is never modelled under a measured heading: where no meter is, that is said."""
-    metered = any(name.startswith("power/") for name in heard.meters)
-    return () if metered else ("power and energy: not measured, the device shows no power meter",)
+    return () if find_total(heard) else ("power and energy: not measured, the device shows no power meter",)

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 
+import tegrastats
 from facts import read_text
 
 
@@ -15,28 +16,35 @@ class Sampler:
         self.period = 1.0 / rate_hz
         self.tell = tell
         self.read = [source for source in find_sources() if source.read() is not None]
+        self.board = tegrastats.TegraStats(self.period)
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self._loop, daemon=True)
 
     def describe(self):
-        return sorted(source.name for source in self.read)
+        """Names of everything that is read, the kernel's own figure where both have one."""
+        return sorted(set(self.board.latest) | {source.name for source in self.read})
 
     def __enter__(self):
-        if self.read:
+        if self.describe():
             self.thread.start()
         return self
 
     def __exit__(self, *_):
         self.stopped.set()
-        if self.read:
+        if self.thread.is_alive():
             self.thread.join(timeout=5)
+        self.board.stop()
 
     def _loop(self):
         due = time.monotonic()
         while not self.stopped.is_set():
             at = time.monotonic()
-            values = {source.name: source.read() for source in self.read}
-            self.tell(at, {name: value for name, value in values.items() if value is not None})
+            values = dict(self.board.latest)
+            for source in self.read:
+                value = source.read()
+                if value is not None:
+                    values[source.name] = value
+            self.tell(at, values)
             due = max(due + self.period, time.monotonic())
             self.stopped.wait(due - time.monotonic())
 
