@@ -172,7 +172,8 @@ class Artifact:
     """One built file (with its companions), paths relative to the folder it was built in.
 
     `main` is the file (or folder, as a .mlpackage) a runtime loads; `files` are all files of it.
-    `tensors` maps source tensor names to the artifact's own (absent: the same name).
+    `tensors` maps source tensor names to the artifact's own (absent: the same name, or no such tensor).
+    `layouts` names the layout of inputs and outputs that the artifact holds in another one ("NHWC").
     `macs` is counted in the artifact itself; `runtime` says what loads it.
     `proves` says in words what running it on this host does and does not show.
     """
@@ -186,6 +187,7 @@ class Artifact:
     tensors: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     proves: str = ""
+    layouts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def loaded(self) -> tuple[str, ...]:

@@ -93,6 +93,7 @@ def artifact_value(row: Json) -> Artifact:
         tensors=dict(row["tensors"]),
         notes=tuple(row["notes"]),
         proves=row["proves"],
+        layouts=dict(row.get("layouts", {})),
     )
 
 
@@ -152,7 +153,7 @@ def _artifact(artifact: Artifact) -> Json:
         "tensors": dict(artifact.tensors),
         "notes": list(artifact.notes),
         "proves": artifact.proves,
-    }
+    } | ({"layouts": dict(artifact.layouts)} if artifact.layouts else {})
 
 
 def _gap(gap: Gap) -> Json:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit._bundle.archive import is_archive, unpack_archive
+from edgekit._bundle.layouts import in_source_layout, layouts_of
 from edgekit._bundle.limits import Limits
 from edgekit._bundle.manifest import Json, artifact_value, bundle_digest, parse_manifest
 from edgekit._bundle.names import MANIFEST, check_names
@@ -48,11 +49,12 @@ class Bundle:
         return tuple(artifact_value(row) for row in self.manifest["artifacts"])
 
     def golden(self, component: str) -> Golden:
-        """The golden data of one component, read from its .npy files."""
+        """The golden data of one component, read from its .npy files, in the source's layout."""
         for row in self.manifest["components"]:
             if row["name"] == component:
                 samples = tuple(self._sample(sample) for sample in row["golden"]["samples"])
-                return Golden(component, row["golden"]["kind"], samples)
+                golden = Golden(component, row["golden"]["kind"], samples)
+                return in_source_layout(golden, layouts_of(component, self.artifacts))
         raise BundleError(f"{MANIFEST}: no component '{component[:80]}'", fix=_COPY_AGAIN)
 
     def _sample(self, row: Json) -> GoldenSample:
@@ -168,7 +170,7 @@ def _check_file(path: Path, name: str, row: Json) -> None:
 
 def _check_references(manifest: Json) -> None:
     """Every file that the manifest speaks of is one of its checked files."""
-    spoken = [name for row in manifest["artifacts"] for name in (row["main"], *row["files"])]
+    spoken = [name for row in manifest["artifacts"] for name in row["files"]]
     spoken += manifest["documents"]
     components = {row["name"] for row in manifest["components"]}
     for row in manifest["components"]:
@@ -182,8 +184,14 @@ def _check_references(manifest: Json) -> None:
                 f"{MANIFEST} speaks of {name[:200]!r}, which is not among its files", fix=_COPY_AGAIN
             )
     for row in manifest["artifacts"]:
-        if row["component"] not in components or row["main"] not in row["files"]:
+        if row["component"] not in components or not _holds_main(row):
             raise BundleError(
                 f"{MANIFEST}: artifact {row['main'][:200]!r} has no component or is not in its own files",
                 fix=_COPY_AGAIN,
             )
+
+
+def _holds_main(row: Json) -> bool:
+    """Whether an artifact's main file (or folder, as a .mlpackage) is among its own files."""
+    folder = f"{row['main']}/"
+    return any(name == row["main"] or name.startswith(folder) for name in row["files"])

@@ -10,6 +10,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from edgekit._bundle.archive import archive_ending, pack_archive
+from edgekit._bundle.layouts import in_file_layout
 from edgekit._bundle.limits import Limits
 from edgekit._bundle.manifest import Json, bundle_digest, record_name, render_manifest
 from edgekit._bundle.names import MANIFEST, check_component, check_name, check_names
@@ -118,6 +119,7 @@ def _is_same(folder: Path, digest: str, existing: Existing) -> bool:
 
 def _fill(draft: BundleDraft, stage: Path) -> bytes:
     """Write everything into the stage; the manifest's bytes."""
+    draft = in_file_layout(draft)
     files: dict[str, Json] = {}
     taken = [*(name for artifact in draft.artifacts for name in artifact.files), *draft.extras]
     names = sorted(set(taken))

@@ -7,7 +7,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 METHOD = "round to nearest, each scale's clip chosen by mean squared error"
+Below = Literal["raise", "keep"]
+_SMALLEST = 2.0**-100  # of a channel without weights: no division by zero
 _CHUNK = 2**18  # elements at a time: the work arrays stay in the processor's cache
 
 
@@ -68,7 +70,8 @@ def _range_of(bits: WeightBits) -> _Range:
 def round_weight(weight: Floats, bits: WeightBits, grouping: Grouping) -> RoundedWeight:
     """Codes and scales of a weight; of every scale's clips the one with the least squared error is taken.
 
-    Scales are numbers that fp16 holds as normal ones, at least 2^-14, so that every runtime keeps them.
+    Scales are numbers that fp16 holds as normal ones, so that every runtime keeps them; those of blocks are
+    at least 2^-14, smaller ones of channels stay in fp32 (rounding them up would cost their levels).
     Works through the weight piece by piece; ModelError where it is not finite.
     """
     limits = _range_of(bits)
@@ -78,7 +81,7 @@ def round_weight(weight: Floats, bits: WeightBits, grouping: Grouping) -> Rounde
     signal = noise = 0.0
     for outer, inner in _pieces(groups.shape):
         piece = np.ascontiguousarray(groups[outer, :, inner], np.float32)
-        made, factor, error = _round_piece(piece, limits)
+        made, factor, error = _round_piece(piece, limits, "raise" if grouping.block else "keep")
         codes[outer, :, inner], scales[outer, inner] = made, factor
         signal += float(np.sum(np.square(piece), dtype=np.float64))
         noise += error
@@ -90,7 +93,7 @@ def round_weight(weight: Floats, bits: WeightBits, grouping: Grouping) -> Rounde
     )
 
 
-def _round_piece(piece: Floats, limits: _Range) -> tuple[NDArray[np.int8], Floats, float]:
+def _round_piece(piece: Floats, limits: _Range, below: Below) -> tuple[NDArray[np.int8], Floats, float]:
     """Codes, scales and squared error of groups [outer, group, inner]."""
     largest = np.abs(piece).max(axis=1)
     if not np.isfinite(largest).all():
@@ -99,7 +102,7 @@ def _round_piece(piece: Floats, limits: _Range) -> tuple[NDArray[np.int8], Float
     chosen = np.ones_like(largest)
     work = np.empty_like(piece)
     for clip in limits.clips:
-        scale = fp16_scales(largest * (clip / limits.high))
+        scale = fp16_scales(largest * (clip / limits.high), below)
         _round_into(work, piece, scale, limits)
         work *= scale[:, None, :]
         work -= piece
@@ -116,15 +119,17 @@ def _round_into(out: Floats, piece: Floats, scale: Floats, limits: _Range) -> No
     np.clip(out, limits.low, limits.high, out=out)
 
 
-def fp16_scales(wanted: Floats) -> Floats:
-    """The nearest numbers that fp16 holds, at least its smallest normal one."""
+def fp16_scales(wanted: Floats, below: Below) -> Floats:
+    """The nearest numbers that fp16 holds as normal ones; what lies below is raised, or kept."""
     largest = get_number("scales", "largest_fp16")
     if np.any(wanted > largest):
         raise ModelError(
             f"a weight needs a scale of {float(wanted.max()):g}, above the {largest:g} that fp16 holds",
             fix="keep the node in float with --float",
         )
-    return np.maximum(wanted, get_number("scales", "smallest_fp16")).astype(np.float16).astype(np.float32)
+    smallest = get_number("scales", "smallest_fp16")
+    near = np.maximum(wanted, smallest).astype(np.float16).astype(np.float32)
+    return near if below == "raise" else np.where(wanted < smallest, np.maximum(wanted, _SMALLEST), near)
 
 
 def _group_view(weight: NDArray[Any], grouping: Grouping) -> NDArray[Any]:

@@ -67,7 +67,7 @@ class LiteRT(Target):
     def open(self, artifact: Artifact, folder: Path) -> Session:
         from edgekit.targets.litert.session import LiteRTSession
 
-        return LiteRTSession(folder / artifact.main)
+        return LiteRTSession(folder / artifact.main, layouts=artifact.layouts, tensors=artifact.tensors)
 
     def extras(self, artifacts: Sequence[Artifact], job: Job, out: Path) -> list[str]:
         from edgekit.targets.litert.snippets import write_snippets

@@ -9,12 +9,15 @@ from edgekit._values import Artifact
 from edgekit.errors import GapError
 from edgekit.targets.litert.artifact_macs import count_macs
 from edgekit.targets.litert.fp16_weights import to_fp16_weights
+from edgekit.targets.litert.io_layout import io_to_nhwc
 from edgekit.targets.litert.lower import lower_component
+from edgekit.targets.litert.name_tensors import name_tensors
 from edgekit.targets.litert.options import read_options
 from edgekit.targets.litert.restore_weights import restore_weights
 from edgekit.targets.litert.save_tflite import save_tflite
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from edgekit._values import Component
@@ -37,7 +40,9 @@ def build_component(component: Component, job: Job, out: Path) -> Artifact:
             fix="`edgekit check` lists them all, each with its way out",
             gaps=lowered.gaps,
         )
-    notes = [count_transposes(lowered.graph)]
+    layouts = io_to_nhwc(lowered.graph) if options.io_layout == "nhwc" else {}
+    notes = [count_transposes(lowered.graph, layouts)]
+    tensors = name_tensors(lowered)
     if job.precision == "fp16":
         kept = to_fp16_weights(lowered.graph)
         notes += [f"{kept} weights stay float32: fp16 cannot hold their range"] if kept else []
@@ -58,6 +63,8 @@ def build_component(component: Component, job: Job, out: Path) -> Artifact:
         macs=count_macs(out / name),
         notes=tuple(notes),
         proves=PROVES,
+        tensors=tensors,
+        layouts=layouts,
     )
 
 
@@ -90,7 +97,7 @@ def weight_notes(graph: Graph, restored: int) -> list[str]:
     return notes
 
 
-def count_transposes(graph: Graph) -> str:
+def count_transposes(graph: Graph, layouts: Mapping[str, str]) -> str:
     """How many transposes are left, and how many of them stand at the public inputs and outputs."""
     border = inside = 0
     at_input, at_output = set(graph.inputs), set(graph.outputs)
@@ -106,6 +113,5 @@ def count_transposes(graph: Graph) -> str:
                 border += 1
             else:
                 inside += 1
-    return (
-        f"inputs and outputs keep the ONNX layout; {border} transposes stand there, {inside} are left inside"
-    )
+    kept = "4-dim inputs and outputs lie NHWC" if layouts else "inputs and outputs keep the ONNX layout"
+    return f"{kept}; {border} transposes stand there, {inside} are left inside"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +19,7 @@ from edgekit.targets.litert.rules import load_rules
 from edgekit.targets.litert.to_channels_last import to_channels_last
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import onnx_ir as ir
 
@@ -31,10 +31,16 @@ _KEEP_OUT = "replace the node before export, or build this model for another tar
 
 @dataclass(frozen=True)
 class Lowered:
-    """The graph (complete only where `gaps` is empty) and what had no form."""
+    """The graph (complete only where `gaps` is empty) and what had no form.
+
+    tensors: the model's own tensor names -> the graph's tensors that hold them. orders: of those whose axes
+    lie in another order, logical axis i at the tensor's axis orders[name][i].
+    """
 
     graph: Graph
     gaps: tuple[Gap, ...]
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    orders: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def lower_component(component: Component) -> Lowered:
@@ -51,15 +57,18 @@ def lower_component(component: Component) -> Lowered:
         keep_float |= lowering.no_int8_form
     if not lowering.gaps:
         polish(lowering.graph)
-    return Lowered(lowering.graph, tuple(lowering.gaps))
+    return Lowered(
+        lowering.graph, tuple(lowering.gaps), lowering.named_tensors(component.model), lowering.orders
+    )
 
 
 def _lower(component: Component, keep_float: set[str]) -> _Lowering:
     model = component.model.clone()
     fuse_hardswish(model)
-    to_channels_last(model)
+    orders = to_channels_last(model)
     quants = absorb_qdq(model, keep_float)
     lowering = _Lowering(component.name, model, quants | absorb_weights(model))
+    lowering.orders = orders
     lowering.run()
     return lowering
 
@@ -107,6 +116,7 @@ class _Lowering:
         self.gaps: list[Gap] = []
         self.no_int8_form: set[str] = set()
         self.tensors: dict[ir.Value, Tensor] = {}
+        self.orders: dict[str, tuple[int, ...]] = {}
 
     def run(self) -> None:
         for value in self.model.graph.inputs:
@@ -191,6 +201,16 @@ class _Lowering:
             tensor.name = value.name or ""
             self._check_io(value, tensor)
             self.graph.outputs.append(tensor)
+
+    def named_tensors(self, source: ir.Model) -> dict[str, Tensor]:
+        """What the graph computes under the names of the source; what was fused away has none."""
+        names = {value.name for node in source.graph for value in node.outputs if value.name}
+        made = {tensor for operator in self.graph.operators for tensor in operator.outputs}
+        return {
+            value.name: tensor
+            for value, tensor in self.tensors.items()
+            if value.name in names and tensor in made
+        }
 
     def _copied(self, tensor: Tensor) -> Tensor:
         out = Tensor(tensor.shape, tensor.dtype, None, tensor.quant)

@@ -23,12 +23,20 @@ if TYPE_CHECKING:
     Perm = tuple[int, ...]
 
 
-def to_channels_last(model: ir.Model) -> None:
-    """Rewrite the model in place; graph inputs and outputs keep the ONNX layout. Shapes must be static."""
+def to_channels_last(model: ir.Model) -> dict[str, Perm]:
+    """Rewrite the model in place; graph inputs and outputs keep the ONNX layout. Shapes must be static.
+
+    Returns the names of the values that now lie in another order: logical axis i at physical axis perm[i].
+    """
     layout = Layout(model)
     for node in tuple(model.graph):
         layout.visit(node)
     layout.settle_outputs()
+    return {
+        value.name: perm
+        for value, (physical, perm) in layout.held.items()
+        if physical is value and value.name and perm != identity(len(perm))
+    }
 
 
 def channels_last(rank: int) -> Perm:
@@ -192,14 +200,15 @@ class Layout:
         source = node.inputs[0]
         assert source is not None
         perm = channels_last(len(source.shape or ()))
+        self._plain(node, 1)  # weights that are computed
         node.replace_input_with(0, self.fetch(source, perm, before=node))
         for value in node.outputs:
             if value.name and len(value.shape or ()) == len(perm):
                 self._hold(value, perm)
 
-    def _plain(self, node: ir.Node) -> None:
+    def _plain(self, node: ir.Node, begin: int = 0) -> None:
         for index, value in enumerate(node.inputs):
-            if value is not None and value in self.held:
+            if index >= begin and value is not None and value in self.held:
                 node.replace_input_with(
                     index, self.fetch(value, identity(len(value.shape or ())), before=node)
                 )
