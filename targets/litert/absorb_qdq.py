@@ -45,12 +45,12 @@ def absorb_qdq(model: ir.Model, keep_float: Collection[str] = ()) -> Quants:
     for node in tuple(model.graph):
         if node.op_type == "QuantizeLinear":
             _join_pair(node, quants)
-    fold_bias(model, quants, keep_float)
     fold_affine(model, quants, keep_float)
     remove_unused(model)
     for node in tuple(model.graph):
         if node.op_type in ("Relu", "Clip") and not node.domain:
             _quantize_before_clamp(node, quants)
+    fold_bias(model, quants, keep_float)
     for node in tuple(model.graph):
         if not node.domain and node.name not in keep_float:
             if node.op_type == "Sigmoid":

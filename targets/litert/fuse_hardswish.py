@@ -1,4 +1,4 @@
-"""x * Clip(x + 3, 0, 6) / 6 -> HardSwish, which LiteRT has as one operator."""
+"""x * Clip(x + 3, 0, 6) / 6, or x * HardSigmoid(x) -> HardSwish, which LiteRT has as one operator."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def fuse_hardswish(model: ir.Model) -> int:
     """Rewrite in place; returns how many were found. The numbers differ by float rounding alone."""
     found = 0
     for node in tuple(model.graph):
-        source = _source(node)
+        source = _gated(node) or _source(node)
         if source is None:
             continue
         output = node.outputs[0]
@@ -33,6 +33,23 @@ def fuse_hardswish(model: ir.Model) -> int:
     if found:
         remove_unused(model)
     return found
+
+
+def _gated(node: ir.Node) -> ir.Value | None:
+    """x, where the node is x * HardSigmoid(x, 1/6, 1/2) and nobody else reads the gate."""
+    if node.domain or node.op_type != "Mul" or len(node.inputs) != 2:
+        return None
+    for gate, source in (node.inputs, node.inputs[::-1]):
+        maker = _maker(gate, "HardSigmoid")
+        if maker is None or source is None or maker.inputs[0] is not source:
+            continue
+        alpha, beta = (
+            maker.attributes[name].as_float() if name in maker.attributes else default
+            for name, default in (("alpha", 0.2), ("beta", 0.5))
+        )
+        if abs(alpha - 1 / 6) < 1e-6 and beta == 0.5:
+            return source
+    return None
 
 
 def _source(node: ir.Node) -> ir.Value | None:

@@ -8,11 +8,12 @@ import numpy as np
 
 from edgekit.targets.litert.call import Call, rule
 from edgekit.targets.litert.formula import Formula
-from edgekit.targets.litert.graph import Tensor, constant
+from edgekit.targets.litert.graph import Quant, Tensor, constant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_FLOAT = "keep it out with --float"
 _ROWS = {"Relu": "RELU", "Sigmoid": "LOGISTIC", "Tanh": "TANH", "HardSwish": "HARD_SWISH"}
 
 
@@ -59,13 +60,30 @@ def clip(call: Call) -> Tensor:
 @rule("PRelu")
 def prelu(call: Call) -> Tensor:
     """Y = X where X >= 0, else slope X."""
-    slope = call.array(1)
-    trimmed = slope.reshape(slope.shape[next((i for i, n in enumerate(slope.shape) if n != 1), slope.ndim) :])
-    if trimmed.ndim <= 1 and call.x.rank == 4 and trimmed.size in (1, call.x.shape[-1]):
-        wide = np.broadcast_to(trimmed.reshape(1, 1, -1), (1, 1, call.x.shape[-1]))
-        return call.emit("PRELU", [call.x, constant(np.ascontiguousarray(wide))])
+    slope = call.operand(1).data
+    narrow = None if slope is None else _by_channel(slope, call.x)
+    if narrow is not None:
+        return call.emit("PRELU", [call.x, _as_int8(call, narrow) if call.x.dtype == "int8" else narrow])
+    call.require(call.x.dtype != "int8", "a slope for each position has no int8 form", _FLOAT)
     f = Formula(call)
     return f.add(f.relu(call.x), f.mul(call.operand(1), f.minimum(call.x, 0.0)))
+
+
+def _as_int8(call: Call, slope: Tensor) -> Tensor:
+    """Slopes up to 1 in int8 of one scale: they move the result by at most half a step of the data."""
+    assert slope.data is not None
+    largest = float(np.abs(slope.data).max())
+    call.require(0 < largest <= 1, "slopes above 1 are too coarse in int8", _FLOAT)
+    scale = np.float32(largest / 127)
+    return constant(np.rint(slope.data / scale).astype(np.int8), Quant((float(scale),)))
+
+
+def _by_channel(slope: np.ndarray, x: Tensor) -> Tensor | None:
+    """[1, 1, C] for LiteRT's operator; None where the slope is another one for each position."""
+    trimmed = slope.reshape(slope.shape[next((i for i, n in enumerate(slope.shape) if n != 1), slope.ndim) :])
+    if trimmed.ndim > 1 or x.rank != 4 or trimmed.size not in (1, x.shape[-1]):
+        return None
+    return constant(np.ascontiguousarray(np.broadcast_to(trimmed.reshape(1, 1, -1), (1, 1, x.shape[-1]))))
 
 
 @rule("HardSigmoid", "alpha beta")
