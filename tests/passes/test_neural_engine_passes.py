@@ -12,12 +12,14 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekit._values import Component, DimRange
+from edgekit._qdq import QdqForm, insert_qdq
+from edgekit._values import PORTABLE, Component, DimRange
 from edgekit.passes.bound_masks import LOWEST_HALF, bound_masks
 from edgekit.passes.infer_shapes import infer_shapes
 from edgekit.passes.linear_to_conv import linear_to_conv
 from edgekit.passes.merge_axes import merge_axes, merge_perm
 from edgekit.passes.prepare_component import prepare_component
+from edgekit.passes.serialize_model import serialize_model
 from tests.models import (
     QUICK_SHAPES,
     assert_same_outputs,
@@ -28,9 +30,12 @@ from tests.models import (
     toy_cnn,
     toy_lstm,
 )
+from tests.qdq.qdq_nets import all_tensors, record_of, sqnr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from edgekit._values import BiasForm, GemmOutput
 
 RNG = np.random.default_rng(7)
 
@@ -240,16 +245,14 @@ REAL = {
 
 @pytest.mark.parametrize("name", REAL)
 def test_real_models_keep_their_outputs(name: str) -> None:
-    path = package_model(name)
-    shapes = {key: tuple(DimRange(size, size) for size in dims) for key, dims in QUICK_SHAPES[name].items()}
-    model = prepare_component(Component("model", ir.load(path), "0"), shapes=shapes).model
+    component, feeds = prepared(name)
 
     def rewrite(given: ir.Model) -> int:
         merge_axes(given)
         bound_masks(given, LOWEST_HALF)
         return linear_to_conv(given)
 
-    assert check(model, rewrite, random_feeds(QUICK_SHAPES[name], path))[0] == REAL[name]
+    assert check(component.model, rewrite, feeds)[0] == REAL[name]
 
 
 @pytest.mark.parametrize("toy", [toy_cnn, toy_lstm, toy_attention])
@@ -260,6 +263,51 @@ def test_toys_keep_their_outputs(toy: Callable[[], onnx.ModelProto]) -> None:
     feeds = {value.name or "": normal(*value.shape.numpy())}
     count, ops = check(model, linear_to_conv, feeds)
     assert count == ops["Conv"] - (2 if toy is toy_cnn else 0) > 0
+
+
+def prepared(name: str) -> tuple[Component, dict[str, np.ndarray]]:
+    if name == "toy-attention":
+        component = prepare_component(Component("model", ir.from_proto(toy_attention()), "0"), shapes={})
+        return component, {"x": normal(2, 5, 8)}
+    path = package_model(name)
+    shapes = {key: tuple(DimRange(size, size) for size in dims) for key, dims in QUICK_SHAPES[name].items()}
+    component = prepare_component(Component("model", ir.load(path), "0"), shapes=shapes)
+    return component, random_feeds(QUICK_SHAPES[name], path)
+
+
+@pytest.mark.parametrize(("gemm_output", "bias"), [("float", "float"), ("int8", "int32")])
+@pytest.mark.parametrize("name", ["toy-attention", "magika", "ppocr-rec", "ppocr-cls"])
+def test_quantized_models_keep_their_codes_and_their_outputs(
+    name: str, gemm_output: GemmOutput, bias: BiasForm
+) -> None:
+    component, feeds = prepared(name)
+    tensors = all_tensors(onnx.load_from_string(serialize_model(component.model)), feeds)
+    record = record_of({key: np.nan_to_num(values) for key, values in tensors.items()})  # masks are -inf
+    form = QdqForm(PORTABLE, bias=bias, gemm_output=gemm_output)
+    model = insert_qdq(component, record, form=form).component.model
+    want, codes = run_onnx(model, feeds), codes_of(model)
+    products = {one.name for one in model.graph if one.op_type == "Conv"}
+    assert linear_to_conv(model) > 0
+    infer_shapes(model)
+    got = run_onnx(model, feeds)
+    # Sums in another order may end on the other side of a rounding step, here and there.
+    assert all(sqnr(want[key], got[key]) > 30 for key in want)
+    assert codes_of(model) == codes
+    made = [one for one in model.graph if one.op_type == "Conv" and one.name not in products]
+    weights = [conv.inputs[1].producer() for conv in made if conv.inputs[1] is not None]
+    assert any(maker is not None and maker.op_type == "DequantizeLinear" for maker in weights)
+    for conv, maker in zip(made, weights, strict=True):
+        data = conv.inputs[0].producer() if conv.inputs[0] is not None else None
+        if maker is not None:
+            assert data is not None
+            assert data.op_type == "DequantizeLinear", conv.name
+
+
+def codes_of(model: ir.Model) -> list[bytes]:
+    """The integer weights, whatever their order and shape."""
+    tensors = [value.const_value for value in model.graph.initializers.values()]
+    arrays = [tensor.numpy() for tensor in tensors if tensor is not None and len(tensor.shape) > 1]
+    return sorted(np.sort(array, axis=None).tobytes() for array in arrays if array.dtype == np.int8)
 
 
 MASK = np.triu(np.full((5, 5), -np.inf, np.float32), 1)
