@@ -32,8 +32,10 @@ class CoreML(Target):
         return device_files(self.name)
 
     def plan(self, components: Sequence[Component], job: Job) -> Plan:
+        from edgekit.targets.coreml.deployment import level_of
         from edgekit.targets.coreml.expansion import ops_to_expand
         from edgekit.targets.coreml.options import read_options
+        from edgekit.targets.coreml.weight_forms import weight_forms
 
         del components
         read_options(job)
@@ -44,6 +46,7 @@ class CoreML(Target):
             conv_output="int8",
             default_float="fp16",
             baselines=("fp16",),
+            weights=weight_forms(level_of(job)),
         )
 
     def check(self, components: Sequence[Component], job: Job) -> list[Gap]:
@@ -62,6 +65,11 @@ class CoreML(Target):
         from edgekit.targets.coreml.session import open_session
 
         return open_session(folder / artifact.main)
+
+    def extras(self, artifacts: Sequence[Artifact], job: Job, out: Path) -> list[str]:
+        from edgekit.targets.coreml.mac_side import write_mac_side
+
+        return write_mac_side(artifacts, job, out)
 
     def device_run(self, artifact: Artifact, device: Device) -> DeviceRun:
         raise CannotRunHere(

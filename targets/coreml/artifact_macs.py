@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgekit._values import MacShare
 from edgekit.targets.coreml.interpret.package import open_package
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from edgekit.targets.coreml.interpret.program import Function, Operation, TensorType
+    from edgekit.targets.coreml.interpret.program import Operation, TensorType
 
 # Operation -> its two factors' parameters.
 _FACTORS = {
@@ -25,50 +25,64 @@ _FACTORS = {
     "matmul": ("x", "y"),
 }
 _EIGHT_BIT = ("int8", "uint8")
-# What restores integers: the parameter that holds them.
+# What restores weights: the parameter that holds their integers.
 _RESTORING = {
     "constexpr_affine_dequantize": "quantized_data",
     "constexpr_blockwise_shift_scale": "data",
-    "dequantize": "input",
+}
+_WEIGHTS_ALONE = {
+    "int4": "weight_int4",
+    "int8": "weight_int8",
+    "uint4": "weight_int4",
+    "uint8": "weight_int8",
 }
 
 
 def count_macs(package: Path) -> MacShare | None:
     """From the shapes and types that the file holds; None where a dim is known at run time only."""
-    functions = read_functions(open_package(package))
-    return _count(functions["main"])
-
-
-def _count(function: Function) -> MacShare | None:
+    opened = open_package(package)
+    function = read_functions(opened)["main"]
     types = tensor_types(function)
-    makers = {output.name: item for item in walk(function.block) for output in item.outputs}
-    total = int8 = 0
+    stored = _stored(opened.model)
+    for operation in walk(function.block):
+        if operation.type == "dequantize":
+            stored[operation.outputs[0].name] = types[_name(operation, "input")].dtype
+    counts = dict.fromkeys(("total", "int8", "weight_int8", "weight_int4"), 0)
     for operation in walk(function.block):
         if operation.type not in _FACTORS:
             continue
         macs = _macs(operation, types)
         if macs is None:
             return None
-        total += macs
-        factors = (_name(operation, parameter) for parameter in _FACTORS[operation.type])
-        if all(_restores_int8(makers.get(name), types) for name in factors):
-            int8 += macs
-    return MacShare(int8=int8, total=total)
+        data, weight = (stored.get(_name(operation, name), "") for name in _FACTORS[operation.type])
+        counts["total"] += macs
+        kind = "int8" if data in _EIGHT_BIT and weight in _EIGHT_BIT else _WEIGHTS_ALONE.get(weight)
+        if kind is not None:
+            counts[kind] += macs
+    return MacShare(**counts)
+
+
+def _stored(model: Any) -> dict[str, str]:
+    """Restored weight -> the dtype its integers have in the file."""
+    from coremltools.proto import MIL_pb2
+
+    function = model.mlProgram.functions["main"]
+    found = {}
+    for operation in function.block_specializations[function.opset].operations:
+        parameter = _RESTORING.get(operation.type)
+        if parameter is None:
+            continue
+        if parameter in operation.attributes:
+            kind = operation.attributes[parameter].type.tensorType.dataType
+        else:
+            kind = operation.inputs[parameter].arguments[0].value.type.tensorType.dataType
+        found[operation.outputs[0].name] = MIL_pb2.DataType.Name(kind).lower()
+    return found
 
 
 def _name(operation: Operation, parameter: str) -> str:
     given = operation.inputs.get(parameter, ("",))[0]
     return given.name if isinstance(given, Ref) else ""
-
-
-def _restores_int8(maker: Operation | None, types: Mapping[str, TensorType]) -> bool:
-    if maker is None or maker.type not in _RESTORING:
-        return False
-    given = maker.inputs[_RESTORING[maker.type]][0]
-    if isinstance(given, Ref):
-        return types[given.name].dtype in _EIGHT_BIT
-    kind = getattr(given, "dtype", None)
-    return getattr(kind, "name", str(kind)) in _EIGHT_BIT
 
 
 def _macs(operation: Operation, types: Mapping[str, TensorType]) -> int | None:

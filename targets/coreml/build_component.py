@@ -11,7 +11,9 @@ from edgekit.errors import GapError
 from edgekit.targets.coreml.artifact_macs import count_macs
 from edgekit.targets.coreml.check_component import lower_job
 from edgekit.targets.coreml.deployment import level_of
+from edgekit.targets.coreml.flexible_inputs import describe_inputs
 from edgekit.targets.coreml.lower import numpy_name
+from edgekit.targets.coreml.mac_session import words_of_proof
 from edgekit.targets.coreml.options import float_of
 from edgekit.targets.coreml.session import IO_KEY
 from edgekit.targets.coreml.write_package import lower_program, quiet, require_coremltools, write_package
@@ -45,7 +47,8 @@ def build_component(component: Component, job: Job, out: Path) -> Artifact:
     writer = ProgramWriter(lowered.graph, level)
     with quiet():
         program = writer.write()
-    model = lower_program(program, level, float_of(job))
+    inputs = describe_inputs(lowered.graph, job, writer.names)
+    model = lower_program(program, level, float_of(job), inputs)
     name = f"{component.name}.{job.precision}.mlpackage"
     files = write_package(model, out / name, _metadata(component, writer.names))
     spec = model.get_spec()
@@ -58,7 +61,7 @@ def build_component(component: Component, job: Job, out: Path) -> Artifact:
         macs=count_macs(out / name),
         tensors={source: mil for source, mil in writer.names.items() if source != mil},
         notes=(f"written by coremltools {version('coremltools')}; floats are {float_of(job)}",),
-        proves=PROVES,
+        proves=words_of_proof(PROVES),
     )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgekit._values import Gap
 from edgekit.targets.coreml.deployment import level_of
+from edgekit.targets.coreml.flexible_inputs import range_gaps
 from edgekit.targets.coreml.graph import Graph
 from edgekit.targets.coreml.lint import lint
 from edgekit.targets.coreml.lower import TARGET, Lowered, lower_component
@@ -22,9 +23,7 @@ _FIRST_QUANTIZED = 17
 
 def check_component(component: Component, job: Job) -> list[Gap]:
     """Every node without a form, and a deployment target too old for INT8; else the Neural Engine's lint."""
-    lowered, gaps = lower_job(component, job)
-    del lowered
-    return list(gaps)
+    return list(lower_job(component, job)[1])
 
 
 def lower_job(component: Component, job: Job) -> tuple[Lowered, tuple[Gap, ...]]:
@@ -35,6 +34,9 @@ def lower_job(component: Component, job: Job) -> tuple[Lowered, tuple[Gap, ...]]
         rule, way_out = needs("an INT8 program ('quantize' and 'dequantize')", _FIRST_QUANTIZED, level)
         gap = Gap(TARGET, component.name, "", "deployment target", rule, way_out)
         return Lowered(Graph(), (gap,)), (gap,)
+    open_gaps = tuple(range_gaps(component, job))
+    if open_gaps:
+        return Lowered(Graph(), open_gaps), open_gaps
     rewritten = rewrite_for_neural_engine(component, job)
     lowered = lower_component(rewritten, level)
     return lowered, lowered.gaps or tuple(lint(rewritten, job))

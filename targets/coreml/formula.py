@@ -86,9 +86,13 @@ class Formula:
         return self.binary("equal", a, b, "bool")
 
     def select(self, condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """a where the condition holds, else b. MIL's `select` wants one shape, so all are spread to it."""
+        """a where the condition holds, else b. MIL's `select` wants one shape, so all are spread to it.
+
+        With a dim that only the run knows they stay as they are, as in coremltools' own frontends.
+        """
         size = broadcast_shape(condition.shape, broadcast_shape(a.shape, b.shape))
-        condition, a, b = (repeated(self.call, item, size) for item in (condition, a, b))
+        if all(isinstance(dim, int) for dim in size):
+            condition, a, b = (repeated(self.call, item, size) for item in (condition, a, b))
         return self.call.add("select", size, makes=a.dtype, cond=condition, a=a, b=b)
 
     def neg(self, x: Tensor) -> Tensor:

@@ -115,6 +115,16 @@ class Tensor:
             )
         return fixed
 
+    def fixed(self, axis: int) -> int:
+        """The size of one axis. Raises Refused where only the run knows it."""
+        dim = self.shape[axis]
+        if isinstance(dim, str):
+            raise Refused(
+                f"axis {axis} of its operand has no fixed size, and this form needs one",
+                "give a fixed size with --shape",
+            )
+        return dim
+
     @property
     def size(self) -> int:
         return int(np.prod(self.sizes, dtype=np.int64))

@@ -18,7 +18,7 @@ _KNOWN = ("compute", OPTION)
 
 @dataclass(frozen=True)
 class Options:
-    """compute: what an int8 program computes in between its quantized operations."""
+    """compute: what a program with integers computes in between (fp16, fp32)."""
 
     compute: Compute = "fp16"
 
@@ -38,7 +38,7 @@ def read_options(job: Job) -> Options:
 
 
 def float_of(job: Job) -> Compute:
-    """The float of this job's program: fp32 for the variant fp32, fp16 for fp16, the option's for int8."""
-    if job.precision == "int8":
-        return read_options(job).compute
-    return "fp32" if job.precision == "fp32" else "fp16"
+    """The float of this job's program: the variant's own, and the option's beside integers."""
+    if job.precision in ("fp16", "fp32"):
+        return job.precision
+    return read_options(job).compute

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.errors import BundleError, SamplesError
-from edgekit.targets.coreml.interpret import MilSession
 from edgekit.targets.coreml.interpret.package import open_package
+from edgekit.targets.coreml.mac_session import open_program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,10 +20,13 @@ _INT32 = np.iinfo(np.int32)
 
 
 class CoreMLSession:
-    """One package under edgekit's MIL interpreter; Core ML's int32 and fp32 stand for ONNX's other dtypes."""
+    """One package in edgekit's MIL interpreter, on a Mac in Core ML itself.
+
+    Core ML's int32 and fp32 stand for ONNX's other dtypes, and [1] for a scalar.
+    """
 
     def __init__(self, package: Path) -> None:
-        self.program = MilSession(package)
+        self.program = open_program(package)
         self._name = package.name
         self._io = _read_io(package)
 

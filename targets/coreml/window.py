@@ -58,15 +58,8 @@ class Window:
         count = len(self.sizes)
         return [self.pads[i + side * count] for i in range(count) for side in (0, 1)]
 
-    def full_sizes(self, sizes: Sequence[int]) -> list[int]:
-        """What a transposed convolution makes before anything is cut off."""
-        return [
-            (size - 1) * stride + reach
-            for size, stride, reach in zip(sizes, self.strides, self.reach, strict=True)
-        ]
-
-    def pads_of_result(self, full: Sequence[int], wanted: Sequence[int]) -> list[int]:
-        """MIL's order: what is cut off the full result at begin and end; negative where it is padded."""
+    def pads_of_result(self) -> list[int]:
+        """What is cut off a transposed convolution's full result, in MIL's order; negative: it is padded."""
         call, count = self.call, len(self.sizes)
         extra = call.ints("output_padding", [0] * count)
         if self.auto in ("NOTSET", "VALID") and not call.given("output_shape"):
@@ -75,7 +68,11 @@ class Window:
         if self.auto != "NOTSET":
             self._require_same(self.auto)
         found: list[int] = []
-        for length, want, over in zip(full, wanted, extra, strict=True):
+        full = [
+            (size - 1) * stride + reach
+            for size, stride, reach in zip(call.x.sizes[2:], self.strides, self.reach, strict=True)
+        ]
+        for length, want, over in zip(full, call.out.sizes[2:], extra, strict=True):
             total = length + over - want
             # A result larger than the windows reach goes on behind them.
             cut = max(total, 0)

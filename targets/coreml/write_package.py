@@ -37,8 +37,10 @@ _LEFT_OUT = (
 _VOLATILE = ("com.github.apple.coremltools.conversion_date",)
 
 
-def lower_program(program: Any, level: int, compute: Compute) -> Any:
+def lower_program(program: Any, level: int, compute: Compute, inputs: list[Any] | None = None) -> Any:
     """coremltools' model of a program: its passes run, in fp16 or fp32; inputs and outputs stay as declared.
+
+    `inputs` are coremltools' input types, where some input has no fixed shape.
 
     TargetError where coremltools refuses the program.
     """
@@ -52,6 +54,7 @@ def lower_program(program: Any, level: int, compute: Compute) -> Any:
             return coremltools.convert(
                 program,
                 convert_to="mlprogram",
+                inputs=inputs,
                 minimum_deployment_target=opset_of(level),
                 compute_precision=precision,
                 pass_pipeline=pipeline,

@@ -43,6 +43,7 @@ class ProgramWriter:
         self.names: dict[str, str] = {}
         self._free = ProgramNames()
         self._vars: dict[Tensor, Any] = {}
+        self._symbols: dict[str, Any] = {}
 
     def write(self) -> Any:
         """The program (coremltools' `Program`), with one function `main`."""
@@ -52,7 +53,7 @@ class ProgramWriter:
         holders = {
             self._name(tensor): (
                 tensor,
-                _builder().placeholder(shape=_dims(tensor), dtype=_mil_type(tensor.dtype)),
+                _builder().placeholder(shape=self._dims(tensor), dtype=_mil_type(tensor.dtype)),
             )
             for tensor in self.graph.inputs
         }
@@ -68,6 +69,15 @@ class ProgramWriter:
             function.set_outputs([self._var(tensor) for tensor in self.graph.outputs])
         program.add_function("main", function)
         return program
+
+    def _dims(self, tensor: Tensor) -> tuple[Any, ...]:
+        """Sizes, and one of coremltools' symbols for each dim that only the run knows."""
+        from coremltools.converters.mil.mil import get_new_symbol
+
+        for dim in tensor.shape:
+            if isinstance(dim, str) and dim not in self._symbols:
+                self._symbols[dim] = get_new_symbol()
+        return tuple(dim if isinstance(dim, int) else self._symbols[dim] for dim in tensor.shape)
 
     def _name(self, tensor: Tensor) -> str:
         if tensor.name not in self.names:
@@ -151,10 +161,6 @@ def opset_of(level: int) -> Any:
     import coremltools
 
     return getattr(coremltools.target, f"iOS{level}")
-
-
-def _dims(tensor: Tensor) -> tuple[Any, ...]:
-    return tuple(tensor.sizes)
 
 
 def _mil_type(dtype: str) -> Any:

@@ -54,11 +54,12 @@ def conv_transpose(call: Call) -> Tensor:
         "export with constants",
     )
     window = Window(call, weight.sizes[2:], transposed=True)
-    full = window.full_sizes(call.x.sizes[2:])
-    pads = window.pads_of_result(full, call.out.sizes[2:])
-    cut = [max(pad, 0) for pad in pads]
-    missing = [max(-pad, 0) for pad in pads]
-    size = [length - sum(cut[2 * i : 2 * i + 2]) for i, length in enumerate(full)]
+    pads = window.pads_of_result()
+    cut, missing = [max(pad, 0) for pad in pads], [max(-pad, 0) for pad in pads]
+    size = [
+        dim - sum(missing[2 * i : 2 * i + 2]) if isinstance(dim, int) else dim
+        for i, dim in enumerate(call.out.shape[2:])
+    ]
     made = call.add(
         "conv_transpose",
         (*call.out.shape[:2], *size),
@@ -67,21 +68,18 @@ def conv_transpose(call: Call) -> Tensor:
         bias=_bias(call) if not any(missing) else None,
         pad_type="custom",
         pad=cut,
-        output_shape=[*call.out.sizes[:2], *size],
         strides=window.strides,
         dilations=window.dilations,
         groups=call.integer("group", 1),
     )
-    if not any(missing):
-        return made
-    return _padded_result(call, made, missing)
+    return _padded_result(call, made, missing) if any(missing) else made
 
 
 def _padded_result(call: Call, made: Tensor, missing: list[int]) -> Tensor:
     """Output padding beyond what the windows reach holds nothing but the bias."""
-    size = [dim + sum(missing[2 * i : 2 * i + 2]) for i, dim in enumerate(made.sizes[2:])]
-    wide = call.add("pad", (*made.shape[:2], *size), x=made, pad=missing, mode="constant", constant_val=0.0)
+    size = call.out.shape
+    wide = call.add("pad", size, x=made, pad=missing, mode="constant", constant_val=0.0)
     bias = _bias(call)
     if bias is None:
         return wide
-    return Formula(call).add(wide, call.reshape(bias, (bias.size, *(1 for _ in size))))
+    return Formula(call).add(wide, call.reshape(bias, (bias.size, *(1 for _ in size[2:]))))

@@ -77,6 +77,8 @@ def _pool_window(call: Call) -> Window:
 def _overhang(call: Call, window: Window) -> list[int]:
     """How far the last window of each dim stands out beyond the end pad (ceil_mode)."""
     count = len(window.sizes)
+    if not call.integer("ceil_mode", 0):
+        return [0] * count
     found = []
     for i, (size, made) in enumerate(zip(call.x.sizes[2:], call.out.sizes[2:], strict=True)):
         end = (made - 1) * window.strides[i] + window.reach[i]

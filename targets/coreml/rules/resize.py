@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
-from edgekit.targets.coreml.call import Call, rule
+from edgekit.targets.coreml.call import FIXED, Call, rule
 from edgekit.targets.coreml.graph import Refused, Tensor, constant
 from edgekit.targets.coreml.rules.probed import weighed
 
@@ -37,6 +37,8 @@ def resize(call: Call) -> Tensor:
     mode = call.text("coordinate_transformation_mode", "half_pixel")
     if mode == "tf_crop_and_resize":
         return weighed(call)
+    if not call.x.is_static:
+        return _of_open_size(call)
     x, size = call.x, call.out.sizes
     _require_stretch(call)
     matrices = {
@@ -51,6 +53,35 @@ def resize(call: Call) -> Tensor:
     for axis, matrix in matrices.items():
         x = _along(call, x, axis, matrix)
     return x if matrices else call.emit("identity", x=x)
+
+
+_SAMPLED = (5, 8)  # sizes at which an open dim's matrix is looked at
+
+
+def _of_open_size(call: Call) -> Tensor:
+    """Whole scales of the last two axes, for sizes that only the run knows."""
+    scales = call.optional_array(2)
+    call.require(
+        scales is not None and scales.size == call.x.rank, "its sizes are given, not its scales", FIXED
+    )
+    assert scales is not None
+    whole = all(float(scale).is_integer() for scale in scales) and np.all(scales[:-2] == 1)
+    call.require(call.x.rank == 4 and whole, f"its scales {list(scales)} on an open size", FIXED)
+    height, width = (float(scale) for scale in scales[-2:])
+    factors = {"scale_factor_height": height, "scale_factor_width": width}
+    matrices = [_scaled_matrix(call, size, scale) for scale in (height, width) for size in _SAMPLED]
+    if all(_is_repeat(matrix) for matrix in matrices):
+        return call.emit("upsample_nearest_neighbor", x=call.x, **factors)
+    for name, aligned in (("UNALIGN_CORNERS", False), ("STRICT_ALIGN_CORNERS", True)):
+        if all(_agrees(matrix, _SAMPLING[name]) for matrix in matrices):
+            return call.emit("upsample_bilinear", x=call.x, align_corners=aligned, **factors)
+    raise Refused("this mode on an open size has no Core ML form", FIXED)
+
+
+def _scaled_matrix(call: Call, old: int, scale: float) -> NDArray[np.float32]:
+    made = _asked(_axis_model(call, old, {"scales": np.array([1, 1, 1, scale], np.float32)}), old)
+    weights: NDArray[np.float32] = made[0, 0].T
+    return weights
 
 
 def _require_stretch(call: Call) -> None:

@@ -40,7 +40,11 @@ def reshape(call: Call) -> Tensor:
 @rule("Flatten", "axis")
 def flatten(call: Call) -> Tensor:
     """Y = X as two dims."""
-    return call.reshape(call.x, call.out.shape)
+    if call.out.is_static:
+        return call.reshape(call.x, call.out.shape)
+    axis = call.integer("axis", 1)
+    call.require(0 < axis < call.x.rank, "it flattens all dims, of which only the run knows some")
+    return call.emit("flatten2d", x=call.x, axis=axis)
 
 
 @rule("Squeeze", "axes")
@@ -305,12 +309,12 @@ _MIRRORED = {"reflect": "reflect", "edge": "replicate"}
 def _repeated(call: Call, x: Tensor, pairs: dict[int, tuple[int, int]], *, mode: str) -> Tensor:
     """MIL's own pad on the last two axes, else one gather an axis."""
     fits = mode in _MIRRORED and all(
-        axis >= x.rank - 2 and max(pair) < x.sizes[axis] for axis, pair in pairs.items()
+        axis >= x.rank - 2 and max(pair) < x.fixed(axis) for axis, pair in pairs.items()
     )
     if fits and x.dtype == "float32" and x.rank <= 4:
         return _padded(call, x, pairs, mode=_MIRRORED[mode], value=0.0)
     for axis, pair in pairs.items():
-        size = x.sizes[axis]
+        size = x.fixed(axis)
         if mode == "edge":
             places = np.pad(np.arange(size), pair, "edge")
         else:

@@ -1,0 +1,20 @@
+"""How Core ML holds integer weights beside float data (w8, w4)."""
+
+from __future__ import annotations
+
+from edgekit._values import WeightForm
+
+_OPS = ("Conv", "ConvTranspose", "Gather", "Gemm", "MatMul")
+_FIRST_INT8 = 16  # constexpr_affine_dequantize: a scale a channel
+_FIRST_INT4 = 18  # constexpr_blockwise_shift_scale: int4, and a scale a block
+_BLOCKS = (16, 32, 64, 128, 256)
+
+
+def weight_forms(level: int) -> tuple[WeightForm, ...]:
+    """The forms of a deployment target (17 in iOS17).
+
+    Public advice is a scale a channel for the Neural Engine and blocks for the GPU: the user chooses.
+    """
+    int8 = [WeightForm(op, 8) for op in _OPS if level >= _FIRST_INT8]
+    int4 = [WeightForm(op, 4, _BLOCKS) for op in _OPS if level >= _FIRST_INT4]
+    return (*int8, *int4)
