@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -282,3 +283,14 @@ def test_real_models_keep_their_outputs_under_every_rewrite(name: str, rewrite: 
     if rewrite == "safe":
         assert all(np.array_equal(got[key], want[key], equal_nan=True) for key in want)
     assert_same_outputs(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_the_page_has_the_very_table_of_rules() -> None:
+    page = (Path(__file__).parents[2] / "docs/targets/coreml-neural-engine.md").read_text(encoding="utf-8")
+    table = page.split("## Rules")[1].split("## On a Mac")[0]
+    shown = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    cells = [
+        (rule.name, ", ".join(rule.ops) or "-", rule.says, rule.way_out, "; ".join(rule.sources))
+        for rule in load_rules()
+    ]
+    assert shown == [f"| {' | '.join(row)} |" for row in cells]
