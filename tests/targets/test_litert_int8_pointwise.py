@@ -98,7 +98,7 @@ OPS: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
         lambda: chain(("Sub", OFFSETS), ("Div", 0.7), ("Clip", [0, 6]), y=0.06), "DEPTHWISE_CONV_2D",
     ),
     "zero-channel": (
-        lambda: chain(("Mul", CHANNELS * np.float32([0, 1, 1, 0])), ("Add", OFFSETS)),
+        lambda: chain(("Mul", CHANNELS * np.array([0, 1, 1, 0], np.float32)), ("Add", OFFSETS)),
         "DEPTHWISE_CONV_2D",
     ),
     "mul-rank-3": (
