@@ -1,42 +1,53 @@
-"""x * Clip(x + 3, 0, 6) / 6, or x * HardSigmoid(x) -> HardSwish, which LiteRT has as one operator."""
+"""x * Clip(x + 3, 0, 6) * k, or x * HardSigmoid(x) -> HardSwish, which LiteRT has as one operator."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx_ir as ir
 
-from edgekit.passes._rewire import constant_array, input_of
+from edgekit.passes._rewire import Names, constant_array, input_of, static_shape
 from edgekit.passes.remove_unused import remove_unused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import onnx_ir as ir
+    from numpy.typing import NDArray
+
+    Found = tuple[ir.Value, NDArray[Any] | None]  # x, and what its HardSwish is multiplied by
+
 
 def fuse_hardswish(model: ir.Model) -> int:
     """Rewrite in place; returns how many were found. The numbers differ by float rounding alone."""
-    found = 0
+    names, found = Names(model), 0
     for node in tuple(model.graph):
-        source = _gated(node) or _source(node)
-        if source is None:
+        read = _read_gate(node) or _read_clip(node)
+        if read is None:
             continue
+        source, factor = read
+        made = names.insert_before(node, "HardSwish", [source])
+        made.shape, made.type = source.shape, source.type
         output = node.outputs[0]
-        fused = ir.node("HardSwish", inputs=[source], name=node.name)
-        result = fused.outputs[0]
-        name, result.shape, result.type = output.name, output.shape, output.type
-        model.graph.insert_before(node, fused)
-        output.replace_all_uses_with(result, replace_graph_outputs=True)
+        if factor is not None:
+            values = names.add_initializer(model.graph, f"{output.name}/factor", factor)
+            product = names.insert_before(node, "Mul", [made, values])
+            product.shape, product.type = output.shape, output.type
+            made = product
+        producer = made.producer()
+        assert producer is not None
+        producer.name, name = node.name, output.name
+        output.replace_all_uses_with(made, replace_graph_outputs=True)
         model.graph.remove(node, safe=True)
-        result.name = name
+        made.name = name
         found += 1
     if found:
         remove_unused(model)
     return found
 
 
-def _gated(node: ir.Node) -> ir.Value | None:
-    """x, where the node is x * HardSigmoid(x, 1/6, 1/2) and nobody else reads the gate."""
+def _read_gate(node: ir.Node) -> Found | None:
+    """x * HardSigmoid(x, 1/6, 1/2), whose gate nobody else reads."""
     if node.domain or node.op_type != "Mul" or len(node.inputs) != 2:
         return None
     for gate, source in (node.inputs, node.inputs[::-1]):
@@ -48,15 +59,15 @@ def _gated(node: ir.Node) -> ir.Value | None:
             for name, default in (("alpha", 0.2), ("beta", 0.5))
         )
         if abs(alpha - 1 / 6) < 1e-6 and beta == 0.5:
-            return source
+            return source, None
     return None
 
 
-def _source(node: ir.Node) -> ir.Value | None:
-    """x, where the node is the last of x * Clip(x + 3, 0, 6) / 6 and nobody else reads the inside."""
-    product = _scaled(node)
-    multiply = _maker(product, "Mul")
-    if multiply is None:
+def _read_clip(node: ir.Node) -> Found | None:
+    """x * Clip(x + 3, 0, 6), divided or multiplied by a constant, whose inside nobody else reads."""
+    scaled = _read_scaled(node)
+    multiply = None if scaled is None else _maker(scaled[0], "Mul")
+    if scaled is None or multiply is None:
         return None
     for gate, source in (multiply.inputs, tuple(reversed(multiply.inputs))):
         clip = _maker(gate, "Clip")
@@ -64,26 +75,29 @@ def _source(node: ir.Node) -> ir.Value | None:
             continue
         shift = _maker(clip.inputs[0], "Add")
         if shift is not None and source in shift.inputs and 3.0 in map(_number, shift.inputs):
-            return source
+            return None if source is None else (source, scaled[1])
     return None
 
 
-def _scaled(node: ir.Node) -> ir.Value | None:
-    """What the node divides by 6, or multiplies by a sixth."""
+def _read_scaled(node: ir.Node) -> Found | None:
+    """(what the node multiplies, six times the constant; None for 1)."""
     if node.domain or node.op_type not in ("Div", "Mul") or len(node.inputs) != 2:
         return None
-    first, second = node.inputs
-    if node.op_type == "Div":
-        return first if _number(second) == 6.0 else None
-    sixth = float(np.float32(1 / 6))
-    return _other(node.inputs, sixth)
+    value, other = _computed_first(node.inputs, either=node.op_type == "Mul")
+    array = constant_array(other)
+    if value is None or array is None or array.dtype != np.float32:
+        return None
+    if static_shape(value) != static_shape(node.outputs[0]) or (node.op_type == "Div" and not array.all()):
+        return None
+    factor = 6 * array if node.op_type == "Mul" else np.float32(6) / array
+    return value, None if np.all(np.abs(factor - 1) < 1e-6) else factor.astype(np.float32)
 
 
-def _other(inputs: Sequence[ir.Value | None], number: float) -> ir.Value | None:
+def _computed_first(
+    inputs: Sequence[ir.Value | None], *, either: bool
+) -> tuple[ir.Value | None, ir.Value | None]:
     first, second = inputs
-    if _number(second) == number:
-        return first
-    return second if _number(first) == number else None
+    return (second, first) if either and constant_array(first) is not None else (first, second)
 
 
 def _maker(value: ir.Value | None, op: str) -> ir.Node | None:
