@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from edgekit.errors import CannotRunHere
 from edgekit.profiles.loader import device_files
 from edgekit.target import Plan, Target, refuse_unsafe_names
 
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from edgekit._values import Artifact, Component, Device, Gap
+    from edgekit._values import Artifact, Component, Device, Gap, Measurement
     from edgekit.target import DeviceRun, Job, Session
 
 _PACKAGE = "coremltools>=9.0"
@@ -72,7 +71,14 @@ class CoreML(Target):
         return write_mac_side(artifacts, job, out)
 
     def device_run(self, artifact: Artifact, device: Device) -> DeviceRun:
-        raise CannotRunHere(
-            f"edgekit has no runner for '{device.name}' here: {artifact.main} needs Apple's software",
-            fix="copy the bundle to a Mac and run the script that lies in it",
-        )
+        """The runner loads the package in Core ML itself, which a Mac has; an iPhone can't be reached so."""
+        from edgekit.targets.coreml.mac_side import core_ml_run
+
+        del artifact, device
+        return core_ml_run()
+
+    def read(self, output: bytes) -> list[Measurement]:
+        """What the bundle's mac/measure.py printed."""
+        from edgekit._device_output import read_measurements
+
+        return read_measurements(output, fix="run mac/measure.py on a Mac and see its messages")

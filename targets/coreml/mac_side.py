@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.target import DeviceRun
 from edgekit.targets.coreml.package_io import package_of, read_ports
 from edgekit.targets.coreml.swift_text import class_fields, fill
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from edgekit.targets.coreml.package_io import Port
 
 FOLDER = "mac"
+# What edgekit's own runner loads; the bundle's script has no use for it.
+_RUNNER = "run_core_ml.py"
 JOB_SCHEMA = "edgekit.coreml-job/1"
 _ROOM = Path(__file__).parent
 _SOURCES = "swift/Sources/EdgekitMac"
@@ -45,7 +48,8 @@ def write_mac_side(artifacts: Sequence[Artifact], job: Job, out: Path) -> list[s
     A class for Xcode comes for each artifact of the job's precision whose dtypes Swift has.
     """
     built = [_read(artifact, out) for artifact in artifacts]
-    texts = {path.name: path.read_text(encoding="utf-8") for path in sorted((_ROOM / "device").glob("*.py"))}
+    scripts = sorted(path for path in (_ROOM / "device").glob("*.py") if path.name != _RUNNER)
+    texts = {path.name: path.read_text(encoding="utf-8") for path in scripts}
     templates = _ROOM / "templates"
     texts |= {place: (templates / name).read_text(encoding="utf-8") for name, place in _SWIFT.items()}
     texts["job.json"] = _job_text(built)
@@ -57,6 +61,13 @@ def write_mac_side(artifacts: Sequence[Artifact], job: Job, out: Path) -> list[s
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8", newline="\n")
     return [f"{FOLDER}/{name}" for name in sorted(texts)]
+
+
+def core_ml_run() -> DeviceRun:
+    """How edgekit's runner loads a package on a Mac; elsewhere its script says that it needs one."""
+    files = {name: _ROOM / "device" / name for name in (_RUNNER, "plan.py")}
+    needs = 'python3 -m pip install "coremltools>=9.0"'
+    return DeviceRun(files, runtime=_RUNNER.removesuffix(".py"), needs=needs)
 
 
 def _read(artifact: Artifact, out: Path) -> _Built:

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+__version__ = "9.0"
+
 
 class ComputeUnit(enum.Enum):
     ALL = 1

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from edgekit._bundle.draft import BundleDraft, ComponentDraft
 from edgekit._bundle.write import write_bundle
@@ -23,6 +23,7 @@ from edgekit._values import Artifact, Component, Device, Measurement
 from edgekit._verify import Golden, GoldenSample
 from edgekit.errors import BundleError, UsageError
 from edgekit.target import Job
+from edgekit.targets.coreml import CoreML
 from edgekit.targets.coreml.interpret import MilSession
 from edgekit.targets.coreml.mac_session import (
     MAC_PROVES,
@@ -586,3 +587,107 @@ def test_compute_units_come_from_the_environment(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("EDGEKIT_COREML_UNITS", "gpu")
     with pytest.raises(UsageError, match="use one of: all, cpuOnly"):
         chosen_units()
+
+
+class Interpreted:
+    """Core ML's place taken by edgekit's interpreter: the very package, fed and read by the scripts."""
+
+    def __init__(self, path: str, compute_units: object = None) -> None:
+        from edgekit.targets.coreml.interpret.package import open_package
+
+        self.session = MilSession(Path(path))
+        self.user_defined_metadata = dict(open_package(Path(path)).model.description.metadata.userDefined)
+
+    def predict(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return self.session.run(feeds)
+
+
+def with_integers(out: Path) -> Artifact:
+    """y = x * k and n = -k, with a scalar int64 k: what Core ML takes as int32[1]."""
+    from edgekit.targets.coreml.build_component import build_component
+
+    k = helper.make_tensor_value_info("k", TensorProto.INT64, [])
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["k"], ["f"], "cast", to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["x", "f"], ["y"], "mul"),
+            helper.make_node("Neg", ["k"], ["n"], "neg"),
+        ],
+        "integers",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3]), k],
+        [
+            helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3]),
+            helper.make_tensor_value_info("n", TensorProto.INT64, []),
+        ],
+        [],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    proto = shape_inference.infer_shapes(proto)
+    return build_component(Component("model", ir.from_proto(proto), "0"), Job(PHONE, "fp32"), out)
+
+
+FEEDS = {"x": X, "k": np.array(3, np.int64)}
+WANT = {"y": 3 * X, "n": np.array(-3, np.int64)}
+
+
+def test_the_profiler_s_runner_gives_outputs_in_the_source_s_names_dtypes_and_ranks(
+    scripts: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = with_integers(tmp_path)
+    run_core_ml = load_script("run_core_ml")
+    with pytest.raises(RuntimeError, match="on a Mac only"):
+        run_core_ml.open_model("p", 1)
+    fake = fake_coremltools()
+    model = Interpreted(str(tmp_path / package_of(artifact)))
+    monkeypatch.setitem(sys.modules, "coremltools", fake)
+    fake.models.MLModel = lambda path, compute_units: model
+    monkeypatch.setattr(run_core_ml.sys, "platform", "darwin")
+    opened = run_core_ml.open_model(str(tmp_path / package_of(artifact)), 1)
+    got = opened.run(FEEDS)
+    for name, want in WANT.items():
+        assert got[name].dtype == want.dtype
+        assert np.array_equal(got[name], want)
+    assert opened.prepare(FEEDS)().keys() == model.predict({"x": X, "k": np.array([3], np.int32)}).keys()
+    assert "reason" in opened.layers(FEEDS)
+    assert opened.describe().startswith("Core ML, coremltools 9.0, compute units all")
+    monkeypatch.setenv("EDGEKIT_COREML_UNITS", "gpu")
+    with pytest.raises(RuntimeError, match="is none of"):
+        run_core_ml.open_model("p", 1)
+
+
+def test_the_target_hands_the_runner_what_it_imports() -> None:
+    target = CoreML()
+    ran = target.device_run(Artifact("model", "fp32", "m.mlpackage", (), "-"), PHONE)
+    assert ran.runtime == "run_core_ml"
+    text = ran.files["run_core_ml.py"].read_text()
+    own = {path.stem for path in (ROOM / "device").glob("*.py")}
+    imported = set(re.findall(r"^import (\w+)$", text, re.MULTILINE)) & own
+    assert {f"{name}.py" for name in imported} == set(ran.files) - {"run_core_ml.py"}
+
+
+def test_golden_integers_and_scalars_compare_equal_through_the_interpreter(
+    scripts: None, tmp_path: Path
+) -> None:
+    artifact = with_integers(tmp_path)
+    golden, bundle_module = load_script("golden"), load_script("bundle")
+    inputs, outputs = read_ports(tmp_path / package_of(artifact))
+    paths: dict[str, dict[str, str]] = {"inputs": {}, "fp32": {}}
+    for kind, arrays in (("inputs", FEEDS), ("fp32", WANT)):
+        for name, array in arrays.items():
+            paths[kind][name] = str(tmp_path / f"{kind}-{name}.npy")
+            np.save(paths[kind][name], array)
+
+    class Row:
+        component, variant = "model", "fp32"
+
+    Row.inputs = [bundle_module.Tensor(vars(port)) for port in inputs]  # type: ignore[attr-defined]
+    Row.outputs = [bundle_module.Tensor(vars(port)) for port in outputs]  # type: ignore[attr-defined]
+    session = MilSession(tmp_path / package_of(artifact))
+    found = golden.compare_golden(Row, [paths], session.run)
+    assert {key: figures["max_abs"] for key, figures in found.items()} == {("fp32", "y"): 0, ("fp32", "n"): 0}
+
+
+def test_what_the_script_prints_is_read_by_the_target(bundle: Path) -> None:
+    found = CoreML().read(run(bundle).stdout.encode())
+    assert found
+    assert all(row.kind == "unknown" for row in found)

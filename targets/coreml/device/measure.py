@@ -79,7 +79,8 @@ def run(options):
         else:
             measured.leave_out(options.step, artifact, settings, problem)
         rows += measured.rows
-    where = ", ".join(str(facts[key] or f"unknown {key}") for key in ("model", "chip")) + f", macOS {facts['macos']}"
+    where = ", ".join(str(facts[key] or f"unknown {key}") for key in ("model", "chip"))
+    where += f", macOS {facts['macos'] or 'unknown'}"
     for row in rows:
         row["basis"] = printable(f"{row['basis']}; {where}", 2000)
     notes = [f"figures are this machine's; the bundle was made for {printable(bundle.device)}"]

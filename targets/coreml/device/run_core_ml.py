@@ -1,0 +1,84 @@
+"""Loads one .mlpackage in Core ML on the Mac it lies on, for edgekit's runner. Needs coremltools and numpy.
+
+NOT RUN on a Mac by those who wrote it. EDGEKIT_COREML_UNITS names the compute units (all by default).
+"""
+
+import json
+import os
+import sys
+
+import numpy as np
+
+import plan
+
+IO_KEY = "edgekit.io"
+UNITS = {"cpuOnly": "CPU_ONLY", "cpuAndGPU": "CPU_AND_GPU", "cpuAndNeuralEngine": "CPU_AND_NE", "all": "ALL"}
+
+
+class Model:
+    """One package, compiled and loaded by Core ML; inputs and outputs under the ONNX model's names."""
+
+    def __init__(self, path, setting):
+        import coremltools
+
+        units = coremltools.ComputeUnit[UNITS[setting]]
+        self.setting, self.version = setting, coremltools.__version__
+        self.model = coremltools.models.MLModel(path, compute_units=units)
+        self.units = units
+        self.io = json.loads(self.model.user_defined_metadata[IO_KEY])
+
+    def describe(self):
+        """What runs it, and on which units Core ML means to run how many operations."""
+        words = f"Core ML, coremltools {self.version}, compute units {self.setting}"
+        try:
+            from coremltools.models.compute_plan import MLComputePlan
+
+            path = self.model.get_compiled_model_path()
+            counted = plan.count_operations(MLComputePlan.load_from_path(path, compute_units=self.units))
+        except Exception as error:  # a plan is extra; coremltools raises bare exceptions
+            return f"{words}, no compute plan ({error})"[:400]
+        ops = [f"{row['ops']} on {unit}" for unit, row in sorted(counted.items()) if unit != plan.UNKNOWN]
+        return f"{words}; operations planned: {', '.join(ops) or 'none'}"
+
+    def run(self, feeds):
+        """Outputs by source name, in the source's dtypes and ranks."""
+        made = self.model.predict(self._as_fed(feeds))
+        return {row["name"]: _as_source(row, np.asarray(made[row["coreml"]])) for row in self.io["outputs"]}
+
+    def prepare(self, feeds):
+        """What is timed: one predict, from numpy arrays to numpy arrays."""
+        given, predict = self._as_fed(feeds), self.model.predict
+        return lambda: predict(given)
+
+    def layers(self, feeds):
+        return {"reason": "Core ML gives no times by operation; its plan estimates shares (mac/measure.py plan)"}
+
+    def _as_fed(self, feeds):
+        return {row["coreml"]: _border(np.asarray(feeds[row["name"]])) for row in self.io["inputs"]}
+
+
+def open_model(path, threads):
+    """The model of one package; `threads` is Core ML's own choice."""
+    if sys.platform != "darwin":
+        raise RuntimeError("Core ML runs on a Mac only; profile this bundle there")
+    setting = os.environ.get("EDGEKIT_COREML_UNITS", "all")
+    if setting not in UNITS:
+        raise RuntimeError(f"EDGEKIT_COREML_UNITS={setting!r} is none of {', '.join(UNITS)}")
+    return Model(path, setting)
+
+
+def _border(value):
+    """Core ML has no int64 and no rank 0."""
+    if value.dtype.kind in "iub":
+        limits = np.iinfo(np.int32)
+        if value.size and (value.min() < limits.min or value.max() > limits.max):
+            raise ValueError("an input leaves Core ML's 32-bit integers")
+        value = value.astype(np.int32)
+    else:
+        value = value.astype(np.float32)
+    return value if value.ndim else value.reshape(1)
+
+
+def _as_source(row, value):
+    made = value.astype(row["dtype"])
+    return made if row["rank"] else made.reshape(())
