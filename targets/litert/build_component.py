@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,7 @@ def build_component(component: Component, job: Job, out: Path) -> Artifact:
         kept = to_fp16_weights(lowered.graph)
         notes += [f"{kept} weights stay float32: fp16 cannot hold their range"] if kept else []
     restored = restore_weights(lowered.graph, options.weights)
-    notes += weight_notes(lowered.graph, restored)
+    notes += weight_notes(lowered.graph, restored) + gate_notes(lowered.graph)
     name = f"{component.name}.{job.precision}.tflite"
     description = f"edgekit {component.name} {job.precision}"
     behind = save_tflite(
@@ -66,6 +67,17 @@ def build_component(component: Component, job: Job, out: Path) -> Artifact:
         tensors=tensors,
         layouts=layouts,
     )
+
+
+def gate_notes(graph: Graph) -> list[str]:
+    """Where LiteRT fixes the scale of an int8 result, so that it is not the record's."""
+    fixed = {"LOGISTIC": "1/256 around -128", "TANH": "1/128"}
+    counts = Counter(item.code for item in graph.operators if item.outputs[0].dtype == "int8")
+    return [
+        f"{counts[code]} int8 {code} give LiteRT's own scale {scale}; what follows takes the record's up again"
+        for code, scale in fixed.items()
+        if counts[code]
+    ]
 
 
 def weight_notes(graph: Graph, restored: int) -> list[str]:

@@ -197,6 +197,7 @@ def test_only_gates_have_a_scale_of_litert_s_own(name: str, tmp_path: Path) -> N
     }
     nodes = [i for i, node in enumerate(model.graph.node) if node.op_type == "QuantizeLinear"]
     assert activations - {(float(scale_of(model, node)), 0) for node in nodes} == {FIXED[name]}
+    assert any("LiteRT's own scale 1/" in note for note in artifact.notes)
 
 
 STAY_FLOAT: dict[str, Callable[[], onnx.ModelProto]] = {
