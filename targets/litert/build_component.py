@@ -74,7 +74,7 @@ def gate_notes(graph: Graph) -> list[str]:
     fixed = {"LOGISTIC": "1/256 around -128", "TANH": "1/128"}
     counts = Counter(item.code for item in graph.operators if item.outputs[0].dtype == "int8")
     return [
-        f"{counts[code]} int8 {code} give LiteRT's own scale {scale}; what follows takes the record's up again"
+        f"{counts[code]} int8 {code} give LiteRT's own scale {scale}; what follows is back in the record's"
         for code, scale in fixed.items()
         if counts[code]
     ]
