@@ -161,7 +161,8 @@ def _result_quant(
     """
     wanted = {item: quants[item.outputs[0]] for item in quantizers}
     if row["scales"] == "free":
-        return wanted
+        finest = ins[0].scale * row.get("finest", 0)
+        return wanted if all(quant.scale >= finest for quant in wanted.values()) else None
     if row["scales"] == "fixed":
         fixed = _fixed_quant(row)
         near = all(fixed.scale <= quant.scale * _ROOM for quant in wanted.values())

@@ -209,6 +209,7 @@ STAY_FLOAT: dict[str, Callable[[], onnx.ModelProto]] = {
     "constant along rows": lambda: chain(("Mul", RNG.uniform(1, 2, (12, 1, 1)).astype(np.float32))),
     "average without its padding": lambda: average(pads=[1, 1, 1, 0]),
     "steep prelu": lambda: chain(("PRelu", np.abs(CHANNELS) * 3)),
+    "hard swish that LiteRT cannot scale": lambda: chain(("HardSwish", {}), x=1.0, y=0.002),
     "softplus": lambda: chain(("Softplus", {})),
 }
 
