@@ -43,6 +43,12 @@ def rule(ops: str, attributes: str = "") -> Callable[[Rule], Rule]:
     return register
 
 
+def find_rule(node: ir.Node) -> Registered | None:
+    """The rule of the node's op; ops of other domains than ONNX's own are registered with their domain."""
+    own = node.domain in ("", "ai.onnx")
+    return RULES.get(node.op_type if own else f"{node.domain}.{node.op_type}")
+
+
 class Call:
     """Operands in `inputs` (None where left out); `outs` are blank tensors of the node's named results.
 
@@ -71,8 +77,13 @@ class Call:
         """The only operand that is not constant."""
         return self.operand(self._computed())
 
+    @property
+    def computed(self) -> list[int]:
+        """The operands that are not constant."""
+        return [index for index, item in enumerate(self.inputs) if item is not None and item.data is None]
+
     def _computed(self) -> int:
-        found = [index for index, item in enumerate(self.inputs) if item is not None and item.data is None]
+        found = self.computed
         self.require(
             len(found) == 1,
             f"inputs {found} are computed, and only one may be",
@@ -209,6 +220,9 @@ class Call:
     def slice(self, x: Tensor, begin: Sequence[int], size: Sequence[int]) -> Tensor:
         if tuple(size) == x.shape:
             return x
+        if x.data is not None:
+            cut = tuple(slice(at, at + count) for at, count in zip(begin, size, strict=True))
+            return constant(np.ascontiguousarray(x.data[cut]), x.quant)
         return self.add("SLICE", [x, int32s(begin), int32s(size)], size)
 
 

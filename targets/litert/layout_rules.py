@@ -125,12 +125,11 @@ def _pad(node: ir.Node, perm: Perm) -> Outcome | None:
 
 def _slice(node: ir.Node, perm: Perm) -> Outcome | None:
     """Axes (input 3) are renamed; where they are left out, they are written down."""
-    starts = constant_array(input_of(node, 1))
-    if starts is None or len(node.inputs) < 3:
+    starts, axes = (constant_array(input_of(node, index)) for index in (1, 3))
+    if starts is None or len(node.inputs) < 4:
         return None
-    axes = constant_array(input_of(node, 3))
     if axes is None:
-        if len(node.inputs) < 4:
+        if input_of(node, 3) is not None:
             return None
         axes = np.arange(len(starts))
     return perm, perm, {}, {3: np.array([perm[int(axis) % len(perm)] for axis in axes], np.int64)}

@@ -11,10 +11,11 @@ from edgekit._values import Gap
 from edgekit.passes._rewire import CONTROL_FLOW, constant_array, static_shape
 from edgekit.targets.litert.absorb_qdq import absorb_qdq, int8_table
 from edgekit.targets.litert.absorb_weights import absorb_weights
-from edgekit.targets.litert.call import RULES, Call
+from edgekit.targets.litert.call import Call, find_rule
 from edgekit.targets.litert.fuse_hardswish import fuse_hardswish
 from edgekit.targets.litert.graph import DTYPES, Graph, Quant, Refused, Tensor, constant
 from edgekit.targets.litert.polish import polish
+from edgekit.targets.litert.refused import refusal
 from edgekit.targets.litert.rules import load_rules
 from edgekit.targets.litert.to_channels_last import to_channels_last
 
@@ -90,9 +91,12 @@ def _shape_gaps(component: Component) -> tuple[Gap, ...]:
             continue
         for value in node.outputs:
             if value.name and (static_shape(value) is None or value.dtype is None):
-                rule = f"its result '{value.name}' has no fixed shape or dtype ({_words(value)})"
-                way_out = "export with shapes that follow from the input shapes alone"
-                gaps.append(_gap(component.name, node.name or "", node.op_type, rule, way_out))
+                known = refusal(node) or Refused(
+                    f"its result '{value.name}' has no fixed shape or dtype ({_words(value)})",
+                    "export with shapes that follow from the input shapes alone",
+                )
+                gap = _gap(component.name, node.name or "", node.op_type, known.rule, known.way_out)
+                gaps.append(gap)
                 break
     return tuple(gaps)
 
@@ -144,9 +148,9 @@ class _Lowering:
             self.gaps.append(_gap(self.name, "", "io", rule, "export the model in float32"))
 
     def _lower(self, node: ir.Node) -> None:
-        found = RULES.get(node.op_type)
-        if found is None or node.domain not in ("", "ai.onnx"):
-            raise Refused("edgekit has no LiteRT form of this op")
+        found = find_rule(node)
+        if found is None:
+            raise refusal(node) or Refused("edgekit has no LiteRT form of this op")
         unknown = sorted(set(node.attributes) - found.attributes)
         if unknown:
             raise Refused(f"attribute '{unknown[0]}' has no LiteRT form")

@@ -6,10 +6,12 @@ from importlib import import_module
 
 _FAMILIES = (
     "activation",
+    "classic",
     "conv",
     "convert",
     "elementwise",
     "gather",
+    "indexed",
     "matmul",
     "normalize",
     "pool",

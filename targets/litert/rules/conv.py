@@ -9,7 +9,7 @@ import numpy as np
 from edgekit.targets.litert.call import Call, rule
 from edgekit.targets.litert.graph import Tensor, constant, int32s
 from edgekit.targets.litert.layout_rules import is_whole
-from edgekit.targets.litert.parameters import bias_tensor, moved_axis
+from edgekit.targets.litert.parameters import bias_tensor, weights_in
 from edgekit.targets.litert.rules.probed import weighed
 from edgekit.targets.litert.window import Window, read_window, settle_padding
 
@@ -20,29 +20,34 @@ if TYPE_CHECKING:
 @rule("Conv", "auto_pad dilations group kernel_shape pads strides")
 def conv(call: Call) -> Tensor:
     """Y = Conv(X, W, B); X [N, *spatial, C], W [O, C/group, *kernel]."""
-    weights = call.array(1)
-    spatial = weights.ndim - 2
+    weights = call.operand(1)
+    spatial = weights.rank - 2
     call.require(1 <= spatial <= 3, f"LiteRT has no {spatial}-D convolution")
+    call.require(weights.data is not None or call.x.dtype == "float32", "int8 weights must be constant")
     window = read_window(call, weights.shape[2:], call.x.shape[1:-1], call.out.shape[1:-1])
     if spatial == 3:
         return _conv3d(call, window)
     if spatial == 2:
         return conv2d(call, call.x, weights, window, call.out.shape)
     wide, shape = _wide(call.x.shape), _wide(call.out.shape)
-    made = conv2d(call, call.reshape(call.x, wide), weights[:, :, None], window.widened(), shape)
+    made = conv2d(call, call.reshape(call.x, wide), _tall(call, weights), window.widened(), shape)
     return call.reshape(made, call.out.shape)
+
+
+def _tall(call: Call, weights: Tensor) -> Tensor:
+    """1-D weights as 2-D ones of height 1."""
+    return call.reshape(weights, (*weights.shape[:2], 1, *weights.shape[2:]))
 
 
 def _wide(shape: Sequence[int]) -> tuple[int, ...]:
     return (shape[0], 1, *shape[1:])
 
 
-def conv2d(call: Call, x: Tensor, weights: Any, window: Window, shape: Sequence[int]) -> Tensor:
+def conv2d(call: Call, x: Tensor, weights: Tensor, window: Window, shape: Sequence[int]) -> Tensor:
     """CONV_2D, or DEPTHWISE_CONV_2D where each input channel is a group of its own."""
     group = call.integer("group", 1)
     channels, count = x.shape[-1], weights.shape[0]
     x, padding = settle_padding(call, x, window)
-    quant = call.operand(1).quant
     options: dict[str, Any] = {
         "padding": padding,
         "strideH": window.strides[0],
@@ -52,10 +57,10 @@ def conv2d(call: Call, x: Tensor, weights: Any, window: Window, shape: Sequence[
     }
     bias = bias_tensor(call, 2, count, x)
     if group == channels and weights.shape[1] == 1 and group > 1:
-        kernel = constant(weights.transpose(1, 2, 3, 0), moved_axis(quant, 3))
+        kernel = weights_in(call, weights, (1, 2, 3, 0), 3)
         options["depthMultiplier"] = count // channels
         return call.add("DEPTHWISE_CONV_2D", [x, kernel, bias], shape, like=call.out, **options)
-    kernel = constant(weights.transpose(0, 2, 3, 1), moved_axis(quant, 0))
+    kernel = weights_in(call, weights, (0, 2, 3, 1), 0)
     return call.add("CONV_2D", [x, kernel, bias], shape, like=call.out, **options)
 
 
@@ -66,7 +71,7 @@ def _conv3d(call: Call, window: Window) -> Tensor:
     names = ("D", "H", "W")
     options = {f"stride{name}": size for name, size in zip(names, window.strides, strict=True)}
     options |= {f"dilation{name}Factor": size for name, size in zip(names, window.dilations, strict=True)}
-    weights = constant(call.array(1).transpose(2, 3, 4, 1, 0))
+    weights = weights_in(call, call.operand(1), (2, 3, 4, 1, 0), 0)
     bias = bias_tensor(call, 2, weights.shape[-1], x)
     return call.emit("CONV_3D", [x, weights, bias], padding=padding, **options)
 
@@ -74,24 +79,25 @@ def _conv3d(call: Call, window: Window) -> Tensor:
 @rule("ConvTranspose", "auto_pad dilations group kernel_shape output_padding output_shape pads strides")
 def conv_transpose(call: Call) -> Tensor:
     """Y = ConvTranspose(X, W, B); X [N, *spatial, C], W [C, O/group, *kernel]."""
-    weights = call.array(1)
-    spatial = weights.ndim - 2
+    weights = call.operand(1)
+    spatial = weights.rank - 2
     if is_whole(call.node):
         return weighed(call)
     call.require(1 <= spatial <= 2, f"LiteRT has no {spatial}-D transposed convolution")
+    call.require(weights.data is not None or call.x.dtype == "float32", "int8 weights must be constant")
     strides = call.ints("strides", [1] * spatial)
     dilations = call.ints("dilations", [1] * spatial)
     begins = _begins(call, weights.shape[2:], strides, dilations)
     x, shape = call.x, call.out.shape
     if spatial == 1:
         weights, strides, dilations, begins = (
-            weights[:, :, None],
+            _tall(call, weights),
             [1, *strides],
             [1, *dilations],
             [0, *begins],
         )
         x, shape = call.reshape(x, _wide(x.shape)), _wide(shape)
-    weights = _dilated(weights, dilations)
+    weights = _dilated(call, weights, dilations)
     group = call.integer("group", 1)
     call.require(group == 1 or x.dtype != "int8", "LiteRT has no grouped int8 transposed convolution")
     parts = _parts(call, x, group)
@@ -101,7 +107,7 @@ def conv_transpose(call: Call) -> Tensor:
     # only under SAME; so the full result is made and the wanted part cut out.
     bias = call.optional(2)
     made = [
-        _full(call, part, weights[i * step : (i + 1) * step], strides=strides, full=full)
+        _full(call, part, _part(call, weights, i * step, step), strides=strides, full=full)
         for i, part in enumerate(parts)
     ]
     result = made[0]
@@ -121,10 +127,15 @@ def _parts(call: Call, x: Tensor, group: int) -> list[Tensor]:
     ]
 
 
-def _full(call: Call, x: Tensor, weights: Any, *, strides: Sequence[int], full: Sequence[int]) -> Tensor:
+def _part(call: Call, weights: Tensor, begin: int, count: int) -> Tensor:
+    """Weights of one group of input channels; a bias and scales are the whole's."""
+    return call.slice(weights, (begin, 0, 0, 0), (count, *weights.shape[1:]))
+
+
+def _full(call: Call, x: Tensor, weights: Tensor, *, strides: Sequence[int], full: Sequence[int]) -> Tensor:
     """TRANSPOSE_CONV of one group with VALID padding: every product is kept."""
     shape = (x.shape[0], *full, weights.shape[1])
-    kernel = constant(weights.transpose(1, 2, 3, 0), moved_axis(call.operand(1).quant, 0))
+    kernel = weights_in(call, weights, (1, 2, 3, 0), 0)
     inputs: list[Tensor | None] = [int32s(shape), kernel, x]
     if x.dtype == "int8" and call.has(2):
         inputs.append(bias_tensor(call, 2, weights.shape[1], x))
@@ -144,32 +155,21 @@ def _begins(call: Call, kernel: Sequence[int], strides: Sequence[int], dilations
     for i in range(count):
         full = (call.x.shape[1 + i] - 1) * strides[i] + (kernel[i] - 1) * dilations[i] + 1
         total = max(0, full + extra[i] - call.out.shape[1 + i]) if auto != "VALID" else 0
-        begins.append(total // 2 if auto != "SAME_LOWER" else total - total // 2)
-    # ONNX: without SAME_UPPER the larger half comes first; ONNX Runtime follows it.
-    if auto == "NOTSET":
-        begins = [
-            (
-                (call.x.shape[1 + i] - 1) * strides[i]
-                + (kernel[i] - 1) * dilations[i]
-                + 1
-                + extra[i]
-                - call.out.shape[1 + i]
-            )
-            - begins[i]
-            for i in range(count)
-        ]
-    call.require(
-        all(begin >= 0 for begin in begins), "output_shape beyond the full result has no LiteRT form"
-    )
+        # ONNX: the larger half comes first but with SAME_UPPER; ONNX Runtime follows it.
+        begins.append(total // 2 if auto == "SAME_UPPER" else total - total // 2)
     return begins
 
 
-def _dilated(weights: Any, dilations: Sequence[int]) -> Any:
+def _dilated(call: Call, weights: Tensor, dilations: Sequence[int]) -> Tensor:
     """Zeros between the kernel's entries: LiteRT's transposed convolution has no dilation."""
+    if all(step == 1 for step in dilations):
+        return weights
+    call.require(weights.data is not None, "computed weights with dilations have no LiteRT form")
+    assert weights.data is not None
     height, width = ((k - 1) * d + 1 for k, d in zip(weights.shape[2:], dilations, strict=True))
-    wide = np.zeros((*weights.shape[:2], height, width), weights.dtype)
-    wide[:, :, :: dilations[0], :: dilations[1]] = weights
-    return wide
+    wide = np.zeros((*weights.shape[:2], height, width), weights.data.dtype)
+    wide[:, :, :: dilations[0], :: dilations[1]] = weights.data
+    return constant(wide, weights.quant)
 
 
 def _cropped(call: Call, x: Tensor, begins: Sequence[int], shape: Sequence[int]) -> Tensor:

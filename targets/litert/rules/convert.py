@@ -17,7 +17,7 @@ def cast(call: Call) -> Tensor:
     return call.cast(call.x, call.out.dtype)
 
 
-@rule("Identity")
+@rule("Identity OptionalGetElement")
 def identity(call: Call) -> Tensor:
     """Y = X."""
     return call.x
@@ -51,9 +51,15 @@ def dequantize(call: Call) -> Tensor:
     """y = (x - zero_point) * scale; of a constant it is computed here."""
     x = call.x
     call.require(call.out.dtype == "float32", f"a DQ to {call.out.dtype} has no LiteRT form")
-    scale, zero = call.optional(1), call.optional_array(2)
+    scale, offset = call.optional(1), call.optional(2)
+    zero = None if offset is None else offset.data
     assert scale is not None
-    if x.data is not None and scale.data is not None and not call.integer("block_size", 0):
+    if (
+        x.data is not None
+        and scale.data is not None
+        and not call.computed
+        and not call.integer("block_size", 0)
+    ):
         made = constant(_restored(x.data, scale.data, zero, call.integer("axis", 1)))
         made.integers = x if x.dtype == "int8" and x.quant is not None else None
         return made
@@ -63,10 +69,10 @@ def dequantize(call: Call) -> Tensor:
     axis, block = call.integer("axis", 1) % max(x.rank, 1), call.integer("block_size", 0)
     values = call.cast(x, "float32")
     factor = _spread(call, scale, x, axis, block=block)
-    if zero is None or not np.any(zero.astype(np.float32)):
+    if offset is None or (zero is not None and not np.any(zero.astype(np.float32))):
         return f.mul(values, factor)
-    offset = _spread(call, constant(zero.astype(np.float32)), x, axis, block=block)
-    return f.mul(f.sub(values, offset), factor)
+    moved = _spread(call, call.cast(offset, "float32"), x, axis, block=block)
+    return f.mul(f.sub(values, moved), factor)
 
 
 def _spread(call: Call, values: Tensor, x: Tensor, axis: int, *, block: int) -> Tensor:

@@ -31,15 +31,18 @@ def gather(call: Call) -> Tensor:
 
 @rule("OneHot", "axis")
 def onehot(call: Call) -> Tensor:
-    """Y = on where the axis's position is the index, else off; depth and values are constants."""
+    """Y = on where the axis's position is the index, else off; the depth is constant."""
     depth = int(call.array(1).reshape(-1)[0])
-    off, on = (float(value) for value in call.array(2).reshape(-1))
     call.require(call.out.dtype == "float32", f"it makes no {call.out.dtype} in LiteRT")
     axis = call.integer("axis", -1) % call.out.rank
-    made = one_hot(call, _wrapped(call, depth), depth)
-    if (off, on) != (0.0, 1.0):
-        f = Formula(call)
-        made = f.add(f.mul(made, on - off), off)
+    made, values = one_hot(call, _wrapped(call, depth), depth), call.operand(2)
+    f = Formula(call)
+    if values.data is None:
+        off, on = (call.slice(values, (i,), (1,)) for i in range(2))
+        made = f.add(f.mul(made, f.sub(on, off)), off)
+    elif values.data.tolist() != [0.0, 1.0]:
+        low, high = (float(value) for value in values.data.reshape(-1))
+        made = f.add(f.mul(made, high - low), low)
     order = list(range(call.x.rank))
     order.insert(axis, call.x.rank)
     return call.transpose(made, order)

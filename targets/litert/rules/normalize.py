@@ -36,9 +36,13 @@ def batch_normalization(call: Call) -> Tensor:
     call.require(
         not call.integer("training_mode", 0) and len(call.outs) == 1, "training mode has no LiteRT form"
     )
+    f, epsilon = Formula(call), call.number("epsilon", 1e-5)
+    if call.computed != [0]:
+        given = [call.operand(index) for index in range(1, 5)]
+        slope = f.mul(given[0], f.rsqrt(f.add(given[3], epsilon)))
+        return f.add(f.mul(call.x, slope), f.sub(given[1], f.mul(given[2], slope)))
     scale, bias, mean, variance = (call.array(index).astype(np.float64) for index in range(1, 5))
-    factor = scale / np.sqrt(variance + call.number("epsilon", 1e-5))
-    f = Formula(call)
+    factor = scale / np.sqrt(variance + epsilon)
     made = f.mul(call.x, constant(factor.astype(np.float32)))
     return f.add(made, constant((bias - mean * factor).astype(np.float32)))
 

@@ -11,11 +11,7 @@ from edgekit.targets.litert.graph import Tensor, constant, int32s
 from edgekit.targets.litert.rules.matmul import fully_connected
 
 _PICKING = {
-    "Compress": "axis",
-    "GatherElements": "axis",
-    "GatherND": "batch_dims",
     "MaxUnpool": "kernel_shape pads strides",
-    "ReverseSequence": "batch_axis time_axis",
 }
 _WEIGHING = {
     "AffineGrid": "align_corners",
@@ -24,11 +20,10 @@ _WEIGHING = {
     "GridSample": "align_corners mode padding_mode",
     "RoiAlign": "coordinate_transformation_mode mode output_height output_width sampling_ratio spatial_scale",
     "STFT": "onesided",
-    "TensorScatter": "axis mode",
 }
 
 
-def _picked(call: Call) -> Tensor:
+def picked(call: Call) -> Tensor:
     """GATHER over all values in a row, with a zero behind them where the op makes zeros."""
     call.require(
         call.op != "MaxUnpool" or not call.has(2),
@@ -58,16 +53,15 @@ def _as_matrix(call: Call, matrix: Any, offset: Any) -> Tensor:
 
 
 for _op, _attributes in _PICKING.items():
-    rule(_op, _attributes)(_picked)
+    rule(_op, _attributes)(picked)
 for _op, _attributes in _WEIGHING.items():
     rule(_op, _attributes)(weighed)
 
 
-@rule("ScatterElements ScatterND", "axis reduction")
-def scatter(call: Call) -> Tensor:
-    """Y = X with updates put in (or added, multiplied, compared) at constant places."""
+def scattered_once(call: Call) -> Tensor:
+    """ScatterElements, ScatterND, TensorScatter with constant places, and constant data or updates."""
     reduction = call.text("reduction", "none")
-    if call.x.data is None and call.operand(2).data is not None:
+    if call.x.data is None and call.op != "TensorScatter":
         return _scattered(call, reduction)
     call.require(reduction in ("none", "add"), f"computed updates by '{reduction}' have no LiteRT form")
     return weighed(call)
@@ -76,8 +70,8 @@ def scatter(call: Call) -> Tensor:
 # Reduction -> the operator that joins data and updates, and the value that gives the updates alone.
 _REDUCTIONS = {
     "add": ("ADD", 0.0),
-    "max": ("MAXIMUM", float(np.finfo(np.float32).min)),
-    "min": ("MINIMUM", float(np.finfo(np.float32).max)),
+    "max": ("MAXIMUM", -np.inf),
+    "min": ("MINIMUM", np.inf),
     "mul": ("MUL", 1.0),
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from edgekit.targets.litert.call import Call, rule
 from edgekit.targets.litert.formula import Formula
 from edgekit.targets.litert.graph import Tensor, constant
 from edgekit.targets.litert.rules.matmul import fully_connected
+from edgekit.targets.litert.rules.places import Places
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,36 +22,64 @@ _BLANK = Tensor((), "float32")
 
 @dataclass(frozen=True)
 class _Direction:
-    """Weights of one direction: W [gates*H, I], R [gates*H, H], Wb and Rb [gates*H], peepholes [3*H]."""
+    """Weights of one direction: W [gates*H, I], R [gates*H, H], Wb and Rb [gates*H], peepholes 3 x [H]."""
 
-    w: Any
-    r: Any
-    wb: Any
-    rb: Any
-    peepholes: Any
+    w: Tensor
+    r: Tensor
+    wb: Tensor
+    rb: Tensor
+    peepholes: tuple[Tensor, ...]
     reverse: bool
 
 
 def _directions(call: Call, gates: int) -> list[_Direction]:
-    w, r = call.array(1), call.array(2)
-    hidden = r.shape[2]
-    bias = call.optional_array(3)
-    if bias is None:
-        bias = np.zeros((w.shape[0], 2 * gates * hidden), np.float32)
-    peepholes = call.optional_array(7) if call.op == "LSTM" else None
-    name = call.text("direction", "forward")
+    count, hidden = call.operand(2).shape[0], call.operand(2).shape[2]
     half = gates * hidden
+    name = call.text("direction", "forward")
+    bias = call.optional(3) or constant(np.zeros((count, 2 * half), np.float32))
+    peepholes = call.optional(7) if call.op == "LSTM" else None
     return [
         _Direction(
-            w[i], r[i], bias[i, :half], bias[i, half:], None if peepholes is None else peepholes[i],
+            _rows(call, call.operand(1), i),
+            _rows(call, call.operand(2), i),
+            _part(call, _rows(call, bias, i), 0, half),
+            _part(call, _rows(call, bias, i), half, half),
+            ()
+            if peepholes is None
+            else tuple(_part(call, _rows(call, peepholes, i), k * hidden, hidden) for k in range(3)),
             reverse=name == "reverse" or i == 1,
         )
-        for i in range(w.shape[0])
-    ]  # fmt: skip
+        for i in range(count)
+    ]
+
+
+def _rows(call: Call, x: Tensor, index: int) -> Tensor:
+    """Entry `index` of the first dim, which goes."""
+    cut = call.slice(x, (index, *(0 for _ in x.shape[1:])), (1, *x.shape[1:]))
+    return call.reshape(cut, x.shape[1:])
+
+
+def _part(call: Call, x: Tensor, begin: int, count: int) -> Tensor:
+    """Some entries of the first dim."""
+    return call.slice(x, (begin, *(0 for _ in x.shape[1:])), (count, *x.shape[1:]))
+
+
+def _beside(call: Call, left: Tensor, right: Tensor) -> Tensor:
+    """Both along axis 1."""
+    if left.data is not None and right.data is not None:
+        return constant(np.concatenate([left.data, right.data], 1))
+    shape = (left.shape[0], left.shape[1] + right.shape[1])
+    return call.add("CONCATENATION", [left, right], shape, axis=1)
+
+
+def _plus(call: Call, left: Tensor, right: Tensor) -> Tensor:
+    if left.data is not None and right.data is not None:
+        return constant(np.asarray(left.data + right.data))
+    return Formula(call).add(left, right)
 
 
 def _require_plain(call: Call, default: list[str]) -> None:
-    """Default activations, no clip, whole sequences, time first."""
+    """Default activations, no clip, time first."""
     count = 2 if call.text("direction", "forward") == "bidirectional" else 1
     names = (
         [str(item) for item in call.attribute("activations")]
@@ -62,11 +91,7 @@ def _require_plain(call: Call, default: list[str]) -> None:
     call.require(
         not call.integer("layout", 0), "layout 1 has no LiteRT form", "export with layout 0 (time first)"
     )
-    lengths = call.optional_array(4)
     steps = call.x.shape[0]
-    call.require(
-        lengths is None or np.all(lengths == steps), "sequence_lens shorter than the data have no LiteRT form"
-    )
     call.require(
         steps * count <= _MOST_STEPS,
         f"{steps} steps are written out one by one, and edgekit writes at most {_MOST_STEPS}",
@@ -89,14 +114,26 @@ def _run(
     call: Call, direction: _Direction, states: tuple[Tensor, ...], step: Callable[..., tuple[Tensor, ...]]
 ) -> tuple[list[Tensor], tuple[Tensor, ...]]:
     """All outputs [1, 1, batch, hidden] in time's order, and the last states."""
-    count, batch, width = call.x.shape
+    count, places = call.x.shape[0], Places(call)
+    lengths = call.optional(4)
+    if lengths is not None and lengths.data is not None and np.all(lengths.data == count):
+        lengths = None
     made: list[Tensor] = []
     order = range(count - 1, -1, -1) if direction.reverse else range(count)
     for time in order:
-        x = call.reshape(call.slice(call.x, (time, 0, 0), (1, batch, width)), (batch, width))
-        states = step(x, states)
-        made.append(call.reshape(states[0], (1, 1, *states[0].shape)))
+        fresh = step(_rows(call, call.x, time), states)
+        shown = fresh[0]
+        if lengths is not None:
+            within = call.reshape(places.less(np.array(time), lengths), (lengths.size, 1))
+            shown = _chosen(call, within, shown, constant(np.zeros(shown.shape, np.float32)))
+            fresh = tuple(_chosen(call, within, a, b) for a, b in zip(fresh, states, strict=True))
+        states = fresh
+        made.append(call.reshape(shown, (1, 1, *shown.shape)))
     return (made[::-1] if direction.reverse else made), states
+
+
+def _chosen(call: Call, condition: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    return call.add("SELECT_V2", [condition, left, right], left.shape, like=left)
 
 
 def _recurrent(
@@ -106,7 +143,7 @@ def _recurrent(
     count: int,
 ) -> list[Tensor]:
     """Y [time, directions, batch, hidden], then the last states [directions, batch, hidden]."""
-    hidden = call.array(2).shape[2]
+    hidden = call.operand(2).shape[2]
     columns, lasts = [], []
     for number, direction in enumerate(_directions(call, gates)):
         states = tuple(_state(call, 5 + i, number, hidden) for i in range(count))
@@ -130,7 +167,7 @@ def _joined(call: Call, parts: list[Tensor], axis: int) -> Tensor:
 
 def _gate(call: Call, x: Tensor, index: int) -> Tensor:
     """Gate `index` of [batch, gates*hidden]."""
-    hidden = call.array(2).shape[2]
+    hidden = call.operand(2).shape[2]
     return call.slice(x, (0, index * hidden), (x.shape[0], hidden))
 
 
@@ -144,16 +181,15 @@ def lstm(call: Call) -> list[Tensor]:
 
 def _lstm_step(call: Call, direction: _Direction) -> Callable[..., tuple[Tensor, ...]]:
     f = Formula(call)
-    weights = constant(np.concatenate([direction.w, direction.r], 1))
-    bias = constant(direction.wb + direction.rb)
-    peepholes = None if direction.peepholes is None else np.split(direction.peepholes, 3)
+    weights = _beside(call, direction.w, direction.r)
+    bias = _plus(call, direction.wb, direction.rb)
 
     def peep(value: Tensor, cell: Tensor, index: int) -> Tensor:
-        return value if peepholes is None else f.add(value, f.mul(cell, constant(peepholes[index])))
+        return f.add(value, f.mul(cell, direction.peepholes[index])) if direction.peepholes else value
 
     def step(x: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         hidden, cell = states
-        joined = call.add("CONCATENATION", [x, hidden], (x.shape[0], x.shape[1] + hidden.shape[1]), axis=1)
+        joined = _beside(call, x, hidden)
         gates = fully_connected(call, joined, weights, bias, like=_BLANK)
         enter = f.sigmoid(peep(_gate(call, gates, 0), cell, 0))
         forget = f.sigmoid(peep(_gate(call, gates, 2), cell, 2))
@@ -174,11 +210,11 @@ def gru(call: Call) -> list[Tensor]:
 def _gru_step(call: Call, direction: _Direction) -> Callable[..., tuple[Tensor, ...]]:
     f = Formula(call)
     hidden = direction.r.shape[1]
-    w, wb = constant(direction.w), constant(direction.wb)
+    w, wb = direction.w, direction.wb
     linear = call.integer("linear_before_reset", 0)
     kept = 3 if linear else 2
-    r, rb = constant(direction.r[: kept * hidden]), constant(direction.rb[: kept * hidden])
-    last_r, last_rb = constant(direction.r[2 * hidden :]), constant(direction.rb[2 * hidden :])
+    r, rb = (_part(call, item, 0, kept * hidden) for item in (direction.r, direction.rb))
+    last_r, last_rb = (_part(call, item, 2 * hidden, hidden) for item in (direction.r, direction.rb))
 
     def step(x: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         (state,) = states
@@ -206,12 +242,12 @@ def rnn(call: Call) -> list[Tensor]:
 
 def _rnn_step(call: Call, direction: _Direction) -> Callable[..., tuple[Tensor, ...]]:
     f = Formula(call)
-    weights = constant(np.concatenate([direction.w, direction.r], 1))
-    bias = constant(direction.wb + direction.rb)
+    weights = _beside(call, direction.w, direction.r)
+    bias = _plus(call, direction.wb, direction.rb)
 
     def step(x: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         (state,) = states
-        joined = call.add("CONCATENATION", [x, state], (x.shape[0], x.shape[1] + state.shape[1]), axis=1)
+        joined = _beside(call, x, state)
         return (f.tanh(fully_connected(call, joined, weights, bias, like=_BLANK)),)
 
     return step

@@ -8,6 +8,7 @@ import numpy as np
 
 from edgekit.targets.litert.call import Call, rule
 from edgekit.targets.litert.graph import Tensor, constant, int32s
+from edgekit.targets.litert.rules.sliced import pad_at_run_time, slice_at_run_time
 
 
 @rule("Reshape Flatten Squeeze Unsqueeze", "allowzero axis axes")
@@ -52,6 +53,8 @@ def split(call: Call) -> list[Tensor]:
 @rule("Slice")
 def slice_(call: Call) -> Tensor:
     """Y = X[starts:ends:steps] along the axes."""
+    if any(index in call.computed for index in (1, 3, 4)):
+        return slice_at_run_time(call)
     starts = call.array(1).reshape(-1)
     axes = call.optional_array(3)
     steps = call.optional_array(4)
@@ -80,6 +83,8 @@ def _clamped(start: int, size: int, step: int) -> int:
 @rule("Pad", "mode")
 def pad(call: Call) -> Tensor:
     """Y = X with borders: a constant, or values of X itself."""
+    if any(index in call.computed for index in (1, 3)):
+        return pad_at_run_time(call)
     rank, mode = call.x.rank, call.text("mode", "constant")
     table = np.zeros((rank, 2), np.int64)
     axes = call.optional_array(3)
@@ -170,3 +175,12 @@ def trilu(call: Call) -> Tensor:
     call.require(call.out.dtype in ("float32", "int32", "int64"), f"no {call.out.dtype} select")
     mask = constant(np.ascontiguousarray(np.broadcast_to(keep, call.x.shape)))
     return call.emit("SELECT_V2", [mask, call.x, call.scalar(0, call.x)])
+
+
+@rule("Range")
+def range_(call: Call) -> Tensor:
+    """Y = start, start + delta, ...; how many there are is in its shape."""
+    start, delta = call.operand(0), call.operand(2)
+    steps = constant(np.arange(call.out.size).astype(call.out.dtype))
+    moved = call.add("MUL", [steps, call.reshape(delta, ())], steps.shape)
+    return call.emit("ADD", [moved, call.reshape(start, ())])
