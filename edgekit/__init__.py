@@ -33,6 +33,9 @@ if TYPE_CHECKING:
         profile as profile,
     )
     from edgekit.api import (
+        report as report,
+    )
+    from edgekit.api import (
         verify as verify,
     )
 
@@ -45,6 +48,7 @@ _PUBLIC = (
     "list_devices",
     "list_targets",
     "profile",
+    "report",
     "verify",
 )
 __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - names are loaded lazily from api.py

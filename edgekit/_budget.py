@@ -34,6 +34,8 @@ UNITS = {
     "KiB": (1024.0, "B"),
     "MiB": (1024.0**2, "B"),
     "GiB": (1024.0**3, "B"),
+    "C": (1.0, "C"),
+    "%": (1.0, "%"),
 }
 # Metric -> the unit it is kept in. `latency` is the mean of one inference.
 METRICS = {
@@ -46,8 +48,10 @@ METRICS = {
     "energy": "mJ",
     "memory": "B",
     "size": "B",
+    "temperature": "C",
+    "accuracy_loss": "%",
 }
-_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]+)")
+_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]+|%)")
 _EXAMPLE = "write it as --budget latency=50ms,power=15W,memory=2GB,size=20MB"
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from edgekit._bundle import BundleProof
     from edgekit._doctor import DoctorReport
+    from edgekit._feasibility import Report
     from edgekit._inspect import ModelReport
     from edgekit._plan import ConvertPlan
     from edgekit._profile import ProfileResult, ProfileWords
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from edgekit._values import ConvertResult, Device, Gap, Progress
     from edgekit._verify_samples import VerifyOptions
     from edgekit.calibration.record import CalibrationRecord
+    from edgekit.reports.write_report import ReportWords
     from edgekit.target import Target
 
 
@@ -109,6 +111,19 @@ def profile(
     from edgekit.registry import load_targets
 
     return profile_and_keep(Path(bundle), on, options, targets=load_targets(), progress=progress or _quiet)
+
+
+def report(
+    bundles: str | Path | Sequence[str | Path], output: str | Path, **options: Unpack[ReportWords]
+) -> Report:
+    """One feasibility report over bundles and their profiles: JSON, HTML, Markdown, JUnit in `output`.
+
+    Look at `result.passed`: a broken budget or a regression is reported there. Raises EdgekitError.
+    """
+    from edgekit.reports.write_report import write_report
+
+    paths = [bundles] if isinstance(bundles, (str, Path)) else list(bundles)
+    return write_report([Path(path) for path in paths], Path(output), options)
 
 
 def list_targets() -> dict[str, Target]:

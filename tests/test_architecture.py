@@ -30,6 +30,8 @@ RANKS = (
     ("_bundle",),
     ("_recipe", "_recipe_file", "_tasks"),
     ("_profile",),
+    ("_feasibility",),
+    ("_baseline",),
     ("_doctor", "_inspect", "_plan", "_calibrate", "_verify_samples"),
     ("reports",),
     ("_workshop",),

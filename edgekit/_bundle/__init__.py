@@ -3,6 +3,7 @@
 from edgekit._bundle.draft import BundleDraft, ComponentDraft
 from edgekit._bundle.limits import Limits
 from edgekit._bundle.manifest import parity_json
+from edgekit._bundle.names import MANIFEST
 from edgekit._bundle.npy import read_npy
 from edgekit._bundle.place import check_place
 from edgekit._bundle.read import Bundle, open_bundle
@@ -12,6 +13,7 @@ from edgekit._bundle.verify import NO_ACCURACY, BundleProof, prove_bundle, verif
 from edgekit._bundle.write import copy_bundle, write_archive, write_bundle
 
 __all__ = [
+    "MANIFEST",
     "NO_ACCURACY",
     "Bundle",
     "BundleDraft",

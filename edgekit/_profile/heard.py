@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _MOST_TEXT = 4000
 _MOST_RUNS = 5_000_000
 _MOST_ROWS = 100_000
+_MOST_COMMANDS = 1000
 
 
 @dataclass
@@ -52,6 +53,7 @@ class Heard:
     meters: tuple[str, ...] = ()
     idle: tuple[float, float] | None = None
     samples: list[tuple[float, dict[str, float]]] = field(default_factory=list)
+    printed: list[str] = field(default_factory=list)
     problem: str = ""
     done: bool = False
 
@@ -133,8 +135,19 @@ def _memory(heard: Heard, event: Mapping[str, Any]) -> None:
     heard.worker(event).peak_bytes = _integer(event["peak_bytes"])
 
 
+def _command(heard: Heard, event: Mapping[str, Any]) -> None:
+    printed = event["stdout"]
+    if not isinstance(printed, str) or len(heard.printed) > _MOST_COMMANDS:
+        raise TypeError("not text, or too many commands")
+    heard.printed.append(printed)
+
+
 def _error(heard: Heard, event: Mapping[str, Any]) -> None:
     heard.problem = _text(event["problem"])
+
+
+def _alive(heard: Heard, event: Mapping[str, Any]) -> None:
+    """A long command still runs there."""
 
 
 def _done(heard: Heard, event: Mapping[str, Any]) -> None:  # noqa: ARG001 - the table's signature
@@ -152,6 +165,8 @@ _TAKE: dict[str, Callable[[Heard, Mapping[str, Any]], None]] = {
     "sensors": _sensors,
     "layers": _layers,
     "memory": _memory,
+    "alive": _alive,
+    "command": _command,
     "error": _error,
     "done": _done,
 }

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit._bundle import MANIFEST
 from edgekit.errors import CannotRunHere, UsageError
 from edgekit.profiles import probes
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
     from edgekit._bundle import Bundle
     from edgekit._profile.values import ProfileOptions
-    from edgekit._values import Artifact
+    from edgekit._values import Artifact, Device
     from edgekit.target import DeviceRun
 
 SCHEMA = "edgekit.profile-job/1"
@@ -40,16 +42,27 @@ def choose_artifacts(bundle: Bundle, options: ProfileOptions) -> tuple[Artifact,
     )
 
 
-def describe_job(
-    bundle: Bundle, artifacts: Sequence[Artifact], runs: Sequence[DeviceRun], options: ProfileOptions
-) -> dict[str, Any]:
-    """The runner's job: how long to measure, and for each worker its files and inputs."""
-    samples = {row["name"]: row["golden"]["samples"] for row in bundle.manifest["components"]}
+@dataclass(frozen=True)
+class Trip:
+    """What goes to a device: some artifacts of a bundle, each with how its target runs it there."""
+
+    bundle: Bundle
+    device: Device
+    artifacts: tuple[Artifact, ...]
+    runs: tuple[DeviceRun, ...]
+    options: ProfileOptions
+
+
+def describe_job(trip: Trip) -> dict[str, Any]:
+    """The runner's job: how long to measure, for each worker its files and inputs, and commands to run."""
+    options = trip.options
+    samples = {row["name"]: row["golden"]["samples"] for row in trip.bundle.manifest["components"]}
     return {
         "schema": SCHEMA,
-        "bundle": bundle.digest,
+        "bundle": trip.bundle.digest,
         "workers": [
             {
+                "index": index,
                 "component": artifact.component,
                 "variant": artifact.variant,
                 "runtime": run.runtime,
@@ -57,8 +70,10 @@ def describe_job(
                 "threads": options.threads,
                 "samples": [sample["inputs"] for sample in samples[artifact.component]],
             }
-            for artifact, run in zip(artifacts, runs, strict=True)
+            for index, (artifact, run) in enumerate(zip(trip.artifacts, trip.runs, strict=True))
+            if run.runtime
         ],
+        "commands": list(dict.fromkeys(command for run in trip.runs for command in run.commands)),
         "warm_up": options.warm_up,
         "rounds": options.rounds,
         "runs": None if options.seconds else max(1, options.runs // options.rounds),
@@ -71,18 +86,24 @@ def describe_job(
     }
 
 
-def list_files(bundle: Bundle, artifacts: Sequence[Artifact], runs: Sequence[DeviceRun]) -> dict[str, Path]:
-    """Name on the device -> file here, of everything the runner needs but the job itself."""
+def list_files(trip: Trip) -> dict[str, Path]:
+    """Name on the device -> file here, of everything the runner needs but the job itself.
+
+    The installed edgekit's scripts take the place of a bundle's: nothing that a bundle brings is run.
+    """
+    folder, manifest = trip.bundle.folder, trip.bundle.manifest
     files = {f"{FOLDER}/{path.name}": path for path in sorted(_SCRIPTS.glob("*.py"))}
-    for run in runs:
-        files |= {f"{FOLDER}/{name}": path for name, path in run.files.items()}
-    for artifact in artifacts:
-        files |= {name: bundle.folder / name for name in artifact.loaded}
-    components = {artifact.component for artifact in artifacts}
-    for row in bundle.manifest["components"]:
+    if any(run.commands for run in trip.runs):
+        files |= {name: folder / name for name in (MANIFEST, *manifest["files"])}
+    for artifact in trip.artifacts:
+        files |= {name: folder / name for name in artifact.loaded}
+    components = {artifact.component for artifact in trip.artifacts}
+    for row in manifest["components"]:
         if row["name"] in components:
             names = [name for sample in row["golden"]["samples"] for name in sample["inputs"].values()]
-            files |= {name: bundle.folder / name for name in names}
+            files |= {name: folder / name for name in names}
+    for run in trip.runs:
+        files |= {f"{FOLDER}/{name}" if run.runtime else name: path for name, path in run.files.items()}
     return files
 
 

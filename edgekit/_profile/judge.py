@@ -6,13 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgekit._budget import judge_budget
+from edgekit._values import Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from edgekit._budget import Limit
     from edgekit._profile.values import ArtifactProfile, Profile
-    from edgekit._values import Measurement, Verdict
+    from edgekit._values import Verdict
 
 # Budget metric -> what it is called among the measurements of one artifact.
 _NAMES = {
@@ -33,7 +34,18 @@ def judge_profile(profile: Profile, limits: Mapping[str, Limit]) -> tuple[Verdic
     Components run one after the other: their latencies and energies add up, of memory and power the
     largest counts. A figure that one component lacks is unknown.
     """
-    return judge_budget(limits, [row for name in _NAMES if (row := _total(profile, name)) is not None])
+    return judge_budget(limits, budget_figures(profile))
+
+
+def budget_figures(profile: Profile) -> tuple[Measurement, ...]:
+    """What a profile says of each budget metric, as `judge_profile` counts it."""
+    rows = [row for name in _NAMES if (row := _total(profile, name)) is not None]
+    hottest = [max(trace.values) for trace in profile.traces if trace.unit == "C" and trace.values]
+    if hottest:
+        rows.append(
+            Measurement("temperature", max(hottest), "C", "measured", f"hottest sensor; on {profile.place}")
+        )
+    return tuple(rows)
 
 
 def _total(profile: Profile, metric: str) -> Measurement | None:

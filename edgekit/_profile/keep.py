@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from edgekit._budget import parse_budget
-from edgekit._bundle.archive import is_archive
 from edgekit._profile.judge import judge_profile
-from edgekit._profile.measurements import save_profile
+from edgekit._profile.measurements import profiles_folder, save_profile
 from edgekit._profile.profile_bundle import profile_bundle
 from edgekit._profile.values import ProfileOptions
 from edgekit.errors import UsageError
@@ -82,9 +81,8 @@ def profile_and_keep(
 
 def _beside(bundle: Path, profile: Profile) -> Path:
     """`<bundle>.profiles/<place>-<time>.json`: never inside the sealed bundle."""
-    stem = bundle.name.removesuffix(".tar.gz") if is_archive(bundle) else bundle.absolute().name
     label = re.sub(r"[^A-Za-z0-9.]+", "-", f"{profile.place}-{profile.started.removesuffix('+00:00')}Z")
-    return bundle.absolute().parent / f"{stem}.profiles" / f"{label}.json"
+    return profiles_folder(bundle) / f"{label}.json"
 
 
 def _options(words: ProfileWords) -> ProfileOptions:

@@ -35,6 +35,12 @@ def save_profile(profile: Profile, path: Path) -> None:
         ) from error
 
 
+def profiles_folder(bundle: Path) -> Path:
+    """`<bundle>.profiles` beside a bundle folder or archive: never inside what is sealed."""
+    whole = bundle.absolute()
+    return whole.parent / f"{whole.name.removesuffix('.tar.gz')}.profiles"
+
+
 def load_profile(path: Path) -> Profile:
     """Read and check one; BundleError names the file and what is wrong in it."""
     try:

@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit._bundle import open_bundle
 from edgekit._cache import tool_versions
 from edgekit._profile.energy import find_total, measure_energy
 from edgekit._profile.figures import measure_artifact, timed_ms
-from edgekit._profile.heard import Heard
-from edgekit._profile.job import (
-    FOLDER,
-    choose_artifacts,
-    describe_job,
-    list_files,
-    refuse_unrunnable,
-    write_job,
-)
+from edgekit._profile.job import Trip, choose_artifacts, refuse_unrunnable
 from edgekit._profile.judge import compare_variants
-from edgekit._profile.parity import compare_outputs
 from edgekit._profile.values import ArtifactProfile, LayerTime, Profile, Trace
+from edgekit._profile.visit import visit
 from edgekit.errors import TargetError
+from edgekit.profiles.loader import load_device
 from edgekit.profiles.probes.open_transport import open_transport
-from edgekit.profiles.probes.transport import DeviceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from edgekit._bundle import Bundle
+    from edgekit._profile.heard import Heard
     from edgekit._profile.values import ProfileOptions
-    from edgekit._values import Artifact, Device, OutputParity, Progress
+    from edgekit._profile.visit import Parities
+    from edgekit._values import Device, Measurement, Progress
     from edgekit.profiles.probes.transport import Transport
-    from edgekit.target import DeviceRun, Target
+    from edgekit.target import Target
 
 
 def profile_bundle(
@@ -53,19 +46,28 @@ def profile_bundle(
     and whatever was heard until then. BundleError, UsageError, TargetError, CannotRunHere, DeviceError.
     """
     transport = open_transport(place, keep=options.keep)
+    started = datetime.now(UTC).isoformat(timespec="seconds")
     with open_bundle(path) as bundle:
         target = targets.get(bundle.target)
         if target is None:
             raise TargetError(
                 f"bundle is for target '{bundle.target}', which is not installed", fix="install its plugin"
             )
-        artifacts = choose_artifacts(bundle, options)
-        device = _device_of(bundle, target)
-        runs = [target.device_run(artifact, device) for artifact in artifacts]
-        refuse_unrunnable(artifacts, runs)
+        trip = _plan_trip(bundle, target, options)
         progress(f"reach {place}", 0, None)
         with _opened(transport):
-            return _Visit(bundle, artifacts, runs, options, transport).run(progress)
+            heard, parities = visit(trip, transport, progress)
+        told = [row for output in heard.printed for row in target.read(output.encode())]
+        profile = _describe(trip, heard, parities, told)
+    return replace(profile, place=transport.label, started=started)
+
+
+def _plan_trip(bundle: Bundle, target: Target, options: ProfileOptions) -> Trip:
+    artifacts = choose_artifacts(bundle, options)
+    device = _device_of(bundle, target)
+    runs = tuple(target.device_run(artifact, device) for artifact in artifacts)
+    refuse_unrunnable(artifacts, runs)
+    return Trip(bundle, device, artifacts, runs, options)
 
 
 @contextmanager
@@ -79,8 +81,6 @@ def _opened(transport: Transport) -> Iterator[None]:
 
 def _device_of(bundle: Bundle, target: Target) -> Device:
     """The device that the bundle was made for, as its TOML says today."""
-    from edgekit.profiles.loader import load_device
-
     wanted = bundle.manifest["device"]
     for path in target.devices():
         device = load_device(path)
@@ -92,129 +92,64 @@ def _device_of(bundle: Bundle, target: Target) -> Device:
     )
 
 
-class _Visit:
-    """One run on one opened device."""
+def matches_device(device: Device, facts: Mapping[str, str]) -> bool | None:
+    """Whether a machine with these facts is the device: by its board's name; any machine is a generic one.
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        artifacts: Sequence[Artifact],
-        runs: Sequence[DeviceRun],
-        options: ProfileOptions,
-        transport: Transport,
-    ) -> None:
-        self.bundle = bundle
-        self.artifacts = artifacts
-        self.runs = runs
-        self.options = options
-        self.transport = transport
-        self.started = datetime.now(UTC).isoformat(timespec="seconds")
-
-    def run(self, progress: Progress) -> Profile:
-        """Copy, listen to the end or the break, compare what was computed."""
-        with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
-            self._send(Path(scratch), progress)
-            heard = Heard.of(len(self.artifacts))
-            self._listen(heard, progress)
-            progress("compare with the golden outputs", 0, None)
-            parities = self._compare(heard, Path(scratch))
-        return self._describe(heard, parities)
-
-    def _send(self, scratch: Path, progress: Progress) -> None:
-        progress("copy files", 0, None)
-        job = scratch / "job.json"
-        write_job(describe_job(self.bundle, self.artifacts, self.runs, self.options), job)
-        files = list_files(self.bundle, self.artifacts, self.runs)
-        self.transport.push({**files, f"{FOLDER}/job.json": job})
-
-    def _listen(self, heard: Heard, progress: Progress) -> None:
-        """Take events until the end; what breaks off is told in `heard.problem`."""
-        command = (self.options.python or "python3", "-B", f"{FOLDER}/runner.py", f"{FOLDER}/job.json")
-        running = self.transport.start(command)
-        expected = len(self.artifacts) * self.options.rounds
-        try:
-            while (line := running.read_line(self._patience)) is not None:
-                if heard.take(line) == "round":
-                    done = sum(len(worker.rounds) for worker in heard.workers.values())
-                    progress("measure", min(done, expected), expected)
-            code, errors = running.finish()
-            if not heard.done and not heard.problem:
-                last = errors.strip().splitlines()[-1:] or ["it said nothing"]
-                heard.problem = f"the runner ended early (status {code}): {last[0][:300]}"
-        except DeviceError as error:
-            heard.problem = str(error)
-        finally:
-            running.stop()
-        if not heard.facts:
-            raise DeviceError(
-                f"{self.transport.label}: {heard.problem}",
-                fix=f"see that python3 runs there, with: {self.runs[0].needs}",
-            )
-
-    @property
-    def _patience(self) -> float:
-        """The longest silence: one round, or the device's own patience."""
-        return self.options.patience_s + (self.options.seconds or 0.0)
-
-    def _compare(self, heard: Heard, scratch: Path) -> list[tuple[OutputParity, ...]]:
-        """Parity of each artifact's outputs; a file that does not come is the run's problem."""
-        found: list[tuple[OutputParity, ...]] = []
-        for index, artifact in enumerate(self.artifacts):
-            golden = self.bundle.golden(artifact.component)
-            files = heard.workers[index].outputs
-            try:
-                found.append(compare_outputs(self.transport, files, golden, scratch))
-            except DeviceError as error:
-                heard.problem = heard.problem or str(error)
-                found.append(())
-        return found
-
-    def _describe(self, heard: Heard, parities: Sequence[tuple[OutputParity, ...]]) -> Profile:
-        device = self.bundle.manifest["device"]
-        start = heard.idle[0] if heard.idle else 0.0
-        profile = Profile(
-            bundle=self.bundle.digest,
-            target=self.bundle.target,
-            device=str(device["name"]),
-            place=self.transport.label,
-            facts=heard.facts,
-            matches=None,
-            started=self.started,
-            conditions=self._conditions(),
-            tools=tool_versions(),
-            artifacts=tuple(
-                _describe_artifact(artifact, heard, index, parity)
-                for index, (artifact, parity) in enumerate(zip(self.artifacts, parities, strict=True))
-            ),
-            traces=_traces(heard, start),
-            problem=heard.problem,
-            meters=heard.meters,
-        )
-        return replace(profile, notes=(*_meter_note(heard), *compare_variants(profile)))
-
-    def _conditions(self) -> dict[str, str]:
-        options = self.options
-        length = f"{options.runs} runs" if options.seconds is None else f"{options.seconds:g} s"
-        return {
-            "length": f"{length} of each artifact in {options.rounds} turns",
-            "warm_up": f"{options.warm_up} runs",
-            "threads": str(options.threads),
-            "soak": f"{options.soak_s:g} s" if options.soak_s else "none",
-        }
+    None where the device's TOML names no board.
+    """
+    if device.name.startswith("generic-"):
+        return True
+    board = device.facts.get("board")
+    return None if board is None else board in facts.get("board", "")
 
 
-def _describe_artifact(
-    artifact: Artifact, heard: Heard, index: int, parity: tuple[OutputParity, ...]
-) -> ArtifactProfile:
-    worker = heard.workers[index]
+def _describe(trip: Trip, heard: Heard, parities: Parities, told: list[Measurement]) -> Profile:
+    profile = Profile(
+        bundle=trip.bundle.digest,
+        target=trip.bundle.target,
+        device=trip.device.name,
+        place="",
+        facts=heard.facts,
+        matches=matches_device(trip.device, heard.facts),
+        started="",
+        conditions=_conditions(trip.options),
+        tools=tool_versions(),
+        artifacts=tuple(_describe_artifact(trip, heard, index, told) for index in range(len(trip.artifacts))),
+        traces=_traces(heard, heard.idle[0] if heard.idle else 0.0),
+        problem=heard.problem,
+        meters=heard.meters,
+    )
+    profile = replace(
+        profile,
+        artifacts=tuple(
+            replace(artifact, parity=parity)
+            for artifact, parity in zip(profile.artifacts, parities, strict=True)
+        ),
+    )
+    return replace(profile, notes=(*_notes(trip, heard, profile), *compare_variants(profile)))
+
+
+def _conditions(options: ProfileOptions) -> dict[str, str]:
+    length = f"{options.runs} runs" if options.seconds is None else f"{options.seconds:g} s"
+    return {
+        "length": f"{length} of each artifact in {options.rounds} turns",
+        "warm_up": f"{options.warm_up} runs",
+        "threads": str(options.threads),
+        "soak": f"{options.soak_s:g} s" if options.soak_s else "none",
+    }
+
+
+def _describe_artifact(trip: Trip, heard: Heard, index: int, told: list[Measurement]) -> ArtifactProfile:
+    """One artifact's figures: what the runner heard of it, and what the target's own tool told."""
+    artifact, worker = trip.artifacts[index], heard.workers[index]
     place = f"{artifact.component}/{artifact.variant}"
+    own = [row for row in told if row.metric.startswith(f"{place}/")]
     return ArtifactProfile(
         component=artifact.component,
         variant=artifact.variant,
-        runtime=worker.runtime,
+        runtime=worker.runtime or artifact.runtime,
         latencies_ms=timed_ms(worker),
-        measurements=(*measure_artifact(place, worker), *measure_energy(place, index, heard)),
-        parity=parity,
+        measurements=(*measure_artifact(place, worker), *measure_energy(place, index, heard), *own),
         layers=tuple(LayerTime(*row) for row in worker.layers),
         layers_note=worker.layers_note,
     )
@@ -231,6 +166,16 @@ def _traces(heard: Heard, start: float) -> tuple[Trace, ...]:
     return tuple(found)
 
 
-def _meter_note(heard: Heard) -> tuple[str, ...]:
-    """Power is never modelled under a measured heading: where no meter is, that is said."""
-    return () if find_total(heard) else ("power and energy: not measured, the device shows no power meter",)
+def _notes(trip: Trip, heard: Heard, profile: Profile) -> tuple[str, ...]:
+    """What a reader must know: a machine that is not the device, and power that nobody measured."""
+    notes = []
+    if profile.matches is not True:
+        machine = heard.facts.get("board") or heard.facts.get("cpu") or heard.facts.get("machine", "?")
+        known = "is not" if profile.matches is False else "may not be"
+        notes.append(
+            f"measured on '{machine}', which {known} a {trip.device.title}: no figure of that device"
+        )
+    if find_total(heard) is None:
+        # Power is never modelled under a measured heading: where no meter is, that is said.
+        notes.append("power and energy: not measured, the device shows no power meter")
+    return tuple(notes)

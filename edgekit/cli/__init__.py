@@ -7,10 +7,11 @@ from edgekit.cli.convert import convert
 from edgekit.cli.listings import devices, doctor, targets
 from edgekit.cli.models import calibrate, check, inspect, verify
 from edgekit.cli.profile import profile
+from edgekit.cli.report import report
 
 main = App(
     "edgekit",
-    commands=[convert, inspect, check, calibrate, verify, profile, targets, devices, doctor],
+    commands=[convert, inspect, check, calibrate, verify, profile, report, targets, devices, doctor],
     help="One model in, every edge device out, proven on your machine before it touches a phone.",
     epilog="Exit codes: 0 done, 1 refused or gate failed, 2 wrong usage.",
 )

@@ -20,6 +20,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 LOAD_S = 600.0
 QUIET_S = 60.0
 SHOWN = 2000
+ALIVE_S = 10.0
+MOST_PRINTED = 8 << 20
 
 
 class Failure(Exception):
@@ -29,9 +31,10 @@ class Failure(Exception):
 class Worker:
     """One artifact in a process of its own, told what to do by lines on a pipe."""
 
-    def __init__(self, job_path, index, name):
-        self.name = name
-        command = [sys.executable, "-B", os.path.join(HERE, "worker.py"), job_path, str(index)]
+    def __init__(self, job_path, place, item):
+        self.index = item["index"]
+        self.name = "%s %s" % (item["component"], item["variant"])
+        command = [sys.executable, "-B", os.path.join(HERE, "worker.py"), job_path, str(place)]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
         )
@@ -136,35 +139,60 @@ def measure(job, path):
 def run(job, path, workers):
     """Load, prove, warm up, then time all artifacts in turns."""
     emit("idle", start=time.monotonic(), end=_rest(job["idle_s"]))
-    for index, item in enumerate(job["workers"]):
-        worker = Worker(path, index, "%s %s" % (item["component"], item["variant"]))
+    for place, item in enumerate(job["workers"]):
+        worker = Worker(path, place, item)
         workers.append(worker)
-        emit("loaded", worker=index, **worker.ask("load", LOAD_S))
-    for index, worker in enumerate(workers):
-        emit("outputs", worker=index, **worker.ask("golden", LOAD_S))
-        emit("warm_up", worker=index, **worker.ask("warm_up", LOAD_S, runs=job["warm_up"]))
-    take_turns(job, workers)
-    for index, worker in enumerate(workers):
-        emit("layers", worker=index, **worker.ask("layers", LOAD_S))
-        emit("memory", worker=index, **worker.ask("memory", QUIET_S))
+        emit("loaded", worker=worker.index, **worker.ask("load", LOAD_S))
+    for worker in workers:
+        emit("outputs", worker=worker.index, **worker.ask("golden", LOAD_S))
+        emit("warm_up", worker=worker.index, **worker.ask("warm_up", LOAD_S, runs=job["warm_up"]))
+    if workers:
+        take_turns(job, workers)
+    for worker in workers:
+        emit("layers", worker=worker.index, **worker.ask("layers", LOAD_S))
+        emit("memory", worker=worker.index, **worker.ask("memory", QUIET_S))
+    for command in job["commands"]:
+        run_command(command)
+
+
+def run_command(command):
+    """A target's own tool, which builds, proves and times by itself and prints JSON."""
+    start = time.monotonic()
+    try:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    except OSError as error:
+        raise Failure("'%s' does not start: %s" % (command[0], error.strerror))
+    reader = threading.Thread(target=_say_alive, args=(process,), daemon=True)
+    reader.start()
+    printed = process.stdout.read(MOST_PRINTED + 1)
+    code = process.wait()
+    if code != 0 or len(printed) > MOST_PRINTED:
+        raise Failure("'%s' failed with status %d; its words are above" % (" ".join(command), code))
+    emit("command", stdout=printed.decode("utf-8", "replace"), start=start, end=time.monotonic())
+
+
+def _say_alive(process):
+    """An event now and then, so that a long engine build is not taken for a dropped connection."""
+    while process.poll() is None:
+        emit("alive")
+        time.sleep(ALIVE_S)
 
 
 def take_turns(job, workers):
     """Rounds that go through the artifacts forth and back, so that heat and clocks fall on all alike."""
     for number in range(job["rounds"]):
-        order = list(enumerate(workers))
-        for index, worker in order if number % 2 == 0 else reversed(order):
-            time_round(worker, index, job["runs"], job["seconds"])
+        for worker in workers if number % 2 == 0 else reversed(workers):
+            time_round(worker, job["runs"], job["seconds"])
     soak_until = time.monotonic() + job["soak_s"]
     while job["soak_s"] and time.monotonic() < soak_until:
-        time_round(workers[0], 0, None, min(job["soak_round_s"], job["soak_s"]), soak=True)
+        time_round(workers[0], None, min(job["soak_round_s"], job["soak_s"]), soak=True)
 
 
-def time_round(worker, index, runs, seconds, **mark):
+def time_round(worker, runs, seconds, **mark):
     """One worker's round of timed runs, with its start and end on the clock of the sensors."""
     start = time.monotonic()
     answer = worker.ask("time", QUIET_S + 10 * (seconds or 60.0), runs=runs, seconds=seconds)
-    emit("round", worker=index, start=start, end=time.monotonic(), **dict(answer, **mark))
+    emit("round", worker=worker.index, start=start, end=time.monotonic(), **dict(answer, **mark))
 
 
 def _rest(seconds):

@@ -25,7 +25,7 @@ class Worker:
 
     def __init__(self, job, index):
         self.item = job["workers"][index]
-        self.index = index
+        self.index = self.item["index"]
         self.model = None
         self.samples = []
 

@@ -1,0 +1,125 @@
+"""The feasibility report for terminals, pull requests, CI and programs: text, Markdown, JUnit, JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+from edgekit._profile import profile_json
+from edgekit.reports.json_form import VERSION, plain
+from edgekit.reports.terminal import clean, quantity, table
+
+if TYPE_CHECKING:
+    from edgekit._feasibility import DeviceReport, Report
+    from edgekit._values import Measurement, Parity, Verdict
+
+_MARKDOWN_SIGNS = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_{}[]<>#|!~&"})
+
+
+def report_json(report: Report) -> str:
+    """report.json, the truth that every other form renders."""
+    body: dict[str, Any] = {"schema": "edgekit.report", "version": VERSION, "passed": report.passed}
+    body |= {"limits": plain(report.limits), "regressions": list(report.regressions)}
+    body["baseline"] = report.compared
+    body["devices"] = [_device_json(device) for device in report.devices]
+    return json.dumps(body, indent=1, sort_keys=True, ensure_ascii=True, allow_nan=False) + "\n"
+
+
+def _device_json(device: DeviceReport) -> Any:
+    body: Any = plain(
+        {name: getattr(device, name) for name in device.__dataclass_fields__ if name != "profiles"}
+    )
+    body["profiles"] = [profile_json(profile) for profile in device.profiles]
+    return body
+
+
+def render_report(report: Report) -> str:
+    """The terminal's view: one row a device, then each one's reasons."""
+    headers, rows = _overview(report)
+    lines = [table(headers, rows, right=range(2, len(headers)))]
+    for device in report.devices:
+        lines.append(clean(f"{device.device}: {device.overall}"))
+        lines += [clean(f"  {reason}") for reason in device.reasons]
+    lines += [clean(f"WORSE {line}") for line in report.regressions]
+    return "\n".join(lines)
+
+
+def render_markdown(report: Report, title: str) -> str:
+    """For a pull request or a CI summary."""
+    headers, rows = _overview(report)
+    lines = [f"# {_escape(title)}", "", f"| {' | '.join(headers)} |", f"|{'---|' * len(headers)}"]
+    lines += [f"| {' | '.join(_escape(cell) for cell in row)} |" for row in rows]
+    for device in report.devices:
+        lines += ["", f"## {_escape(device.device)}: {device.overall}", ""]
+        lines += [f"- {_escape(reason)}" for reason in device.reasons]
+    if report.regressions:
+        lines += [
+            "",
+            "## Worse than the baseline",
+            "",
+            *(f"- {_escape(line)}" for line in report.regressions),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _overview(report: Report) -> tuple[list[str], list[tuple[str, ...]]]:
+    columns = list(dict.fromkeys(row.metric for device in report.devices for row in device.figures))
+    rows = []
+    for device in report.devices:
+        known = {row.metric: row for row in device.figures if row.value is not None}
+        cells = (
+            quantity(known[name].value or 0.0, known[name].unit) if name in known else "unknown"
+            for name in columns
+        )
+        rows.append((device.device, device.overall, *cells))
+    return ["device", "verdict", *columns], rows
+
+
+def _cell(row: Measurement | None) -> str:
+    return "unknown" if row is None or row.value is None else quantity(row.value, row.unit)
+
+
+def render_junit(report: Report) -> str:
+    """JUnit XML: one suite a device, one case a proof and a budget line; unknown ones are skipped."""
+    suites = ET.Element("testsuites", name="edgekit")
+    for device in report.devices:
+        suite = ET.SubElement(suites, "testsuite", name=clean(device.device))
+        for parity in device.parities:
+            _add_case(suite, "proof", f"{parity.component} {parity.variant}", _judge_proof(parity))
+        for verdict in device.verdicts:
+            _add_case(suite, "budget", verdict.metric, _judge_budget(verdict))
+    if report.compared:
+        suite = ET.SubElement(suites, "testsuite", name="baseline")
+        worse = ("failure", "; ".join(report.regressions)) if report.regressions else None
+        _add_case(suite, "baseline", report.compared, worse)
+    for suite in suites:
+        suite.set("tests", str(len(suite)))
+        suite.set("failures", str(len(suite.findall("testcase/failure"))))
+        suite.set("skipped", str(len(suite.findall("testcase/skipped"))))
+    ET.indent(suites)
+    return ET.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _add_case(suite: ET.Element, kind: str, name: str, outcome: tuple[str, str] | None) -> None:
+    """One test case; `outcome` is (failure or skipped, why), None where it passed."""
+    case = ET.SubElement(suite, "testcase", classname=kind, name=clean(name))
+    if outcome is not None:
+        ET.SubElement(case, outcome[0], message=clean(outcome[1]))
+
+
+def _judge_proof(parity: Parity) -> tuple[str, str] | None:
+    if parity.status == "unproven":
+        return "skipped", parity.reason
+    return ("failure", "; ".join(parity.gate_failures) or "two runs differ") if parity.failed else None
+
+
+def _judge_budget(verdict: Verdict) -> tuple[str, str] | None:
+    if verdict.status == "unknown":
+        return "skipped", verdict.figure.basis
+    broken = f"{verdict.figure.value} {verdict.unit} of {verdict.limit} {verdict.unit}"
+    return ("failure", broken) if verdict.status == "does not fit" else None
+
+
+def _escape(text: str) -> str:
+    return clean(text).translate(_MARKDOWN_SIGNS)

@@ -1,0 +1,103 @@
+"""The report's plots as inline SVG: they take the page's text colour, so they read in light and dark."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgekit._profile import Profile
+
+# Stands for the page's own text colour until the SVG is written.
+_TEXT = "#010203"
+# Okabe and Ito's palette, told apart by colour-blind readers; each has 3:1 contrast on white and on black.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8c8c8c")
+_SETTINGS: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "edgekit",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "text.color": _TEXT,
+    "axes.edgecolor": _TEXT,
+    "axes.labelcolor": _TEXT,
+    "xtick.color": _TEXT,
+    "ytick.color": _TEXT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+_MOST_BINS = 60
+
+
+def plot_latencies(profile: Profile) -> str:
+    """One histogram an artifact over a shared axis in ms; "" without timed runs."""
+    timed = [artifact for artifact in profile.artifacts if len(artifact.latencies_ms) > 1]
+    if not timed:
+        return ""
+    import numpy as np
+
+    with _settings():
+        figure, axes = _figure(1.7)
+        everything = np.concatenate([np.asarray(artifact.latencies_ms) for artifact in timed])
+        bins = np.linspace(everything.min(), everything.max() or 1.0, min(_MOST_BINS, len(everything)) + 1)
+        for colour, artifact in zip(COLOURS * 3, timed, strict=False):
+            name = f"{artifact.component} {artifact.variant}"
+            axes.hist(
+                artifact.latencies_ms, bins=bins, histtype="stepfilled", alpha=0.55, color=colour, label=name
+            )
+        axes.set_xlabel("latency, ms")
+        axes.set_ylabel("runs")
+        axes.legend(frameon=False)
+        return _svg(figure)
+
+
+def plot_traces(profile: Profile, unit: str, title: str) -> str:
+    """All traces of one unit over time; "" where there is none."""
+    traces = [trace for trace in profile.traces if trace.unit == unit and trace.values]
+    if not traces:
+        return ""
+    with _settings():
+        figure, axes = _figure(1.7)
+        for colour, trace in zip(COLOURS * 10, traces, strict=False):
+            axes.plot(
+                trace.times_s, trace.values, color=colour, linewidth=1, label=trace.name.partition("/")[2]
+            )
+        axes.set_xlabel("time, s")
+        axes.set_ylabel(title)
+        axes.legend(frameon=False, ncols=3)
+        return _svg(figure)
+
+
+def plot_tradeoff(points: Sequence[tuple[str, float, float]]) -> str:
+    """(label, latency in ms, accuracy loss in %) of every bundle that has both; "" for fewer than two."""
+    if len(points) < 2:
+        return ""
+    with _settings():
+        figure, axes = _figure(2.4)
+        for colour, (label, latency, loss) in zip(COLOURS * 20, points, strict=False):
+            axes.plot([latency], [loss], "o", color=colour)
+            axes.annotate(label, (latency, loss), xytext=(4, 4), textcoords="offset points")
+        axes.set_xlabel("mean latency, ms")
+        axes.set_ylabel("accuracy loss, %")
+        return _svg(figure)
+
+
+def _settings() -> Any:
+    import matplotlib as mpl
+
+    return mpl.rc_context(_SETTINGS)
+
+
+def _figure(height: float) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _svg(figure: Any) -> str:
+    text = io.StringIO()
+    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = text.getvalue()
+    return svg[svg.index("<svg") :].replace(_TEXT, "currentColor")

@@ -1,0 +1,89 @@
+"""Writes a report in all its forms into one folder: whole, or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+from edgekit._baseline import find_regressions, load_baseline, parse_rule
+from edgekit._budget import parse_budget
+from edgekit._feasibility import Report, describe_bundles, refuse_duplicates
+from edgekit.errors import OutputError, UsageError
+from edgekit.reports.feasibility_report import render_junit, render_markdown, report_json
+from edgekit.reports.html_report import render_html
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+FILES = ("report.json", "report.html", "report.md", "junit.xml")
+_TITLE = "Feasibility report"
+
+
+class ReportWords(TypedDict, total=False):
+    """What `report` takes. `profiles`: JSON files that do not lie beside the bundles; `fail_if`: rules."""
+
+    budget: str | Mapping[str, object] | None
+    profiles: Sequence[str | Path]
+    baseline: str | Path | None
+    fail_if: str | Sequence[str]
+    title: str
+
+
+def write_report(bundles: Sequence[Path], output: Path, words: ReportWords) -> Report:
+    """Make the report and write FILES into `output`; other files there stay. Raises EdgekitError."""
+    for name in words:
+        if name not in ReportWords.__annotations__:
+            known = ", ".join(ReportWords.__annotations__)
+            raise UsageError(f"report has no option '{name}'", fix=f"it has: {known}")
+    if not bundles:
+        raise UsageError("no bundle is given", fix="name at least one folder that `edgekit convert` wrote")
+    report = _make(bundles, words)
+    title = words.get("title", _TITLE)
+    texts = (
+        report_json(report),
+        render_html(report, title),
+        render_markdown(report, title),
+        render_junit(report),
+    )
+    _write(dict(zip(FILES, texts, strict=True)), output)
+    return report
+
+
+def _make(bundles: Sequence[Path], words: ReportWords) -> Report:
+    limits = parse_budget(words.get("budget"))
+    given = words.get("fail_if", ())
+    rules = [parse_rule(text) for text in ([given] if isinstance(given, str) else given)]
+    old = words.get("baseline")
+    if (old is None) != (not rules):
+        raise UsageError("--baseline and --fail-if go together", fix="give both, or neither")
+    baseline = {} if old is None else load_baseline(Path(old))
+    devices = describe_bundles(bundles, limits, [Path(path) for path in words.get("profiles", ())])
+    refuse_duplicates(devices)
+    return Report(
+        devices, limits, find_regressions(devices, baseline, rules), "" if old is None else str(old)
+    )
+
+
+def _write(texts: Mapping[str, str], output: Path) -> None:
+    """All files are complete before the first one is put in place."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".report-", dir=output))
+    except OSError as error:
+        raise OutputError(
+            f"folder '{output}' cannot be written ({error.strerror})", fix="name another one with -o"
+        ) from error
+    try:
+        for name, text in texts.items():
+            (staging / name).write_text(text, encoding="utf-8")
+        for name in texts:
+            (staging / name).replace(output / name)
+    except OSError as error:
+        raise OutputError(
+            f"the report cannot be written to '{output}' ({error.strerror})",
+            fix="make room, or name another folder",
+        ) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
