@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgekit._profile import Profile
     from edgekit._values import Artifact, Gap, Parity, Verdict
 
+_OVERVIEW = ("latency", "p90_latency", "power", "energy", "memory", "size", "accuracy_loss")
 Overall = Literal["fits", "does not fit", "unknown"]
 
 
@@ -63,6 +64,12 @@ class Report:
     limits: Mapping[str, Limit]
     regressions: tuple[str, ...] = ()
     compared: str = ""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The metrics of an overview: those of the budget, then the few that everybody asks for."""
+        known = {row.metric for device in self.devices for row in device.figures}
+        return tuple(dict.fromkeys((*self.limits, *(name for name in _OVERVIEW if name in known))))
 
     @property
     def passed(self) -> bool:

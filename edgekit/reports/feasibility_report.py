@@ -64,7 +64,6 @@ def render_markdown(report: Report, title: str) -> str:
 
 
 def _overview(report: Report) -> tuple[list[str], list[tuple[str, ...]]]:
-    columns = list(dict.fromkeys(row.metric for device in report.devices for row in device.figures))
     rows = []
     for device in report.devices:
         known = {row.metric: row for row in device.figures if row.value is not None}
@@ -73,7 +72,7 @@ def _overview(report: Report) -> tuple[list[str], list[tuple[str, ...]]]:
             for name in columns
         )
         rows.append((device.device, device.overall, *cells))
-    return ["device", "verdict", *columns], rows
+    return ["device", "verdict", *report.columns], rows
 
 
 def _cell(row: Measurement | None) -> str:

@@ -14,7 +14,7 @@ from edgekit.reports.plots import plot_latencies, plot_traces, plot_tradeoff
 from edgekit.reports.terminal import clean, quantity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from edgekit._feasibility import DeviceReport, Report
     from edgekit._profile import ArtifactProfile, LayerTime, Profile
@@ -75,8 +75,7 @@ def render_html(report: Report, title: str) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_finalize
     )
     template = environment.from_string(page.joinpath("report.html.j2").read_text(encoding="utf-8"))
-    columns = list(dict.fromkeys(row.metric for device in report.devices for row in device.figures))
-    rows = [_row(device, columns) for device in report.devices]
+    rows = [_row(device, report.columns) for device in report.devices]
     for row in rows:
         row.plots[:] = [(label, Markup(plot)) for label, plot in row.plots]
     return template.render(
@@ -84,7 +83,6 @@ def render_html(report: Report, title: str) -> str:
         lead=_lead(report),
         style=Markup(page.joinpath("style.css").read_text(encoding="utf-8")),
         report=report,
-        columns=columns,
         rows=rows,
         measure_columns=list(MEASURED),
         tradeoff=Markup(plot_tradeoff(list(_points(report.devices)))),
@@ -103,7 +101,7 @@ def _lead(report: Report) -> str:
     return f"{len(report.devices)} devices: {', '.join(said)}." if len(report.devices) != 1 else f"{said[0]}."
 
 
-def _row(device: DeviceReport, columns: list[str]) -> _Row:
+def _row(device: DeviceReport, columns: Sequence[str]) -> _Row:
     figures = {row.metric: row for row in device.figures}
     profile = device.newest
     artifacts = profile.artifacts if profile else ()
