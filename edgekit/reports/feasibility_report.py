@@ -69,7 +69,7 @@ def _overview(report: Report) -> tuple[list[str], list[tuple[str, ...]]]:
         known = {row.metric: row for row in device.figures if row.value is not None}
         cells = (
             quantity(known[name].value or 0.0, known[name].unit) if name in known else "unknown"
-            for name in columns
+            for name in report.columns
         )
         rows.append((device.device, device.overall, *cells))
     return ["device", "verdict", *report.columns], rows
