@@ -34,6 +34,7 @@ class BiasBuilder:
         dtype = node.inputs[0].dtype if node.inputs[0] is not None else None
         assert dtype is not None
         self.dtype: Any = dtype.numpy()
+        self.lowest = dtype.min
         # How far key j lies behind query i, were there no earlier keys.
         self.distance = np.arange(keys)[None, :] - np.arange(queries)[:, None]
 
@@ -128,8 +129,7 @@ class BiasBuilder:
     def _alive(self, bias: ir.Value) -> ir.Value:
         axes = self._constant("axes", np.array([-1], np.int64))
         top = self.names.insert_before(self.node, "ReduceMax", [bias, axes], keepdims=1)
-        lowest = np.array(np.finfo(self.dtype).min, self.dtype)
-        return self._add("GreaterOrEqual", top, self._constant("lowest", lowest))
+        return self._add("GreaterOrEqual", top, self._constant("lowest", np.array(self.lowest, self.dtype)))
 
     def _number(self, value: float) -> NDArray[np.generic]:
         return np.array(value, self.dtype)

@@ -12,6 +12,7 @@ from edgekit.errors import ModelError
 from edgekit.passes._rewire import Names, all_nodes, graph_of
 from edgekit.passes.drop_identities import drop_identities
 from edgekit.passes.expand_attention import expand_attention, expand_flex_attention
+from edgekit.passes.expand_grid_sample import expand_grid_sample
 from edgekit.passes.fold_constants import fold_constants
 from edgekit.passes.infer_shapes import infer_shapes
 from edgekit.passes.lift_constants import lift_constants
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
 
 # ONNX Runtime 1.32's kernel and ONNX's body give other numbers (1.3507 and 1.4147 on the same input).
 _OTHER_IN_RUNTIME = frozenset({"MeanVarianceNormalization"})
-# (domain, op) -> how edgekit writes the op out itself where all shapes are known: ONNX's body of Attention
-# computes shapes at run time and can't be made where inputs in the middle are left out.
+# (domain, op) -> how edgekit writes the op out itself where all shapes are known. ONNX's body of Attention
+# computes shapes at run time and can't be made where inputs in the middle are left out; GridSample has none.
 _OWN_BODIES: dict[tuple[str, str], Callable[[ir.Node, Names], bool]] = {
     ("", "Attention"): expand_attention,
     ("ai.onnx.preview", "FlexAttention"): expand_flex_attention,
+    ("", "GridSample"): expand_grid_sample,
 }
 _ROUNDS = 8  # bodies use other function ops; none of ONNX's nests deeper than three
 
@@ -46,11 +48,10 @@ def expand_functions(model: ir.Model, ops: Collection[str]) -> int:
         if not found:
             break
         names = Names(model)
-        for node in found:
-            own = _OWN_BODIES.get((node.domain, node.op_type))
-            if own is None or not own(node, names):
-                _expand(node, version, names)
-        expanded += len(found)
+        done = sum(_expand_node(node, version, names) for node in found)
+        if not done:
+            break
+        expanded += done
         lift_constants(model)
         infer_shapes(model)
     if expanded:
@@ -63,6 +64,16 @@ def expand_functions(model: ir.Model, ops: Collection[str]) -> int:
 
 def _can_expand(node: ir.Node, version: int) -> bool:
     return (node.domain, node.op_type) in _OWN_BODIES or has_body(node, version)
+
+
+def _expand_node(node: ir.Node, version: int, names: Names) -> bool:
+    own = _OWN_BODIES.get((node.domain, node.op_type))
+    if own is not None and own(node, names):
+        return True
+    if not has_body(node, version):
+        return False
+    _expand(node, version, names)
+    return True
 
 
 def has_body(node: ir.Node, version: int) -> bool:

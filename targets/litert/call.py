@@ -164,7 +164,8 @@ class Call:
         assert first is not None
         checked = inputs[1] if code == "SELECT_V2" and inputs[1] is not None else first
         row = operator_table()[code]
-        allowed = {*row["dtypes"], *(("int8",) if "int8_version" in row else ())}
+        quantized = "int8_version" in row and checked.quant is not None  # plain int8 has no arithmetic there
+        allowed = {*row["dtypes"], *(("int8",) if quantized else ())}
         if code != "SELECT_V2" and checked.dtype not in allowed:
             raise Refused(
                 f"LiteRT's {code} takes no {checked.dtype}",

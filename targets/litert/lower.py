@@ -143,7 +143,7 @@ class _Lowering:
             self._finish()
 
     def _check_io(self, value: ir.Value, tensor: Tensor) -> None:
-        if tensor.dtype not in DTYPES or tensor.dtype == "float16":
+        if tensor.dtype not in DTYPES or tensor.dtype in ("float16", "int4"):
             rule = f"'{value.name}' is {tensor.dtype}, which LiteRT's kernels do not compute on"
             self.gaps.append(_gap(self.name, "", "io", rule, "export the model in float32"))
 

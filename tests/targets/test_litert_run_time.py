@@ -271,3 +271,11 @@ def test_a_run_time_form_that_litert_lacks_is_refused_with_rule_and_way_out(name
     (gap,) = gaps_of(model)
     assert gap.rule == rule
     assert gap.way_out
+
+
+def test_int8_numbers_without_a_scale_have_no_arithmetic() -> None:
+    info = helper.make_tensor_value_info("x", TensorProto.INT8, [4])
+    result = helper.make_tensor_value_info("y", TensorProto.INT8, [4])
+    graph = helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], "codes", [info], [result])
+    (gap,) = gaps_of(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9))
+    assert gap.rule == "LiteRT's ADD takes no int8"

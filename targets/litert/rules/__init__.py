@@ -10,6 +10,7 @@ _FAMILIES = (
     "conv",
     "convert",
     "elementwise",
+    "fourier",
     "gather",
     "indexed",
     "matmul",

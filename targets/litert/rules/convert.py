@@ -26,9 +26,15 @@ def identity(call: Call) -> Tensor:
 @rule("Dropout", "seed ratio")
 def dropout(call: Call) -> Tensor:
     """Y = X where it does not train."""
+    call.require(
+        2 not in call.computed,
+        "whether it trains is decided at run time",
+        "bind that input to False with --bind",
+    )
     training = call.has(2) and bool(np.any(call.array(2)))
-    ratio = float(call.array(1)) if call.has(1) else 0.5
-    call.require(not training or ratio == 0, "training mode has no LiteRT form", "export for inference")
+    if training:
+        ratio = float(call.array(1)) if call.has(1) else 0.5
+        call.require(ratio == 0, "training mode has no LiteRT form", "export for inference")
     call.require(len(call.outs) == 1 and call.kept == (0,), "its mask has no LiteRT form")
     return call.x
 

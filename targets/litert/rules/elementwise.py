@@ -134,6 +134,22 @@ def where(call: Call) -> Tensor:
     return call.emit("SELECT_V2", [condition, x, y])
 
 
+@rule("IsNaN")
+def is_nan(call: Call) -> Tensor:
+    """Y = X is no number: then it differs from itself."""
+    return call.emit("NOT_EQUAL", [call.x, call.x])
+
+
+@rule("IsInf", "detect_negative detect_positive")
+def is_inf(call: Call) -> Tensor:
+    """Y = X is infinite, of either sign or of the one asked for."""
+    call.require(call.x.dtype == "float32", f"LiteRT computes it on no {call.x.dtype}")
+    positive, negative = call.integer("detect_positive", 1), call.integer("detect_negative", 1)
+    call.require(positive or negative, "with neither sign asked for, it is always False", "leave it out")
+    x = Formula(call).abs(call.x) if positive and negative else call.x
+    return call.emit("EQUAL", [x, call.scalar(np.inf if positive else -np.inf, x)])
+
+
 _FORMULAS: dict[str, Callable[[Formula, Tensor], Tensor]] = {
     "Reciprocal": lambda f, x: f.div(1.0, x),
     "Tan": lambda f, x: f.div(f.sin(x), f.cos(x)),

@@ -17,9 +17,7 @@ _WEIGHING = {
     "AffineGrid": "align_corners",
     "Col2Im": "dilations pads strides",
     "DeformConv": "dilations group kernel_shape offset_group pads strides",
-    "GridSample": "align_corners mode padding_mode",
     "RoiAlign": "coordinate_transformation_mode mode output_height output_width sampling_ratio spatial_scale",
-    "STFT": "onesided",
 }
 
 
@@ -86,22 +84,3 @@ def _scattered(call: Call, reduction: str) -> Tensor:
     base = probe.run(np.zeros(call.x.shape, np.float32))
     kept = probe.run(np.ones(call.x.shape, np.float32)) - base == 1
     return call.emit("SELECT_V2", [constant(kept), call.x, constant(base)])
-
-
-@rule("DFT", "axis inverse onesided")
-def dft(call: Call) -> Tensor:
-    """Y = the discrete Fourier transform of X [..., 1 or 2] along one axis, as a matrix in exact sines."""
-    shape = call.x.shape
-    call.require(call.x.size <= 2048, f"{call.x.size} values are too many to write out as a matrix")
-    axis = int(call.array(2)) if call.has(2) else call.integer("axis", -2 if call.opset >= 20 else 1)
-    length = int(call.array(1)) if call.has(1) else shape[axis]
-    inverse, onesided = call.integer("inverse", 0), call.integer("onesided", 0)
-    call.require(not (inverse and onesided), "the inverse of a one-sided transform has no LiteRT form here")
-    basis = np.eye(call.x.size).reshape(call.x.size, *shape)
-    values = basis[..., 0] + (1j * basis[..., 1] if shape[-1] == 2 else 0)
-    transform = np.fft.ifft if inverse else np.fft.fft
-    made = transform(values, length, axis % len(shape) + 1)
-    if onesided:
-        made = np.take(made, range(length // 2 + 1), axis % len(shape) + 1)
-    both = np.stack([made.real, made.imag], -1).reshape(call.x.size, -1)
-    return _as_matrix(call, both.T.astype(np.float32), np.zeros(both.shape[1], np.float32))
