@@ -61,9 +61,9 @@ class CoreML(Target):
         return [build_component(component, job, out) for component in components]
 
     def open(self, artifact: Artifact, folder: Path) -> Session:
-        from edgekit.targets.coreml.session import open_session
+        from edgekit.targets.coreml.session import CoreMLSession
 
-        return open_session(folder / artifact.main)
+        return CoreMLSession(folder / artifact.main, artifact.tensors)
 
     def extras(self, artifacts: Sequence[Artifact], job: Job, out: Path) -> list[str]:
         from edgekit.targets.coreml.mac_side import write_mac_side

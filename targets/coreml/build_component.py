@@ -16,6 +16,7 @@ from edgekit.targets.coreml.lower import numpy_name
 from edgekit.targets.coreml.mac_session import words_of_proof
 from edgekit.targets.coreml.options import float_of
 from edgekit.targets.coreml.session import IO_KEY
+from edgekit.targets.coreml.tensor_names import name_tensors
 from edgekit.targets.coreml.write_package import lower_program, quiet, require_coremltools, write_package
 from edgekit.targets.coreml.write_program import ProgramWriter
 
@@ -50,8 +51,9 @@ def build_component(component: Component, job: Job, out: Path) -> Artifact:
     inputs = describe_inputs(lowered.graph, job, writer.names)
     model = lower_program(program, level, float_of(job), inputs)
     name = f"{component.name}.{job.precision}.mlpackage"
-    files = write_package(model, out / name, _metadata(component, writer.names))
     spec = model.get_spec()
+    tensors = name_tensors(spec, writer.names)
+    files = write_package(model, out / name, _metadata(component, writer.names))
     return Artifact(
         component=component.name,
         variant=job.precision,
@@ -59,7 +61,7 @@ def build_component(component: Component, job: Job, out: Path) -> Artifact:
         files=files,
         runtime=f"Core ML iOS{level} (specification {spec.specificationVersion})",
         macs=count_macs(out / name),
-        tensors={source: mil for source, mil in writer.names.items() if source != mil},
+        tensors=tensors,
         notes=(f"written by coremltools {version('coremltools')}; floats are {float_of(job)}",),
         proves=words_of_proof(PROVES),
     )

@@ -22,20 +22,23 @@ _INT32 = np.iinfo(np.int32)
 class CoreMLSession:
     """One package in edgekit's MIL interpreter, on a Mac in Core ML itself.
 
-    Core ML's int32 and fp32 stand for ONNX's other dtypes, and [1] for a scalar.
+    Core ML's int32 and fp32 stand for ONNX's other dtypes, and [1] for a scalar. `tensors` maps the source's
+    tensor names to the package's own (an Artifact's `tensors`).
     """
 
-    def __init__(self, package: Path) -> None:
+    def __init__(self, package: Path, tensors: Mapping[str, str] | None = None) -> None:
         self.program = open_program(package)
+        self._tensors = tensors or {}
         self._name = package.name
         self._io = _read_io(package)
 
     def run(self, feeds: Mapping[str, np.ndarray], taps: Sequence[str] = ()) -> dict[str, np.ndarray]:
-        """All outputs by source name, and tapped tensors of the program by their own."""
+        """All outputs by source name, and tapped tensors, in float32 where the program has float16."""
         given = {item["coreml"]: self._border(item, feeds) for item in self._io["inputs"]}
-        made = self.program.run(given, taps)
+        own = {tap: self._tensors.get(tap, tap) for tap in taps}
+        made = self.program.run(given, list(own.values()))
         results = {item["name"]: _as_source(item, made[item["coreml"]]) for item in self._io["outputs"]}
-        return {name: made[name] for name in taps if name in made} | results
+        return {tap: _widened(made[name]) for tap, name in own.items() if name in made} | results
 
     def _border(self, item: Mapping[str, Any], feeds: Mapping[str, np.ndarray]) -> np.ndarray:
         name = item["name"]
@@ -60,9 +63,8 @@ class CoreMLSession:
         return value if item["rank"] else value.reshape(1)
 
 
-def open_session(package: Path) -> CoreMLSession:
-    """The session of a saved package. CannotRunHere or BundleError as the interpreter says."""
-    return CoreMLSession(package)
+def _widened(value: np.ndarray) -> np.ndarray:
+    return value.astype(np.float32) if value.dtype == np.float16 else value
 
 
 def _as_source(item: Mapping[str, Any], value: np.ndarray) -> np.ndarray:

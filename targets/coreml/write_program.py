@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from edgekit.targets.coreml.graph import Graph, Operator
 
 _NO_NAME = re.compile(r"[^A-Za-z0-9_]")
+# Words of MIL's text form, which coremltools renames (its pass common::sanitize_input_output_names).
+_RESERVED = re.compile(
+    "any|bool|dict|false|func|list|program|state|string|tensor|true|tuple|bf16|fp(16|32|64)|u?int(8|16|32|64)"
+)
 _BLOCKWISE = 18
 
 
@@ -25,7 +29,8 @@ class ProgramNames:
 
     def free(self, wish: str) -> str:
         name = _NO_NAME.sub("_", wish) or "v"
-        name = f"_{name}" if name[0].isdigit() else name
+        name = f"v{name}" if name[0].isdigit() or name[0] == "_" else name
+        name = f"{name}_value" if _RESERVED.fullmatch(name) else name
         found, number = name, 0
         while found in self._taken:
             number += 1

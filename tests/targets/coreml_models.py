@@ -127,4 +127,4 @@ def description_of(package: Path) -> Any:
 
 
 def open_saved(artifact: Artifact, folder: Path) -> CoreMLSession:
-    return CoreMLSession(folder / artifact.main)
+    return CoreMLSession(folder / artifact.main, artifact.tensors)

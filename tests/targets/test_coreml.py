@@ -112,6 +112,28 @@ def test_names_of_inputs_and_outputs_are_kept_or_told(tmp_path: Path) -> None:
     np.testing.assert_array_equal(open_saved(artifact, tmp_path).run({"serving:0/x": x})["y"], [[0, 2, 0, 4]])
 
 
+def test_a_name_that_mil_reserves_is_written_as_another_and_told(tmp_path: Path) -> None:
+    model = one("Relu", [1, 4])
+    model.graph.input[0].name = model.graph.node[0].input[0] = "state"
+    artifact = build(model, tmp_path)
+    own = artifact.tensors["state"]
+    assert [item.name for item in description_of(tmp_path / artifact.main).input] == [own]
+    x = np.array([[-1, 2, -3, 4]], np.float32)
+    np.testing.assert_array_equal(open_saved(artifact, tmp_path).run({"state": x})["y"], [[0, 2, 0, 4]])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_tensors_of_the_source_can_be_tapped_in_the_program(precision: Any, tmp_path: Path) -> None:
+    artifact = build(toy_cnn(), tmp_path, Ask(precision))
+    taps = ["r1", "p", "no such tensor"]
+    got = open_saved(artifact, tmp_path).run({"x": IMAGE}, taps)
+    assert got.keys() == {"r1", "p", "y"}
+    tapped = toy_cnn()
+    tapped.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in ("r1", "p"))
+    for name, expected in run_onnx(tapped, {"x": IMAGE}).items():
+        np.testing.assert_allclose(got[name], expected, atol=1e-4 if precision == "fp32" else 0.02)
+
+
 def test_the_models_own_metadata_stay_in_the_package(tmp_path: Path) -> None:
     model = toy_cnn()
     helper.set_model_props(model, {"licence": "MIT", "labels": "a,b"})
