@@ -54,7 +54,7 @@ def absorb_qdq(model: ir.Model, keep_float: Collection[str] = ()) -> Quants:
     for node in tuple(model.graph):
         if not node.domain and node.name not in keep_float:
             if node.op_type == "Sigmoid":
-                _absorb_gate(node, quants)
+                _absorb_gate(node, quants, keep_float)
             if node.op_type in int8_table():
                 _absorb(node, quants)
     remove_unused(model)
@@ -108,7 +108,7 @@ def _is_plain_clamp(node: ir.Node) -> bool:
     return high is None or float(high) == 6.0
 
 
-def _absorb_gate(sigmoid: ir.Node, quants: Quants) -> None:
+def _absorb_gate(sigmoid: ir.Node, quants: Quants, keep_float: Collection[str]) -> None:
     """x * Sigmoid(x) -> Q: the gate is int8 under LiteRT's own scale, and the product takes it from there."""
     gate = sigmoid.outputs[0]
     source = integers_of(sigmoid.inputs[0], quants)
@@ -116,6 +116,8 @@ def _absorb_gate(sigmoid: ir.Node, quants: Quants) -> None:
     if source is None or gate.is_graph_output() or len(readers) != 1 or readers[0].op_type != "Mul":
         return
     (product,) = readers
+    if product.name in keep_float:
+        return
     others = [integers_of(value, quants) for value in product.inputs if value is not gate]
     if len(others) != 1 or others[0] is None or sole_quantizer(product.outputs[0], quants) is None:
         return
