@@ -46,7 +46,7 @@ def measure_energy(place: str, index: int, heard: Heard) -> list[Measurement]:
     Each has an 80 % interval from the spread of the samples.
     """
     found = find_total(heard)
-    rounds = [one for one in heard.workers[index].rounds if not one.soak and one.ns]
+    rounds = [one for one in heard.workers[index].rounds if one.ns and not (one.soak or one.earlier)]
     if found is None or not rounds:
         return []
     total, samples = found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,8 +51,10 @@ def _rows(worker: WorkerHeard) -> Iterator[tuple[str, float, str, str]]:
             yield f"latency/{name}", value, "ms", basis
         yield "latency/count", float(len(ms)), "runs", basis
         yield "throughput", 1e3 * len(ms) / sum(ms), "runs/s", f"{basis}; one after the other"
-        cpu = sum(one.cpu_ns for one in worker.rounds if not one.soak)
-        yield "cpu_time", cpu / 1e6 / len(ms), "ms", f"{basis}; CPU time of the process over all its threads"
+        fresh = [one for one in worker.rounds if not one.soak and not one.earlier]
+        runs = sum(len(one.ns) for one in fresh)
+        cpu = sum(one.cpu_ns for one in fresh) / 1e6 / runs if runs else math.nan
+        yield "cpu_time", cpu, "ms", f"{basis}; CPU time of the process over all its threads"
     if worker.warm_up_ns:
         mean = sum(worker.warm_up_ns) / len(worker.warm_up_ns) / 1e6
         yield (

@@ -20,13 +20,17 @@ _MOST_COMMANDS = 1000
 
 @dataclass
 class Round:
-    """One worker's turn: start and end on the device's clock in s, ns of each run, CPU ns of all."""
+    """One worker's turn: start and end on the device's clock in s, ns of each run, CPU ns of all.
+
+    earlier: it was measured in a run that broke off, on a clock that nobody has any more.
+    """
 
     start: float
     end: float
     ns: list[int]
     cpu_ns: int
     soak: bool = False
+    earlier: bool = False
 
 
 @dataclass
@@ -46,13 +50,18 @@ class WorkerHeard:
 
 @dataclass
 class Heard:
-    """All events of one run; a run that broke off leaves what it gave."""
+    """All events of one run; a run that broke off leaves what it gave.
+
+    clock and wall: one moment on the device's clock and on this machine's, in s.
+    """
 
     workers: dict[int, WorkerHeard]
     facts: dict[str, str] = field(default_factory=dict)
     meters: tuple[str, ...] = ()
     idle: tuple[float, float] | None = None
     samples: list[tuple[float, dict[str, float]]] = field(default_factory=list)
+    clock: float | None = None
+    wall: float = 0.0
     printed: list[str] = field(default_factory=list)
     problem: str = ""
     done: bool = False
@@ -82,6 +91,10 @@ class Heard:
 
 def _facts(heard: Heard, event: Mapping[str, Any]) -> None:
     heard.facts = {_text(name): _text(value) for name, value in event["facts"].items()}
+
+
+def _clock(heard: Heard, event: Mapping[str, Any]) -> None:
+    heard.clock = _number(event["at"])
 
 
 def _meters(heard: Heard, event: Mapping[str, Any]) -> None:
@@ -155,6 +168,7 @@ def _done(heard: Heard, event: Mapping[str, Any]) -> None:  # noqa: ARG001 - the
 
 
 _TAKE: dict[str, Callable[[Heard, Mapping[str, Any]], None]] = {
+    "clock": _clock,
     "facts": _facts,
     "meters": _meters,
     "idle": _idle,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit._bundle import MANIFEST
+from edgekit._profile.resume import count_turns
 from edgekit.errors import CannotRunHere, UsageError
 from edgekit.profiles import probes
 
@@ -75,6 +76,7 @@ def describe_job(trip: Trip) -> dict[str, Any]:
         ],
         "commands": list(dict.fromkeys(command for run in trip.runs for command in run.commands)),
         "warm_up": options.warm_up,
+        "first_round": count_turns(options.earlier),
         "rounds": options.rounds,
         "runs": None if options.seconds else max(1, options.runs // options.rounds),
         "seconds": None if options.seconds is None else options.seconds / options.rounds,
@@ -83,6 +85,7 @@ def describe_job(trip: Trip) -> dict[str, Any]:
         "sample_hz": options.sample_hz,
         "idle_s": options.idle_s,
         "keep": bool(options.keep),
+        "power_mode": options.power_mode,
     }
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from edgekit._budget import parse_budget
 from edgekit._profile.judge import judge_profile
-from edgekit._profile.measurements import profiles_folder, save_profile
+from edgekit._profile.measurements import load_profile, profiles_folder, save_profile
 from edgekit._profile.profile_bundle import profile_bundle
 from edgekit._profile.values import ProfileOptions
 from edgekit.errors import UsageError
@@ -39,9 +39,12 @@ class ProfileWords(TypedDict, total=False):
     soak: str
     threads: int
     power_mode: str | None
+    idle: str
     patience: str
     python: str
     keep: str
+    power_csv: str | Path
+    resume: str | Path
     budget: str | Mapping[str, object] | None
     output: str | Path | None
 
@@ -92,7 +95,7 @@ def _options(words: ProfileWords) -> ProfileOptions:
             hint = f"did you mean '{near[0]}'?" if near else ""
             known = ", ".join(ProfileWords.__annotations__)
             raise UsageError(f"profile has no option '{name}'", fix=f"{hint} it has: {known}".strip())
-    spans: Mapping[str, object] = {name: words.get(name) for name in ("duration", "soak", "patience")}
+    spans: Mapping[str, object] = {name: words.get(name) for name in ("duration", "soak", "idle", "patience")}
     seconds = {name: _seconds(name, str(text)) for name, text in spans.items() if text is not None}
     default = ProfileOptions()
     return ProfileOptions(
@@ -103,10 +106,13 @@ def _options(words: ProfileWords) -> ProfileOptions:
         seconds=seconds.get("duration"),
         soak_s=seconds.get("soak", default.soak_s),
         threads=_within("threads", words.get("threads", default.threads), 1, 256),
+        idle_s=seconds.get("idle", default.idle_s),
         patience_s=seconds.get("patience", default.patience_s),
         power_mode=words.get("power_mode"),
+        power_csv=Path(words["power_csv"]) if "power_csv" in words else None,
         python=words.get("python", ""),
         keep=words.get("keep", ""),
+        earlier=load_profile(Path(words["resume"])) if "resume" in words else None,
     )
 
 

@@ -62,7 +62,8 @@ def profile_json(profile: Profile) -> dict[str, Any]:
     """The profile in JSON types; numbers that JSON has not are words (`inf`)."""
     body = _plain(asdict(profile))
     for artifact in body["artifacts"]:
-        artifact["latencies_ms"] = _thin(artifact["latencies_ms"])
+        if profile.complete:  # a run that broke off is gone on with, by every figure it had
+            artifact["latencies_ms"] = _thin(artifact["latencies_ms"])
     for trace in body["traces"]:
         trace["times_s"], trace["values"] = _thin(trace["times_s"]), _thin(trace["values"])
     return {"schema": "edgekit.profile", "version": 1, **body}
@@ -112,6 +113,7 @@ def _artifact(row: dict[str, Any]) -> ArtifactProfile:
         parity=tuple(_parity(one) for one in row["parity"]),
         layers=tuple(LayerTime(**one) for one in row["layers"]),
         layers_note=row["layers_note"],
+        turns=tuple(row["turns"]),
     )
 
 

@@ -11,8 +11,10 @@ from edgekit._bundle import open_bundle
 from edgekit._cache import tool_versions
 from edgekit._profile.energy import find_total, measure_energy
 from edgekit._profile.figures import measure_artifact, timed_ms
+from edgekit._profile.heard import Heard
 from edgekit._profile.job import Trip, choose_artifacts, refuse_unrunnable
 from edgekit._profile.judge import compare_variants
+from edgekit._profile.resume import refuse_other_run
 from edgekit._profile.values import ArtifactProfile, LayerTime, Profile, Trace
 from edgekit._profile.visit import visit
 from edgekit.errors import TargetError
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgekit._bundle import Bundle
-    from edgekit._profile.heard import Heard
     from edgekit._profile.values import ProfileOptions
     from edgekit._profile.visit import Parities
     from edgekit._values import Device, Measurement, Progress
@@ -54,6 +55,9 @@ def profile_bundle(
                 f"bundle is for target '{bundle.target}', which is not installed", fix="install its plugin"
             )
         trip = _plan_trip(bundle, target, options)
+        if options.earlier is not None:
+            nothing = _describe(trip, Heard.of(len(trip.artifacts)), ((),) * len(trip.artifacts), [])
+            refuse_other_run(options.earlier, replace(nothing, place=transport.label))
         progress(f"reach {place}", 0, None)
         with _opened(transport):
             heard, parities = visit(trip, transport, progress)
@@ -152,6 +156,7 @@ def _describe_artifact(trip: Trip, heard: Heard, index: int, told: list[Measurem
         measurements=(*measure_artifact(place, worker), *measure_energy(place, index, heard), *own),
         layers=tuple(LayerTime(*row) for row in worker.layers),
         layers_note=worker.layers_note,
+        turns=tuple(len(one.ns) for one in worker.rounds if not one.soak),
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from edgekit._values import Measurement, OutputParity
 
@@ -18,7 +19,8 @@ class ProfileOptions:
     runs: timed runs of each artifact, in `rounds` turns; seconds: the least time instead, where given.
     soak_s: how long the first artifact runs on after that. threads: of the runtime.
     sample_hz: of the sensors. python: the device's Python that has the runtime ("" for python3).
-    keep: a folder on the device to leave everything in. patience_s: longest silence of the device.
+    power_csv: the log of a power meter of the user's own. patience_s: longest silence of the device.
+    keep: a folder on the device to leave everything in. earlier: the run that broke off, to go on with.
     """
 
     components: tuple[str, ...] = ()
@@ -33,8 +35,10 @@ class ProfileOptions:
     idle_s: float = 2.0
     patience_s: float = 120.0
     power_mode: str | None = None
+    power_csv: Path | None = None
     python: str = ""
     keep: str = ""
+    earlier: Profile | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,8 @@ class LayerTime:
 class ArtifactProfile:
     """What was seen of one artifact.
 
-    latencies_ms: every timed run, in order. parity: its outputs on the device against fp32's golden ones.
+    latencies_ms: every timed run, in order; turns: how many of them each turn had.
+    parity: its outputs on the device against fp32's golden ones.
     layers_note: why there are no layers, where there are none.
     """
 
@@ -72,6 +77,7 @@ class ArtifactProfile:
     parity: tuple[OutputParity, ...] = ()
     layers: tuple[LayerTime, ...] = ()
     layers_note: str = ""
+    turns: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

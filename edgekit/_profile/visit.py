@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit._profile.heard import Heard
 from edgekit._profile.job import FOLDER, describe_job, list_files, write_job
 from edgekit._profile.parity import compare_outputs
+from edgekit._profile.resume import recall_turns
+from edgekit.profiles.probes.power_csv import read_power_csv
 from edgekit.profiles.probes.transport import DeviceError
 
 if TYPE_CHECKING:
@@ -30,7 +33,11 @@ def visit(trip: Trip, transport: Transport, progress: Progress) -> tuple[Heard, 
         write_job(describe_job(trip), job)
         transport.push({**list_files(trip), f"{FOLDER}/job.json": job})
         heard = Heard.of(len(trip.artifacts))
+        if trip.options.earlier is not None:
+            recall_turns(heard, trip.options.earlier)
         _listen(trip, transport, heard, progress)
+        if trip.options.power_csv is not None:
+            _add_meter(heard, read_power_csv(trip.options.power_csv))
         progress("compare with the golden outputs", 0, None)
         return heard, _compare(trip, transport, heard, Path(scratch))
 
@@ -44,7 +51,10 @@ def _listen(trip: Trip, transport: Transport, heard: Heard, progress: Progress) 
     expected = len(trip.artifacts) * options.rounds
     try:
         while (line := running.read_line(patience)) is not None:
-            if heard.take(line) == "round":
+            event = heard.take(line)
+            if event == "clock":
+                heard.wall = time.time()
+            if event == "round":
                 done = sum(len(worker.rounds) for worker in heard.workers.values())
                 progress("measure", min(done, expected), expected)
         code, errors = running.finish()
@@ -60,6 +70,15 @@ def _listen(trip: Trip, transport: Transport, heard: Heard, progress: Progress) 
             f"{transport.label}: {heard.problem}",
             fix=f"see that python3 runs there, with: {trip.runs[0].needs}",
         )
+
+
+def _add_meter(heard: Heard, log: list[tuple[float, float]]) -> None:
+    """A meter's own log on the device's clock: both clocks were read in one moment."""
+    if heard.clock is None:
+        return
+    shift = heard.clock - heard.wall
+    heard.samples += [(at + shift, {"power/meter_W": watt}) for at, watt in log if at + shift >= heard.clock]
+    heard.meters = (*heard.meters, "power/meter_W")
 
 
 def _compare(trip: Trip, transport: Transport, heard: Heard, scratch: Path) -> Parities:

@@ -28,9 +28,12 @@ _NAMES = {"component": "components", "variant": "variants", "warmup": "warm_up"}
 @click.option("--power-mode", metavar="NAME", help="Refuse to measure in another power mode than this.")
 @click.option("--component", multiple=True, metavar="NAME", help="Only this component. Repeat for more.")
 @click.option("--variant", multiple=True, metavar="NAME", help="Only this variant, as int8. Repeat for more.")
+@click.option("--idle", metavar="TIME", help="Watch the idle device for this long first (default 2s).")
 @click.option("--patience", metavar="TIME", help="Longest silence of the device (default 2m).")
 @click.option("--python", metavar="PATH", help="The device's Python that has the runtime (default python3).")
 @click.option("--keep", metavar="FOLDER", help="Work in this folder on the device and leave it there.")
+@click.option("--power-csv", metavar="FILE", help="Log of your own power meter: time and W, or V and A.")
+@click.option("--resume", metavar="FILE", help="Go on with the profile of a run that broke off.")
 @click.option("--budget", metavar="LIMITS", help="As latency=50ms,power=15W,memory=2GB.")
 @click.option("-o", "--output", metavar="FILE", help="Where the JSON goes (default: beside the bundle).")
 @output_form

@@ -28,7 +28,7 @@ from tests.converted import make_workspace, run
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-QUICK: Any = {"runs": 10, "warm_up": 1, "patience": "30s"}
+QUICK: Any = {"idle": "100ms", "runs": 10, "warm_up": 1, "patience": "30s"}
 SCHEMA = Path(edgekit.__file__).parent / "schemas" / "profile.schema.json"
 
 

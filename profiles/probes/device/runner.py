@@ -119,7 +119,13 @@ def main(arguments):
 
 def measure(job, path):
     """Everything, from the facts to the last event."""
-    emit("facts", facts=facts.describe_device())
+    emit("clock", at=time.monotonic())
+    known = facts.describe_device()
+    emit("facts", facts=known)
+    mode = known.get("power_mode", "unknown")
+    if job["power_mode"] is not None and mode != job["power_mode"]:
+        emit("error", problem="the power mode is '%s', not '%s': set it there (nvpmodel)" % (mode, job["power_mode"]))
+        return 1
     sampler = sensors.Sampler(job["sample_hz"], lambda at, values: emit("sensors", at=at, values=values))
     emit("meters", found=sampler.describe())
     workers = []
@@ -180,7 +186,7 @@ def _say_alive(process):
 
 def take_turns(job, workers):
     """Rounds that go through the artifacts forth and back, so that heat and clocks fall on all alike."""
-    for number in range(job["rounds"]):
+    for number in range(job["first_round"], job["rounds"]):
         for worker in workers if number % 2 == 0 else reversed(workers):
             time_round(worker, job["runs"], job["seconds"])
     soak_until = time.monotonic() + job["soak_s"]
