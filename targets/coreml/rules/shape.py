@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgekit.targets.coreml.call import Call, rule
+from edgekit.targets.coreml.call import FIXED, Call, rule
 from edgekit.targets.coreml.formula import Formula
 from edgekit.targets.coreml.graph import Tensor, constant, mil_dtype
 
@@ -26,11 +26,14 @@ def dropout(call: Call) -> Tensor:
 @rule("Reshape", "allowzero")
 def reshape(call: Call) -> Tensor:
     """Y = X's values in another shape."""
-    if call.out.is_static:
+    if sum(isinstance(dim, str) for dim in call.out.shape) <= 1:
         return call.reshape(call.x, call.out.shape)
     target = call.operand(1)
     if target.array is None:
-        return call.emit("reshape", x=call.x, shape=call.cast(target, "int32"))
+        # A computed 0 would mean "as the operand's", which MIL does not know: sizes of a tensor are none.
+        maker = next((item for item in call.graph.operators if target in item.outputs), None)
+        call.require(maker is not None and maker.code == "shape", "its target shape is computed", FIXED)
+        return call.emit("reshape", x=call.x, shape=target)
     sizes = [int(size) for size in target.array]
     call.require(not call.integer("allowzero", 0) or 0 not in sizes, "it makes a tensor without elements")
     kept = [call.x.shape[axis] if size == 0 else size for axis, size in enumerate(sizes)]
