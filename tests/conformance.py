@@ -46,7 +46,7 @@ class Case:
     inputs: Inputs
     model: onnx.ModelProto
     feeds: dict[str, np.ndarray]
-    expected: np.ndarray
+    expected: dict[str, np.ndarray]
 
     @property
     def op(self) -> str:
@@ -73,45 +73,59 @@ def eligible_cases(inputs: Inputs) -> Iterator[Case]:
         yield _frozen(test) if inputs == "frozen" else _open(test)
 
 
-@cache
 def _eligible() -> list[Any]:
+    found = [test for test in _collected() if _is_eligible(test)]
+    return sorted(found, key=lambda test: str(test.name))
+
+
+def other_cases() -> Iterator[Case]:
+    """The rest of the node cases on plain tensors, open: several outputs, other dtypes."""
+    for test in sorted(_collected(), key=lambda test: str(test.name)):
+        if _is_of_tensors(test) and not _is_eligible(test):
+            yield _open(test)
+
+
+@cache
+def _collected() -> list[Any]:
     from onnx.backend.test.case.node import collect_testcases
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # onnx computes log(0) while it makes its cases
-        found = [test for test in collect_testcases("") if _is_eligible(test)]
-    return sorted(found, key=lambda test: str(test.name))
+        return [test for test in collect_testcases("") if "_expanded" not in test.name and test.data_sets]
 
 
 def _is_eligible(test: Any) -> bool:
-    graph, kinds = test.model.graph, _kinds(test)
-    return bool(
-        "_expanded" not in test.name
-        and test.data_sets
-        and len(graph.output) == 1
-        and graph.output[0].type.tensor_type.elem_type == TensorProto.FLOAT
-        and TensorProto.FLOAT in kinds
-        and len(test.data_sets[0][0]) == len(kinds)
-        and all(kinds)
-    )
+    kinds = _kinds(test.model.graph.input)
+    is_one_float = _kinds(test.model.graph.output) == [TensorProto.FLOAT]
+    return _is_of_tensors(test) and is_one_float and TensorProto.FLOAT in kinds
 
 
-def _kinds(test: Any) -> list[int]:
-    return [value.type.tensor_type.elem_type for value in test.model.graph.input]
+def _is_of_tensors(test: Any) -> bool:
+    """No sequences, optionals or strings, and every input fed."""
+    graph = test.model.graph
+    kinds = _kinds([*graph.input, *graph.output])
+    fed = len(test.data_sets[0][0]) == len(graph.input)
+    return fed and all(kinds) and TensorProto.STRING not in kinds
+
+
+def _kinds(values: Any) -> list[int]:
+    return [value.type.tensor_type.elem_type for value in values]
 
 
 def _open(test: Any) -> Case:
-    inputs, outputs = test.data_sets[0]
-    names = [value.name for value in test.model.graph.input]
-    feeds = {name: _array(item) for name, item in zip(names, inputs, strict=True)}
-    return Case(str(test.name), "open", test.model, feeds, _array(outputs[0]))
+    graph, (inputs, outputs) = test.model.graph, test.data_sets[0]
+    feeds, expected = (
+        {value.name: _array(item) for value, item in zip(values, items, strict=True)}
+        for values, items in ((graph.input, inputs), (graph.output, outputs))
+    )
+    return Case(str(test.name), "open", test.model, feeds, expected)
 
 
 def _frozen(test: Any) -> Case:
     case = _open(test)
     model = onnx.ModelProto()
     model.CopyFrom(test.model)
-    kept = model.graph.input[_kinds(test).index(TensorProto.FLOAT)]
+    kept = model.graph.input[_kinds(model.graph.input).index(TensorProto.FLOAT)]
     weights = [
         numpy_helper.from_array(array, name) for name, array in case.feeds.items() if name != kept.name
     ]
@@ -147,7 +161,8 @@ def _judge(case: Case, target: ResolvedTarget) -> tuple[Status, str]:
             return "refused", refused.problem
         try:
             session = target.target.open(artifact, Path(scratch))
-            results = [next(iter(session.run(case.feeds).values())).copy() for _ in range(RUNS)]
+            runs = [session.run(case.feeds) for _ in range(RUNS)]
+            results = [{name: value.copy() for name, value in run.items()} for run in runs]
         except CannotRunHere as error:
             return "unproven", error.problem
         except EdgekitError as error:  # the target said yes and the file does not run: a defect, no refusal
@@ -159,15 +174,26 @@ def _shapes(case: Case) -> dict[str, tuple[DimRange, ...]]:
     return {name: tuple(DimRange(size, size) for size in feed.shape) for name, feed in case.feeds.items()}
 
 
-def _compare(results: list[np.ndarray], expected: np.ndarray) -> tuple[Status, str]:
+def _compare(results: list[dict[str, np.ndarray]], expected: dict[str, np.ndarray]) -> tuple[Status, str]:
     for result in results:
-        if result.shape != expected.shape or result.dtype != expected.dtype:
-            found, wanted = f"{result.dtype}{list(result.shape)}", f"{expected.dtype}{list(expected.shape)}"
-            return "wrong", f"{found} instead of {wanted}"
-        if not np.allclose(result, expected, rtol=RTOL, atol=ATOL, equal_nan=True):
-            with np.errstate(invalid="ignore"):
-                return "wrong", f"off by {float(np.nanmax(np.abs(result - expected), initial=0.0)):.3g}"
+        if set(result) != set(expected):
+            return "wrong", f"outputs {sorted(result)} instead of {sorted(expected)}"
+        for name, wanted in expected.items():
+            difference = _difference(result[name], wanted)
+            if difference:
+                return "wrong", difference
     return "pass", ""
+
+
+def _difference(result: np.ndarray, expected: np.ndarray) -> str:
+    """In words; empty where there is none."""
+    if result.shape != expected.shape or result.dtype != expected.dtype:
+        return f"{result.dtype}{list(result.shape)} instead of {expected.dtype}{list(expected.shape)}"
+    if np.allclose(result, expected, rtol=RTOL, atol=ATOL, equal_nan=True):
+        return ""
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(result.astype(np.float64) - expected.astype(np.float64))
+        return f"off by {float(np.nanmax(apart, initial=0.0)):.3g}"
 
 
 def main() -> int:
@@ -176,9 +202,10 @@ def main() -> int:
 
     target = resolve_target(sys.argv[1])
     outcomes = [run_case(case, target) for mode in MODES for case in eligible_cases(mode)]
-    write_pages(target.target.name, outcomes, FOLDER)
+    others = [run_case(case, target) for case in other_cases()]
+    write_pages(target.target.name, outcomes, others=others, folder=FOLDER)
     print(*sorted(Counter((item.inputs, item.status) for item in outcomes).items()), sep="\n")
-    wrong = [outcome for outcome in outcomes if outcome.status == "wrong"]
+    wrong = [outcome for outcome in (*outcomes, *others) if outcome.status == "wrong"]
     print(*wrong, sep="\n")
     return 1 if wrong else 0
 

@@ -12,6 +12,7 @@ from edgekit.errors import ModelError
 from edgekit.passes._rewire import Names, all_nodes, graph_of
 from edgekit.passes.drop_identities import drop_identities
 from edgekit.passes.expand_attention import expand_attention, expand_flex_attention
+from edgekit.passes.expand_einsum import expand_einsum
 from edgekit.passes.expand_grid_sample import expand_grid_sample
 from edgekit.passes.fold_constants import fold_constants
 from edgekit.passes.infer_shapes import infer_shapes
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
 # ONNX Runtime 1.32's kernel and ONNX's body give other numbers (1.3507 and 1.4147 on the same input).
 _OTHER_IN_RUNTIME = frozenset({"MeanVarianceNormalization"})
 # (domain, op) -> how edgekit writes the op out itself where all shapes are known. ONNX's body of Attention
-# computes shapes at run time and can't be made where inputs in the middle are left out; GridSample has none.
+# computes shapes at run time and can't be made where inputs in the middle are left out; Einsum and
+# GridSample have none.
 _OWN_BODIES: dict[tuple[str, str], Callable[[ir.Node, Names], bool]] = {
     ("", "Attention"): expand_attention,
     ("ai.onnx.preview", "FlexAttention"): expand_flex_attention,
+    ("", "Einsum"): expand_einsum,
     ("", "GridSample"): expand_grid_sample,
 }
 _ROUNDS = 8  # bodies use other function ops; none of ONNX's nests deeper than three

@@ -11,7 +11,7 @@ from edgekit.targets.litert.rules import load_rules
 
 _DOMAINS = ("", "ai.onnx.preview")
 # No functions of ONNX's, but edgekit writes them out.
-_WRITTEN_OUT = frozenset(("GridSample",))
+_WRITTEN_OUT = frozenset(("Einsum", "GridSample"))
 # Their bodies are loops; with constant inputs they are folded instead.
 _LOOPS = frozenset(("Range", "SequenceMap"))
 

@@ -163,6 +163,15 @@ def global_max_pool(call: Call) -> Tensor:
     return call.emit("REDUCE_MAX", [call.x, int32s(range(1, call.x.rank - 1))], keepDims=True)
 
 
+@rule("GlobalLpPool", "p")
+def global_lp_pool(call: Call) -> Tensor:
+    """Y = (sum |X|^p)^(1/p) over the spatial dims."""
+    power = call.integer("p", 2)
+    terms = _raised(call, Formula(call).abs(call.x), float(power))
+    total = call.add("SUM", [terms, int32s(range(1, call.x.rank - 1))], call.out.shape, keepDims=True)
+    return _raised(call, total, 1 / power)
+
+
 @rule("LpPool", "auto_pad ceil_mode dilations kernel_shape p pads strides")
 def lp_pool(call: Call) -> Tensor:
     """Y = (sum |X|^p)^(1/p) over each window."""
