@@ -33,7 +33,7 @@ class Row(NamedTuple):
     reason: str
 
 
-def write_pages(name: str, outcomes: Sequence[Outcome], others: Sequence[Outcome], folder: Path) -> None:
+def write_pages(name: str, outcomes: Sequence[Outcome], *, others: Sequence[Outcome], folder: Path) -> None:
     """`cases.txt` (name and op of each case), `<target>.md`, and `index.md` of all targets' pages there."""
     folder.mkdir(parents=True, exist_ok=True)
     ops = {item.name: item.op for item in outcomes}

@@ -34,37 +34,48 @@ class BiasBuilder:
         dtype = node.inputs[0].dtype if node.inputs[0] is not None else None
         assert dtype is not None
         self.dtype: Any = dtype.numpy()
-        self.lowest = dtype.min
+        self.lowest = float(dtype.min)
         # How far key j lies behind query i, were there no earlier keys.
         self.distance = np.arange(keys)[None, :] - np.arange(queries)[:, None]
 
     def build(self) -> Bias:
-        """All masks combined; those that are constant are computed here."""
-        fixed = self._fixed()
-        mask = self._given()
-        conditions = self._by_length()
-        if mask is not None and mask.dtype == ir.DataType.BOOL:
-            conditions.append(mask)
-        terms = [] if not fixed.any() else [self._constant("fixed", fixed)]
-        if conditions:
-            together = reduce(lambda a, b: self._add("And", a, b), conditions)
-            zero, never = (
-                self._constant("zero", self._number(0)),
-                self._constant("never", self._number(-np.inf)),
-            )
-            terms.append(self._add("Where", together, zero, never))
-        if mask is not None and mask.dtype != ir.DataType.BOOL:
-            terms.append(mask)
-        computed = bool(conditions) or mask is not None
-        if not terms:
-            return Bias(None, None)
-        bias = reduce(lambda a, b: self._add("Add", a, b), terms)
-        if computed:
-            return Bias(bias, self._alive(bias))
-        seen = np.asarray(np.isfinite(fixed).any(-1, keepdims=True))
-        return Bias(bias, None if seen.all() else self._constant("alive", seen))
+        """All masks combined; those that are constant are computed here.
 
-    def _fixed(self) -> NDArray[np.generic]:
+        By Where, never by sums or maxima: some kernels hold those within the finite numbers.
+        """
+        fixed, mask, conditions = self._fixed(), self._given(), self._by_length()
+        if mask is None and not conditions:
+            return self._constant_bias(fixed)
+        seen: list[ir.Value] = []
+        if mask is None:
+            base = self._constant("fixed", fixed if fixed.any() else self._number(0))
+        elif mask.dtype == ir.DataType.BOOL:
+            base = self._constant("zero", self._number(0))
+            conditions.append(mask)
+        else:
+            base = mask
+            seen.append(
+                self._add("GreaterOrEqual", mask, self._constant("lowest", self._number(self.lowest)))
+            )
+        if fixed.any():
+            allowed = self._constant("allowed", fixed > -np.inf)
+            (seen if mask is None else conditions).append(allowed)
+        if conditions:
+            never = self._constant("never", self._number(-np.inf))
+            base = self._add("Where", self._all(conditions), base, never)
+        return Bias(base, self._alive(self._all([*seen, *conditions])))
+
+    def _all(self, conditions: list[ir.Value]) -> ir.Value:
+        return reduce(lambda a, b: self._add("And", a, b), conditions)
+
+    def _constant_bias(self, fixed: NDArray[Any]) -> Bias:
+        if not fixed.any():
+            return Bias(None, None)
+        seen = np.asarray((fixed > -np.inf).any(-1, keepdims=True))
+        alive = None if seen.all() else self._constant("alive", seen)
+        return Bias(self._constant("fixed", fixed), alive)
+
+    def _fixed(self) -> NDArray[Any]:
         """The constant part: causal and window masks without run-time lengths, and a constant mask."""
         allowed = np.ones((self.queries, self.keys), bool)
         if input_of(self.node, _LENGTHS) is None:
@@ -126,10 +137,13 @@ class BiasBuilder:
     def _missing(self, size: int) -> int:
         return 0 if size == 1 else self.keys - size
 
-    def _alive(self, bias: ir.Value) -> ir.Value:
+    def _alive(self, seen: ir.Value) -> ir.Value:
+        """Whether any key is seen."""
         axes = self._constant("axes", np.array([-1], np.int64))
-        top = self.names.insert_before(self.node, "ReduceMax", [bias, axes], keepdims=1)
-        return self._add("GreaterOrEqual", top, self._constant("lowest", np.array(self.lowest, self.dtype)))
+        dtype = ir.DataType.from_numpy(np.dtype(self.dtype))
+        ones = self.names.insert_before(self.node, "Cast", [seen], to=int(dtype))
+        top = self.names.insert_before(self.node, "ReduceMax", [ones, axes], keepdims=1)
+        return self._add("Greater", top, self._constant("none", self._number(0)))
 
     def _number(self, value: float) -> NDArray[np.generic]:
         return np.array(value, self.dtype)
