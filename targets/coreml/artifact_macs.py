@@ -47,7 +47,7 @@ def count_macs(package: Path) -> MacShare | None:
     for operation in walk(function.block):
         if operation.type == "dequantize":
             stored[operation.outputs[0].name] = types[_name(operation, "input")].dtype
-    counts = dict.fromkeys(("total", "int8", "weight_int8", "weight_int4"), 0)
+    counts: dict[str, int] = {"total": 0, "int8": 0, "weight_int8": 0, "weight_int4": 0}
     for operation in walk(function.block):
         if operation.type not in _FACTORS:
             continue

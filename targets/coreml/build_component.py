@@ -11,10 +11,11 @@ from edgekit.errors import GapError
 from edgekit.targets.coreml.artifact_macs import count_macs
 from edgekit.targets.coreml.check_component import lower_job
 from edgekit.targets.coreml.deployment import level_of
-from edgekit.targets.coreml.flexible_inputs import describe_inputs
+from edgekit.targets.coreml.input_forms import describe_inputs
 from edgekit.targets.coreml.lower import numpy_name
 from edgekit.targets.coreml.mac_session import words_of_proof
-from edgekit.targets.coreml.options import float_of
+from edgekit.targets.coreml.options import float_of, read_options
+from edgekit.targets.coreml.palettize import palettize
 from edgekit.targets.coreml.session import IO_KEY
 from edgekit.targets.coreml.tensor_names import name_tensors
 from edgekit.targets.coreml.write_package import lower_program, quiet, require_coremltools, write_package
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from edgekit._values import Component
     from edgekit.target import Job
+    from edgekit.targets.coreml.options import Options, Picture
 
 PROVES = (
     "this host read the saved .mlpackage back and evaluated its program with edgekit's own MIL interpreter "
@@ -45,15 +47,19 @@ def build_component(component: Component, job: Job, out: Path) -> Artifact:
             gaps=gaps,
         )
     require_coremltools()
+    options, notes = read_options(job), []
+    if options.palettize is not None:
+        count = palettize(lowered.graph, options.palettize)
+        notes.append(f"{count} weights are tables of {2**options.palettize} values and indices into them")
     writer = ProgramWriter(lowered.graph, level)
     with quiet():
         program = writer.write()
-    inputs = describe_inputs(lowered.graph, job, writer.names)
+    inputs = describe_inputs(lowered.graph, job, options, writer.names)
     model = lower_program(program, level, float_of(job), inputs)
     name = f"{component.name}.{job.precision}.mlpackage"
     spec = model.get_spec()
     tensors = name_tensors(spec, writer.names)
-    files = write_package(model, out / name, _metadata(component, writer.names))
+    files = write_package(model, out / name, _metadata(component, options, writer.names))
     return Artifact(
         component=component.name,
         variant=job.precision,
@@ -62,12 +68,12 @@ def build_component(component: Component, job: Job, out: Path) -> Artifact:
         runtime=f"Core ML iOS{level} (specification {spec.specificationVersion})",
         macs=count_macs(out / name),
         tensors=tensors,
-        notes=(f"written by coremltools {version('coremltools')}; floats are {float_of(job)}",),
+        notes=(f"written by coremltools {version('coremltools')}; floats are {float_of(job)}", *notes),
         proves=words_of_proof(PROVES),
     )
 
 
-def _metadata(component: Component, names: Mapping[str, str]) -> dict[str, str]:
+def _metadata(component: Component, options: Options, names: Mapping[str, str]) -> dict[str, str]:
     """The source's own metadata, and how Core ML's inputs and outputs stand for the source's."""
     graph = component.model.graph
     io = {
@@ -78,9 +84,14 @@ def _metadata(component: Component, names: Mapping[str, str]) -> dict[str, str]:
                 "dtype": "float32" if value.dtype is None else numpy_name(value.dtype),
                 "rank": 0 if value.shape is None else len(value.shape),
             }
+            | _picture_row(options.image.get(value.name or "") if kind == "inputs" else None)
             for value in values
         ]
         for kind, values in (("inputs", graph.inputs), ("outputs", graph.outputs))
     }
     kept = {key: str(text) for key, text in component.model.metadata_props.items()}
     return {**kept, IO_KEY: json.dumps(io, sort_keys=True)}
+
+
+def _picture_row(picture: Picture | None) -> dict[str, object]:
+    return {} if picture is None else {"image": {"scale": picture.scale, "bias": list(picture.bias)}}

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgekit._values import Gap
+from edgekit.errors import UsageError
 from edgekit.targets.coreml.deployment import level_of
-from edgekit.targets.coreml.flexible_inputs import range_gaps
 from edgekit.targets.coreml.graph import Graph
+from edgekit.targets.coreml.input_forms import check_inputs, range_gaps
 from edgekit.targets.coreml.lint import lint
 from edgekit.targets.coreml.lower import TARGET, Lowered, lower_component
 from edgekit.targets.coreml.operators import needs
@@ -15,28 +16,44 @@ from edgekit.targets.coreml.options import read_options
 from edgekit.targets.coreml.rewrite import rewrite_for_neural_engine
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from edgekit._values import Component
     from edgekit.target import Job
 
 _FIRST_QUANTIZED = 17
+_FIRST_PALETTE = 16
+_FLOATS = ("fp16", "fp32")
 
 
 def check_component(component: Component, job: Job) -> list[Gap]:
-    """Every node without a form, and a deployment target too old for INT8; else the Neural Engine's lint."""
+    """Every node without a form, and a deployment target too old; else the Neural Engine's lint."""
     return list(lower_job(component, job)[1])
 
 
 def lower_job(component: Component, job: Job) -> tuple[Lowered, tuple[Gap, ...]]:
     """The component rewritten and lowered for the job, and what stops or only slows it."""
-    read_options(job)
-    level = level_of(job)
-    if job.precision == "int8" and level < _FIRST_QUANTIZED:
-        rule, way_out = needs("an INT8 program ('quantize' and 'dequantize')", _FIRST_QUANTIZED, level)
-        gap = Gap(TARGET, component.name, "", "deployment target", rule, way_out)
-        return Lowered(Graph(), (gap,)), (gap,)
-    open_gaps = tuple(range_gaps(component, job))
-    if open_gaps:
-        return Lowered(Graph(), open_gaps), open_gaps
+    options = read_options(job)
+    check_inputs(component, job, options)
+    if options.palettize is not None and job.precision not in _FLOATS:
+        raise UsageError(
+            f"option palettize belongs to float programs, and this one is {job.precision}",
+            fix="ask for --precision fp16, or leave the option out",
+        )
+    gaps = (*_level_gaps(component, job), *range_gaps(component, job))
+    if gaps:
+        return Lowered(Graph(), gaps), gaps
     rewritten = rewrite_for_neural_engine(component, job)
-    lowered = lower_component(rewritten, level)
+    lowered = lower_component(rewritten, level_of(job))
     return lowered, lowered.gaps or tuple(lint(rewritten, job))
+
+
+def _level_gaps(component: Component, job: Job) -> Iterator[Gap]:
+    """What the whole job needs of the deployment target."""
+    level = level_of(job)
+    for wanted, first, what in (
+        (job.precision == "int8", _FIRST_QUANTIZED, "an INT8 program ('quantize' and 'dequantize')"),
+        (read_options(job).palettize is not None, _FIRST_PALETTE, "a palettized weight"),
+    ):
+        if wanted and level < first:
+            yield Gap(TARGET, component.name, "", "deployment target", *needs(what, first, level))

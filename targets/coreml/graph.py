@@ -66,6 +66,15 @@ class Packed:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Palette:
+    """A weight as indices (uint8, of the weight's shape) into a table of 2^bits float32 values."""
+
+    indices: NDArray[np.uint8]
+    table: NDArray[np.float32]
+    bits: int
+
+
 def _spread(values: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
     """Each block's value repeated over its block."""
     for axis, size in enumerate(shape):
@@ -78,7 +87,8 @@ def _spread(values: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
 class Tensor:
     """One tensor: a constant where `array` or `packed` is there. `dtype` is numpy's name.
 
-    `name` is the source's own, "" for what only edgekit made.
+    `name` is the source's own, "" for what only edgekit made. With a `palette`, the file holds that in
+    place of the array.
     """
 
     shape: Shape
@@ -86,6 +96,7 @@ class Tensor:
     array: NDArray[Any] | None = None
     packed: Packed | None = None
     name: str = ""
+    palette: Palette | None = None
 
     @property
     def rank(self) -> int:

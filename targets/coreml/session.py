@@ -60,7 +60,16 @@ class CoreMLSession:
             value = value.astype(np.int32)
         else:
             value = value.astype(np.float32)
+        if "image" in item:
+            value = _pixels(value, item["image"])
         return value if item["rank"] else value.reshape(1)
+
+
+def _pixels(value: np.ndarray, image: Mapping[str, Any]) -> np.ndarray:
+    """The pixels 0..255 that the package turns into this value: [1, C, H, W], not rounded to whole ones."""
+    bias = np.asarray(image["bias"], np.float32).reshape(1, -1, 1, 1)
+    made: np.ndarray = (value - bias) / np.float32(image["scale"])
+    return made
 
 
 def _widened(value: np.ndarray) -> np.ndarray:
@@ -75,6 +84,8 @@ def _as_source(item: Mapping[str, Any], value: np.ndarray) -> np.ndarray:
 def _check_row(row: dict[str, Any]) -> None:
     """ValueError, KeyError or TypeError for a row that says too little."""
     np.dtype(row["dtype"])
+    image = row.get("image", {"scale": 1.0, "bias": [0.0]})
+    np.asarray([float(image["scale"]), *(float(item) for item in image["bias"])])
     if not isinstance(row["name"], str) or not isinstance(row["coreml"], str) or int(row["rank"]) < 0:
         raise ValueError(row)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.errors import TargetError
-from edgekit.targets.coreml.graph import Packed, Tensor
+from edgekit.targets.coreml.graph import Packed, Palette, Tensor
 
 if TYPE_CHECKING:
     from edgekit.targets.coreml.graph import Graph, Operator
@@ -130,6 +130,8 @@ class ProgramWriter:
         name = self._free.free(tensor.name or "weight")
         if tensor.packed is not None:
             return self._restored(tensor.packed, name)
+        if tensor.palette is not None:
+            return self._looked_up(tensor.palette, name)
         assert tensor.array is not None
         array = tensor.array.astype(tensor.dtype, copy=False)
         return _builder().const(val=array if array.ndim else array[()], name=name)
@@ -152,6 +154,22 @@ class ProgramWriter:
         return _builder().constexpr_affine_dequantize(
             quantized_data=packed.integers, zero_point=zero, scale=scale, axis=axis, name=name
         )
+
+    def _looked_up(self, palette: Palette, name: str) -> Any:
+        """The operation that looks a palettized weight up when the model loads."""
+        from coremltools.converters.mil.mil.types import type_mapping
+        from coremltools.optimize._utils import pack_elements_into_bits
+
+        if self.level < _BLOCKWISE:
+            return _builder().constexpr_lut_to_dense(
+                indices=pack_elements_into_bits(palette.indices.reshape(-1), palette.bits),
+                lut=palette.table,
+                shape=np.asarray(palette.indices.shape, np.uint32),
+                name=name,
+            )
+        kind = type_mapping.string_to_nptype(f"uint{palette.bits}")
+        table = palette.table.reshape(*[1] * palette.indices.ndim, -1, 1)
+        return _builder().constexpr_lut_to_dense(indices=palette.indices.astype(kind), lut=table, name=name)
 
 
 def _builder() -> Any:
