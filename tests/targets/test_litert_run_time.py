@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.targets.litert.session import LiteRTSession
 from tests.targets.litert_models import build, gaps_of, prepared
@@ -279,3 +279,12 @@ def test_int8_numbers_without_a_scale_have_no_arithmetic() -> None:
     graph = helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], "codes", [info], [result])
     (gap,) = gaps_of(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9))
     assert gap.rule == "LiteRT's ADD takes no int8"
+
+
+def test_a_place_that_is_written_twice_is_refused() -> None:
+    model = model_of("ScatterND", [2, 3, 5], [BOX, ints([1], [1]), floats(2, 3, 5)], {})
+    weights = [numpy_helper.from_array(ints([1], [1]), "i1")]
+    del model.graph.input[1]
+    model.graph.initializer.extend(weights)
+    (gap,) = gaps_of(model)
+    assert gap.rule == "a place is written twice, which ONNX leaves open"

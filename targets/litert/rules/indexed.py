@@ -127,6 +127,12 @@ def _scattered(call: Call, places: Tensor, table: tuple[int, int], *, update: Te
     x = call.reshape(call.x, table)
     updates = call.reshape(update or call.operand(2), (count, width))
     reduction = call.text("reduction", "none")
+    twice = places.data is not None and len(np.unique(places.data)) < count
+    call.require(
+        reduction != "none" or not twice,
+        "a place is written twice, which ONNX leaves open",
+        "write each place once, or name a reduction",
+    )
     if reduction in _JOINING:
         made = _joined(call, x, places, updates, reduction=reduction)
     else:
