@@ -18,6 +18,9 @@ if TYPE_CHECKING:
         convert as convert,
     )
     from edgekit.api import (
+        debug as debug,
+    )
+    from edgekit.api import (
         doctor as doctor,
     )
     from edgekit.api import (
@@ -43,6 +46,7 @@ _PUBLIC = (
     "calibrate",
     "check",
     "convert",
+    "debug",
     "doctor",
     "inspect",
     "list_devices",

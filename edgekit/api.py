@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from edgekit._bundle import BundleProof
+    from edgekit._debug import DebugResult
     from edgekit._doctor import DoctorReport
     from edgekit._feasibility import Report
     from edgekit._inspect import ModelReport
@@ -93,6 +94,24 @@ def verify(
     from edgekit.registry import load_targets
 
     return prove(Path(bundle), Recipe.of(bundle, **options), load_targets(), progress or _quiet)
+
+
+def debug(
+    model: str | Path | Recipe, *, progress: Progress | None = None, **options: Unpack[RecipeOptions]
+) -> tuple[DebugResult, ...]:
+    """Where each target's INT8 loses accuracy, layer by layer: alone, accumulated, and in the target's file.
+
+    `output` names a folder for debug.json and the worst layer cut out with its inputs. Raises EdgekitError.
+    """
+    from edgekit._cache import open_cache
+    from edgekit._debug import debug_recipe, save_debug
+
+    recipe = _recipe(model, options)
+    with open_cache(recipe.cache) as cache:
+        results = debug_recipe(recipe, cache, progress or _quiet)
+    if recipe.output is not None:
+        save_debug(results, Path(recipe.output))
+    return results
 
 
 def profile(

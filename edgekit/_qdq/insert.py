@@ -28,11 +28,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class QdqResult:
-    """The Q/DQ component, the scales it holds by source tensor name, and why each node is int8 or not."""
+    """The Q/DQ component, the scales it holds by source tensor name, and why each node is int8 or not.
+
+    narrowed: tensors in front of an activation, whose range may be cut to where that is not flat.
+    """
 
     component: Component
     scales: Scales
     decisions: tuple[Decision, ...]
+    narrowed: frozenset[str] = frozenset()
 
 
 def insert_qdq(
@@ -60,7 +64,8 @@ def insert_qdq(
         pairs.wrap(value)
     remove_unused(model)  # the float weights that integers replaced
     scales = Scales(form.scheme.name, record.digest, dict(sorted(named.items())))
-    return QdqResult(replace(component, model=model), scales, islands.decisions)
+    narrowed = frozenset(str(value.name) for value in islands.chain_inputs)
+    return QdqResult(replace(component, model=model), scales, islands.decisions, narrowed)
 
 
 def _settle_params(

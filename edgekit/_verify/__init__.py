@@ -5,7 +5,7 @@ from edgekit._verify.gate import LIMITS, Gate, gate_for, load_gates
 from edgekit._verify.golden import DEFAULT_GOLDEN, Expected, Golden, GoldenSample, make_golden, random_feeds
 from edgekit._verify.metrics import OutputComparison, edit_distance
 from edgekit._verify.sessions import OrtSession, float_session, reference_session
-from edgekit._verify.worst import WorstTensor, with_worst, worst_tensors
+from edgekit._verify.worst import WorstTensor, with_taps, with_worst, worst_tensors
 
 __all__ = [
     "DEFAULT_GOLDEN",
@@ -28,6 +28,7 @@ __all__ = [
     "unproven",
     "verify_artifact",
     "verify_samples",
+    "with_taps",
     "with_worst",
     "worst_tensors",
 ]

@@ -46,8 +46,8 @@ def worst_tensors(
     """
     made = _tappable(float_model, qdq_model, tensors)
     plain, quantized = (
-        float_session(_with_taps(float_model, made)),
-        reference_session(_with_taps(qdq_model, made)),
+        float_session(with_taps(float_model, made)),
+        reference_session(with_taps(qdq_model, made)),
     )
     comparisons = {name: OutputComparison(name) for name in made}
     for sample in feeds:
@@ -86,7 +86,8 @@ def _producers(model: ir.Model) -> dict[str, ir.Node]:
     return {value.name: node for node in model.graph for value in node.outputs if value.name}
 
 
-def _with_taps(model: ir.Model, names: Iterable[str]) -> ir.Model:
+def with_taps(model: ir.Model, names: Iterable[str]) -> ir.Model:
+    """A clone that gives these tensors as outputs too."""
     tapped = model.clone()
     values = {value.name: value for node in tapped.graph for value in node.outputs}
     present = {value.name for value in tapped.graph.outputs}

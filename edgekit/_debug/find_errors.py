@@ -1,0 +1,219 @@
+"""Runs the layers exact, quantized and as each target computes them, and blames one of the three."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from edgekit._debug.layer_model import cut_layers
+from edgekit._plan import resolve_all
+from edgekit._target_work import TargetWork
+from edgekit._verify import OutputComparison, float_session, reference_session, with_taps
+from edgekit._workshop import Workshop
+from edgekit.errors import CannotRunHere, UsageError
+from edgekit.sources.bound_file import load_bound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Set
+
+    import numpy as np
+    import onnx_ir as ir
+
+    from edgekit._cache import Cache
+    from edgekit._debug.layer_model import LayerModel
+    from edgekit._recipe import Recipe
+    from edgekit._values import OutputParity, Progress
+    from edgekit._verify import Golden
+    from edgekit.registry import ResolvedTarget
+    from edgekit.target import Session
+
+    Arrays = Mapping[str, np.ndarray]
+
+Blame = Literal["quantization", "lowering", ""]
+# Roundings of the same size fall differently in integer kernels, and nothing else may: an artifact that is
+# farther from fp32 than its Q/DQ graph by more than this computes something else.
+_FARTHER_DB = 3.0
+# A layer this far from fp32 by itself is worth a look.
+_GOOD_DB = 25.0
+
+
+@dataclass(frozen=True)
+class LayerError:
+    """One quantized tensor, in the graph's order, made by `node` of type `op`.
+
+    own: the layer's error with exact inputs. accumulated: with the quantized inputs that it really gets.
+    narrowed: its range is cut on purpose to where the activation behind it is not flat, so its own error
+    says little. artifact: as accumulated, computed by the target's own file; None where the runtime gives
+    no such tensor. Each is SQNR in dB and cosine against fp32, over all samples.
+    """
+
+    tensor: str
+    node: str
+    op: str
+    own: OutputParity
+    accumulated: OutputParity
+    artifact: OutputParity | None
+    narrowed: bool
+    blame: Blame
+
+
+@dataclass(frozen=True)
+class DebugResult:
+    """What one target's INT8 loses, layer by layer; `note` says why the artifact has no figures.
+
+    float_model and layers: what a cut-out is made of; samples: the feeds that were run.
+    """
+
+    device: str
+    scheme: str
+    layers: tuple[LayerError, ...]
+    outputs: tuple[OutputParity, ...]
+    samples: int
+    note: str
+    float_model: ir.Model
+    qdq_model: ir.Model
+    feeds: tuple[Arrays, ...]
+
+    def worst(self, most: int = 10) -> tuple[LayerError, ...]:
+        """The layers that lose most by themselves, the worst first."""
+        known = [layer for layer in self.layers if not (layer.narrowed or math.isnan(layer.own.sqnr_db))]
+        return tuple(sorted(known, key=lambda layer: layer.own.sqnr_db)[:most])
+
+
+def debug_recipe(recipe: Recipe, cache: Cache, progress: Progress) -> tuple[DebugResult, ...]:
+    """One result a target of the recipe. UsageError without samples; what `convert` raises besides."""
+    if recipe.samples is None:
+        raise UsageError("an error by layer needs samples", fix="add --samples DATA, a few are enough")
+    targets = resolve_all(recipe)
+    source = load_bound(recipe.model, recipe.bind)
+    workshop = Workshop(replace(recipe, precisions=("int8",)), source, targets, cache, progress)
+    return tuple(_debug_target(item, workshop, progress) for item in targets)
+
+
+def _debug_target(item: ResolvedTarget, workshop: Workshop, progress: Progress) -> DebugResult:
+    work = TargetWork(item, workshop)
+    quantized = work.quantized()
+    golden = work.golden()
+    float_model, qdq = workshop.equalized.model, quantized.component.model
+    cut = cut_layers(qdq)
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        progress(f"{item.device.name}: build int8", 0, None)
+        session, note = _open_artifact(work, Path(folder))
+        progress(f"{item.device.name}: compare layer by layer", 0, None)
+        seen = _Seen(cut, float_model, qdq)
+        for sample in golden.samples:
+            seen.add(sample.feeds, session)
+    return DebugResult(
+        device=item.device.name,
+        scheme=quantized.scales.scheme,
+        layers=tuple(seen.layers(quantized.narrowed)),
+        outputs=_compare_outputs(golden),
+        samples=len(golden.samples),
+        note=note or ("" if seen.tapped else "the runtime gives no tensor inside the artifact"),
+        float_model=float_model,
+        qdq_model=qdq,
+        feeds=tuple(sample.feeds for sample in golden.samples),
+    )
+
+
+def _open_artifact(work: TargetWork, folder: Path) -> tuple[Session | None, str]:
+    """The built INT8 artifact's session, or None and the reason."""
+    (artifact, *_) = work.build(work.job("int8"), {"int8": work.component("int8")}, folder)
+    try:
+        return work.item.target.open(artifact, folder), ""
+    except CannotRunHere as reason:
+        return None, str(reason)
+
+
+class _Seen:
+    """Comparisons of every cut tensor over the samples."""
+
+    def __init__(self, cut: LayerModel, float_model: ir.Model, qdq: ir.Model) -> None:
+        self.cut = cut
+        self.tensors = list(cut.inputs)
+        self.makers = _makers(float_model)
+        exact = [name for name in self.tensors if name in self.makers]
+        self.exact = float_session(with_taps(float_model, exact))
+        self.layered = reference_session(cut.model)
+        self.restored = _restored_names(qdq)
+        self.accumulated = reference_session(with_taps(qdq, self.restored.values()))
+        self.own = {name: OutputComparison(name) for name in exact}
+        self.whole = {name: OutputComparison(name) for name in exact}
+        self.lowered: dict[str, OutputComparison] = {}
+
+    @property
+    def tapped(self) -> bool:
+        return bool(self.lowered)
+
+    def add(self, feeds: Arrays, session: Session | None) -> None:
+        """One sample through all of them."""
+        exact = self.exact.run(feeds)
+        fed = {self.cut.inputs[name]: exact[name] for name in self.own}
+        alone = self.layered.run({**feeds, **fed})
+        whole = self.accumulated.run(feeds)
+        for name in self.own:
+            self.own[name].add(alone[self.cut.outputs[name]], exact[name])
+            self.whole[name].add(whole[self.restored[name]], exact[name])
+        if session is not None:
+            self._add_artifact(session.run(feeds, taps=list(self.own)), exact)
+
+    def _add_artifact(self, got: Arrays, exact: Arrays) -> None:
+        for name in self.own:
+            if name in got and got[name].shape == exact[name].shape:
+                self.lowered.setdefault(name, OutputComparison(name)).add(got[name], exact[name])
+
+    def layers(self, narrowed: Set[str]) -> Iterable[LayerError]:
+        """The rows in the graph's order."""
+        for name in self.own:
+            node = self.makers[name]
+            own, whole = self.own[name].result(), self.whole[name].result()
+            artifact = self.lowered[name].result() if name in self.lowered else None
+            yield LayerError(
+                tensor=name,
+                node=node.name or name,
+                op=node.op_type,
+                own=own,
+                accumulated=whole,
+                artifact=artifact,
+                narrowed=name in narrowed,
+                blame=_blame(own, whole, artifact, narrowed=name in narrowed),
+            )
+
+
+def _blame(own: OutputParity, whole: OutputParity, artifact: OutputParity | None, *, narrowed: bool) -> Blame:
+    """Lowering where the file is farther off than its Q/DQ graph, quantization where the layer alone is."""
+    if artifact is not None and artifact.sqnr_db < whole.sqnr_db - _FARTHER_DB:
+        return "lowering"
+    return "quantization" if own.sqnr_db < _GOOD_DB and not narrowed else ""
+
+
+def _makers(model: ir.Model) -> dict[str, ir.Node]:
+    """Tensor name -> the node that makes it."""
+    return {value.name: node for node in model.graph for value in node.outputs if value.name}
+
+
+def _restored_names(qdq: ir.Model) -> dict[str, str]:
+    """Quantized tensor -> the name of its value behind Q/DQ, which is what readers get."""
+    found: dict[str, str] = {}
+    outputs = {value.name for value in qdq.graph.outputs}
+    for node in qdq.graph:
+        codes = node.inputs[0] if node.op_type == "DequantizeLinear" else None
+        maker = None if codes is None else codes.producer()
+        if maker is None or maker.op_type != "QuantizeLinear" or maker.inputs[0] is None:
+            continue
+        restored = str(node.outputs[0].name)
+        found[restored if restored in outputs else str(maker.inputs[0].name)] = restored
+    return found
+
+
+def _compare_outputs(golden: Golden) -> tuple[OutputParity, ...]:
+    """The Q/DQ graph's outputs beside fp32's."""
+    comparisons: dict[str, OutputComparison] = {}
+    for sample in golden.samples:
+        for name, expected in sample.fp32.items():
+            if sample.reference is not None and expected.dtype.kind == "f":
+                comparisons.setdefault(name, OutputComparison(name)).add(sample.reference[name], expected)
+    return tuple(comparison.result() for comparison in comparisons.values())

@@ -1,0 +1,216 @@
+"""What one target needs of the workshop: its graphs, builds, proofs and documents, each made once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from edgekit._bundle import NO_ACCURACY, ComponentDraft
+from edgekit._choose_scheme import choose_measured, choose_products, plan_form
+from edgekit._plan import choose_scheme, job_for, refuse_errors, weight_gaps
+from edgekit._tasks import score_task
+from edgekit._values import PORTABLE, SCHEMES, WEIGHT_BITS
+from edgekit._verify import (
+    gate_for,
+    reference_session,
+    unproven,
+    verify_artifact,
+    with_worst,
+    worst_tensors,
+)
+from edgekit._verify_samples import open_metric
+from edgekit.errors import CannotRunHere
+from edgekit.passes.lower_opset import lower_component
+from edgekit.sources.graph_io import inputs_of, outputs_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from edgekit._bundle.draft import SamplesKind
+    from edgekit._choose_scheme import ChosenScheme
+    from edgekit._qdq import QdqResult, WeightsResult
+    from edgekit._values import Artifact, Component, Parity, Precision, TaskScore
+    from edgekit._verify import Gate, Golden, WorstTensor
+    from edgekit._verify.golden import GoldenKind
+    from edgekit._workshop import Workshop
+    from edgekit.registry import ResolvedTarget
+    from edgekit.target import Job, Plan, Session
+
+_LICENCE_KEYS = ("license", "licence", "License", "SPDX-License-Identifier")
+
+
+class TargetWork:
+    """What one target needs of the workshop, made once for all its variants."""
+
+    def __init__(self, item: ResolvedTarget, workshop: Workshop) -> None:
+        self.item = item
+        self.workshop = workshop
+        self.plan = workshop.plan(item)
+        self.scheme_note = ""
+        self._quantized: QdqResult | None = None
+        self._weighted: dict[Precision, WeightsResult] = {}
+        self._measured: Session | None = None
+
+    def quantized(self) -> QdqResult:
+        """The Q/DQ graph in the scheme that the recipe names, or that the samples speak for."""
+        if self._quantized is None:
+            scheme = choose_scheme(self.workshop.recipe, self.plan)
+            choose = self._choice_for(scheme) if self.samples_kind == "samples" else None
+            if choose is None:
+                self._quantized = self.workshop.quantize(plan_form(self.plan, SCHEMES[scheme]))
+            else:
+                chosen = choose(self.workshop, self.plan)
+                self._quantized, self.scheme_note = chosen.result, chosen.note
+                self._measured = chosen.reference
+        return self._quantized
+
+    def _choice_for(self, scheme: str) -> Callable[[Workshop, Plan], ChosenScheme] | None:
+        """What real samples decide for this target, if anything."""
+        if scheme != PORTABLE.name:
+            return choose_measured if self.workshop.recipe.scheme == "auto" else None
+        products = any(node.op_type in ("Gemm", "MatMul") for node in self.workshop.component.model.graph)
+        return choose_products if products and self.plan.gemm_output == "int8" else None
+
+    @property
+    def methods(self) -> list[str]:
+        """How the integer weights were found, a line a variant."""
+        return [result.method for result in self._weighted.values()]
+
+    @property
+    def scheme(self) -> str | None:
+        """The scheme of the INT8 variant; None without one."""
+        return None if self._quantized is None else self._quantized.scales.scheme
+
+    def component(self, precision: Precision) -> Component:
+        """The variant's graph, in an opset that the target reads."""
+        if precision in WEIGHT_BITS:
+            return lower_component(self.weighted(precision).component, self.plan.max_opset)
+        source = self.quantized().component if precision == "int8" else self.workshop.component
+        return lower_component(source, self.plan.max_opset)
+
+    def weighted(self, precision: Precision) -> WeightsResult:
+        """The graph with integer weights, in the forms that the target has; made once."""
+        if precision not in self._weighted:
+            refuse_errors(self.item, weight_gaps(self.item, self.plan, [precision]))
+            self._weighted[precision] = self.workshop.quantize_weights(self.plan.weights, precision)
+        return self._weighted[precision]
+
+    def job(self, precision: Precision) -> Job:
+        job = replace(job_for(self.item, self.workshop.recipe), precision=precision)
+        if precision != "int8":
+            return job
+        return replace(job, scales={self.workshop.component.name: self.quantized().scales})
+
+    @property
+    def samples_kind(self) -> SamplesKind:
+        if self.workshop.recipe.samples is None:
+            return "none"
+        return "random" if self.workshop.samples.kind == "random" else "samples"
+
+    def gate(self, precision: Precision) -> Gate:
+        """The gate of a variant; scales fitted to noise are held to their own Q/DQ graph, not to fp32."""
+        limits = self.workshop.recipe.gate
+        noise = precision == "int8" and self.samples_kind == "random"
+        return gate_for(precision, NO_ACCURACY | dict(limits) if noise else limits)
+
+    def build(self, job: Job, components: Mapping[Precision, Component], out: Path) -> list[Artifact]:
+        self.workshop.progress(f"{self.item.device.name}: build {job.precision}", 0, None)
+        return self.item.target.build([components[job.precision]], job, out)
+
+    @cached_property
+    def _reference(self) -> Session | None:
+        """The Q/DQ graph in plain float, where there is one."""
+        if self._quantized is None or self._measured is not None:
+            return self._measured
+        return reference_session(self._quantized.component.model)
+
+    def golden(self) -> Golden:
+        """The samples to prove on: the user's own wherever there are any."""
+        kind: GoldenKind = "samples" if self.samples_kind == "samples" else "random"
+        return self.workshop.make_golden(kind, self._reference)
+
+    def kept_golden(self, golden: Golden) -> Golden:
+        """The samples that go into the bundle: noise in their place where the user's are private."""
+        private = self.workshop.recipe.golden == "random" and golden.kind != "random"
+        return self.workshop.make_golden("random", self._reference) if private else golden
+
+    def prove(self, artifact: Artifact, golden: Golden, built: Path) -> Parity:
+        """Run the artifact here; where it falls short, name the tensors that lose most."""
+        self.workshop.progress(f"{self.item.device.name}: prove {artifact.variant}", 0, None)
+        try:
+            session = self.item.target.open(artifact, built)
+        except CannotRunHere as reason:
+            return unproven(artifact, str(reason))
+        parity = verify_artifact(
+            session,
+            artifact,
+            golden=golden,
+            gate=self.gate(artifact.variant),
+            task=self._score(session, artifact),
+        )
+        if parity.failed and artifact.variant == "int8":
+            return with_worst(parity, self._find_worst(golden))
+        return parity
+
+    def _score(self, session: Session, artifact: Artifact) -> TaskScore | None:
+        """The task metric on all samples, for what is not fp32 itself."""
+        recipe = self.workshop.recipe
+        if recipe.metric is None or artifact.variant == "fp32":
+            return None
+        metric = open_metric(recipe, self.workshop.expected.metadata)
+        return score_task(session, self.workshop.expected, self.workshop.samples, metric=metric)
+
+    def _find_worst(self, golden: Golden) -> Sequence[WorstTensor]:
+        quantized = self.quantized()
+        feeds = [sample.feeds for sample in golden.samples]
+        names = list(quantized.scales.tensors)
+        return worst_tensors(self.workshop.equalized.model, quantized.component.model, feeds, tensors=names)
+
+    def documents(self) -> dict[str, bytes]:
+        """The scale table, why each node is int8 or not, and how each weight is held."""
+        found = {
+            f"weights.{precision}.json": _as_json(
+                {
+                    "schema": "edgekit.weights/1",
+                    "method": result.method,
+                    "nodes": [asdict(decision) for decision in result.decisions],
+                }
+            )
+            for precision, result in self._weighted.items()
+        }
+        if self._quantized is None:
+            return found
+        quantized = self._quantized
+        scales = {"scheme": quantized.scales.scheme, "record": quantized.scales.record_digest}
+        table = {name: asdict(params) for name, params in quantized.scales.tensors.items()}
+        rows = [asdict(decision) for decision in quantized.decisions]
+        return found | {
+            "scales.json": _as_json({"schema": "edgekit.scales/1", **scales, "tensors": table}),
+            "decisions.json": _as_json({"schema": "edgekit.decisions/1", "nodes": rows}),
+        }
+
+    def describe(self, golden: Golden) -> ComponentDraft:
+        shop = self.workshop
+        model = shop.component.model
+        calibrated = self._quantized is not None
+        properties = model.metadata_props
+        spec = shop.samples.preprocess
+        names = [value.name for value in model.graph.inputs]
+        return ComponentDraft(
+            name=shop.component.name,
+            source_sha256=shop.source.digest,
+            inputs=inputs_of(model),
+            outputs=outputs_of(model),
+            golden=golden,
+            licence=next((properties[name] for name in _LICENCE_KEYS if name in properties), None),
+            preprocessing={} if spec is None else {str(names[0]): str(spec)},
+            record=shop.record.to_json().encode() if calibrated else None,
+            record_digest=shop.record.digest if calibrated else None,
+        )
+
+
+def _as_json(value: object) -> bytes:
+    return (json.dumps(value, sort_keys=True, indent=1, ensure_ascii=True) + "\n").encode()
