@@ -29,7 +29,7 @@ RANKS = (
     ("_verify",),
     ("_bundle",),
     ("_recipe", "_recipe_file", "_tasks"),
-    ("_profile",),
+    ("_profile", "_layer_errors"),
     ("_feasibility",),
     ("_baseline",),
     ("_doctor", "_inspect", "_plan", "_calibrate", "_verify_samples"),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from edgekit._debug.layer_model import cut_layers
+from edgekit._layer_errors import DebugResult, LayerError
 from edgekit._plan import resolve_all
 from edgekit._target_work import TargetWork
 from edgekit._verify import OutputComparison, float_session, reference_session, with_taps
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from edgekit._cache import Cache
     from edgekit._debug.layer_model import LayerModel
+    from edgekit._layer_errors import Blame
     from edgekit._recipe import Recipe
     from edgekit._values import OutputParity, Progress
     from edgekit._verify import Golden
@@ -32,55 +33,11 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, np.ndarray]
 
-Blame = Literal["quantization", "lowering", ""]
 # Roundings of the same size fall differently in integer kernels, and nothing else may: an artifact that is
 # farther from fp32 than its Q/DQ graph by more than this computes something else.
 _FARTHER_DB = 3.0
 # A layer this far from fp32 by itself is worth a look.
 _GOOD_DB = 25.0
-
-
-@dataclass(frozen=True)
-class LayerError:
-    """One quantized tensor, in the graph's order, made by `node` of type `op`.
-
-    own: the layer's error with exact inputs. accumulated: with the quantized inputs that it really gets.
-    narrowed: its range is cut on purpose to where the activation behind it is not flat, so its own error
-    says little. artifact: as accumulated, computed by the target's own file; None where the runtime gives
-    no such tensor. Each is SQNR in dB and cosine against fp32, over all samples.
-    """
-
-    tensor: str
-    node: str
-    op: str
-    own: OutputParity
-    accumulated: OutputParity
-    artifact: OutputParity | None
-    narrowed: bool
-    blame: Blame
-
-
-@dataclass(frozen=True)
-class DebugResult:
-    """What one target's INT8 loses, layer by layer; `note` says why the artifact has no figures.
-
-    float_model and layers: what a cut-out is made of; samples: the feeds that were run.
-    """
-
-    device: str
-    scheme: str
-    layers: tuple[LayerError, ...]
-    outputs: tuple[OutputParity, ...]
-    samples: int
-    note: str
-    float_model: ir.Model
-    qdq_model: ir.Model
-    feeds: tuple[Arrays, ...]
-
-    def worst(self, most: int = 10) -> tuple[LayerError, ...]:
-        """The layers that lose most by themselves, the worst first."""
-        known = [layer for layer in self.layers if not (layer.narrowed or math.isnan(layer.own.sqnr_db))]
-        return tuple(sorted(known, key=lambda layer: layer.own.sqnr_db)[:most])
 
 
 def debug_recipe(recipe: Recipe, cache: Cache, progress: Progress) -> tuple[DebugResult, ...]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from edgekit._debug.find_errors import DebugResult
+    from edgekit._layer_errors import DebugResult
 
 
 def save_debug(results: Sequence[DebugResult], folder: Path) -> tuple[Path, ...]:

@@ -10,7 +10,7 @@ from edgekit.reports.terminal import clean, shorten, table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgekit._debug import DebugResult, LayerError
+    from edgekit._layer_errors import DebugResult, LayerError
     from edgekit._values import OutputParity
 
 _HEADERS = ("layer", "op", "alone", "cosine", "accumulated", "in the artifact", "blame")
