@@ -1,4 +1,4 @@
-"""MatMul, Gemm and Einsum."""
+"""MatMul and Gemm."""
 
 from __future__ import annotations
 
@@ -65,63 +65,3 @@ def _linear(call: Call, x: Tensor, weight: Tensor, *, bias: Tensor | None, beta:
     f = Formula(call)
     made = call.emit("linear", x=x, weight=weight)
     return f.add(made, bias if beta == 1.0 else f.mul(bias, beta))
-
-
-@rule("Einsum", "equation")
-def einsum(call: Call) -> Tensor:
-    """Y = the sum of products of one or two operands, as one matrix product."""
-    terms, _, result = call.text("equation", "").replace(" ", "").partition("->")
-    operands = [call.operand(index) for index in range(len(call.inputs))]
-    letters = terms.split(",")
-    call.require(
-        "." not in terms and len(operands) in (1, 2), "only one or two operands without '...' have a form"
-    )
-    call.require(all(len(set(term)) == len(term) for term in letters), "a letter that repeats in one operand")
-    call.require(
-        "->" in call.text("equation", ""), "its result is left implicit", "write '->' and the result"
-    )
-    if len(operands) == 1:
-        return _ordered(call, operands[0], letters[0], result)
-    return _product(call, operands, letters, result=result)
-
-
-def _ordered(call: Call, x: Tensor, letters: str, result: str) -> Tensor:
-    """Sum what the result lacks, then transpose."""
-    gone = [axis for axis, letter in enumerate(letters) if letter not in result]
-    if gone:
-        size = tuple(dim for axis, dim in enumerate(x.shape) if axis not in gone)
-        x = call.add("reduce_sum", size, x=x, axes=gone, keep_dims=False)
-        letters = "".join(letter for letter in letters if letter in result)
-    made = call.transpose(x, [letters.index(letter) for letter in result])
-    return made if made is not call.x else call.emit("identity", x=made)
-
-
-def _product(call: Call, operands: list[Tensor], letters: list[str], *, result: str) -> Tensor:
-    """Letters in both and the result are the batch, in both only are summed, the others stay free."""
-    left, right = letters
-    sizes = {letter: dim for term, x in zip(letters, operands, strict=True)
-             for letter, dim in zip(term, x.sizes, strict=True)}  # fmt: skip
-    for index, (own, other) in enumerate(((left, right), (right, left))):
-        alone = [letter for letter in own if letter not in other and letter not in result]
-        if alone:
-            kept = "".join(letter for letter in own if letter not in alone)
-            operands[index] = _ordered(call, operands[index], own, kept)
-            letters[index] = kept
-    left, right = letters
-    batch = [letter for letter in left if letter in right and letter in result]
-    summed = [letter for letter in left if letter in right and letter not in result]
-    rows = [letter for letter in left if letter not in right]
-    columns = [letter for letter in right if letter not in left]
-
-    def grouped(x: Tensor, own: str, groups: list[list[str]]) -> Tensor:
-        moved = call.transpose(x, [own.index(letter) for group in groups for letter in group])
-        return call.reshape(moved, [int(np.prod([sizes[item] for item in group])) for group in groups])
-
-    a = grouped(operands[0], left, [batch, rows, summed])
-    b = grouped(operands[1], right, [batch, summed, columns])
-    made = call.add(
-        "matmul", (a.shape[0], a.shape[1], b.shape[2]), x=a, y=b, transpose_x=False, transpose_y=False
-    )
-    order = [*batch, *rows, *columns]
-    wide = call.reshape(made, [sizes[letter] for letter in order])
-    return call.transpose(wide, [order.index(letter) for letter in result])
