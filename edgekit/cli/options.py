@@ -81,7 +81,10 @@ steering_options = together(
     click.option("--float", "keep_float", multiple=True, metavar="NODE", help="Keep this node in float."),
     click.option("--only", multiple=True, metavar="OP", help="Quantize only nodes of this op type."),
     click.option(
-        "--weight-block", type=int, metavar="N", help="w4: weights that share a scale: 32, 64, 128, or 0 (all of a channel)."
+        "--weight-block",
+        type=int,
+        metavar="N",
+        help="w4: weights that share a scale: 32, 64, 128, or 0 (all of a channel).",
     ),
 )
 cache_option = click.option("--no-cache", is_flag=True, help="Neither read nor keep cached stages.")
