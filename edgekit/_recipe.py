@@ -51,6 +51,7 @@ class RecipeOptions(TypedDict, total=False):
     float_nodes: str | Sequence[str]
     only_ops: str | Sequence[str]
     weight_block: int
+    max_drop: str | float | None
     metric: str | None
     vocabulary: str | Path | None
     gate: Mapping[str, Any]
@@ -77,6 +78,7 @@ class Recipe:
     shapes: input -> dims; scheme "auto" takes each target's own.
     float_nodes: nodes kept in float; only_ops: quantize these op types only (empty: all of the table).
     weight_block: how many int4 weights share a scale under w4; 0: all of a channel.
+    max_drop: the share that INT8 may lose on the samples; layers stay float until it loses no more.
     metric: "top1", "cer", "exact", "cosine" or "module:function".
     vocabulary: a text file with a character a line, for cer and exact; None: the model's own metadata.
     gate: limits that take the place of gate.toml's (names: GATE_LIMITS; min_top1 may be "90%").
@@ -98,6 +100,7 @@ class Recipe:
     float_nodes: tuple[str, ...] = ()
     only_ops: tuple[str, ...] = ()
     weight_block: WeightBlock = 32
+    max_drop: float | None = None
     metric: str | None = None
     vocabulary: str | None = None
     gate: Mapping[str, float] = field(default_factory=dict)
@@ -206,17 +209,27 @@ def _gate(given: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _limit_number(name: str, value: object) -> float:
+    if name == "min_top1":
+        return _share(name, value)
+    return _number(name, str(value).strip(), given=value)
+
+
+def _share(name: str, value: object) -> float:
+    """A share as 0.9 or "90%"."""
     text = str(value).strip()
-    percent = name == "min_top1" and text.endswith("%")
+    number = _number(name, text.removesuffix("%"), given=value) / (100 if text.endswith("%") else 1)
+    if not 0 <= number <= 1:
+        raise UsageError(f"{name} '{value}' is not within 0 and 1", fix="write 0.9, or 90%")
+    return number
+
+
+def _number(name: str, text: str, *, given: object) -> float:
     try:
-        number = math.nan if isinstance(value, bool) else float(text[:-1] if percent else text)
+        number = math.nan if isinstance(given, bool) else float(text)
     except ValueError:
         number = math.nan
-    number = number / 100 if percent else number
     if not math.isfinite(number):
-        raise UsageError(f"{name} '{value}' is not a number", fix=f"give a finite number, as {name} = 10")
-    if name == "min_top1" and not 0 <= number <= 1:
-        raise UsageError(f"min_top1 '{value}' is not within 0 and 1", fix="write 0.9, or 90%")
+        raise UsageError(f"{name} '{given}' is not a number", fix=f"give a finite number, as {name} = 10")
     return number
 
 
@@ -279,6 +292,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "float_nodes": _words,
     "only_ops": _words,
     "weight_block": _choice("weight_block", WeightBlock),
+    "max_drop": lambda value: None if value is None else _share("max_drop", value),
     "metric": _plain_text("metric"),
     "vocabulary": _plain_text("vocabulary"),
     "gate": _gate,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from edgekit._bundle import NO_ACCURACY, ComponentDraft
 from edgekit._choose_scheme import choose_measured, choose_products, plan_form
 from edgekit._plan import choose_scheme, job_for, refuse_errors, weight_gaps
+from edgekit._search import search_float
 from edgekit._tasks import score_task
 from edgekit._values import PORTABLE, SCHEMES, WEIGHT_BITS
 from edgekit._verify import (
@@ -53,19 +54,32 @@ class TargetWork:
         self._quantized: QdqResult | None = None
         self._weighted: dict[Precision, WeightsResult] = {}
         self._measured: Session | None = None
+        self._unmet: tuple[str, ...] = ()
 
     def quantized(self) -> QdqResult:
         """The Q/DQ graph in the scheme that the recipe names, or that the samples speak for."""
         if self._quantized is None:
             scheme = choose_scheme(self.workshop.recipe, self.plan)
             choose = self._choice_for(scheme) if self.samples_kind == "samples" else None
-            if choose is None:
+            allowed = self.workshop.recipe.max_drop
+            if allowed is not None:
+                forms = [plan_form(self.plan, SCHEMES[name]) for name in self._schemes_to_try(scheme)]
+                found = search_float(self.workshop, forms, allowed)
+                self._quantized, self.scheme_note = found.result, found.note
+                self._measured = self.workshop.remember(found.reference)
+                self._unmet = () if found.drop <= allowed else (found.note,)
+            elif choose is None:
                 self._quantized = self.workshop.quantize(plan_form(self.plan, SCHEMES[scheme]))
             else:
                 chosen = choose(self.workshop, self.plan)
                 self._quantized, self.scheme_note = chosen.result, chosen.note
                 self._measured = chosen.reference
         return self._quantized
+
+    def _schemes_to_try(self, scheme: str) -> tuple[str, ...]:
+        """The one that is asked for, and the portable one where the recipe leaves the choice."""
+        other = self.workshop.recipe.scheme == "auto" and scheme != PORTABLE.name
+        return (scheme, PORTABLE.name) if other else (scheme,)
 
     def _choice_for(self, scheme: str) -> Callable[[Workshop, Plan], ChosenScheme] | None:
         """What real samples decide for this target, if anything."""
@@ -112,9 +126,17 @@ class TargetWork:
 
     def gate(self, precision: Precision) -> Gate:
         """The gate of a variant; scales fitted to noise are held to their own Q/DQ graph, not to fp32."""
-        limits = self.workshop.recipe.gate
+        limits = self._limits()
         noise = precision == "int8" and self.samples_kind == "random"
         return gate_for(precision, NO_ACCURACY | dict(limits) if noise else limits)
+
+    def _limits(self) -> Mapping[str, float]:
+        """The user's own limits of the gate, `--max-drop` among them."""
+        recipe = self.workshop.recipe
+        if recipe.max_drop is None:
+            return recipe.gate
+        by_task = {"max_task_drop": recipe.max_drop}
+        return (by_task if recipe.metric else {"min_top1": 1 - recipe.max_drop}) | dict(recipe.gate)
 
     def build(self, job: Job, components: Mapping[Precision, Component], out: Path) -> list[Artifact]:
         self.workshop.progress(f"{self.item.device.name}: build {job.precision}", 0, None)
@@ -151,6 +173,8 @@ class TargetWork:
             gate=self.gate(artifact.variant),
             task=self._score(session, artifact),
         )
+        if artifact.variant == "int8":
+            parity = replace(parity, gate_failures=(*parity.gate_failures, *self._unmet))
         if parity.failed and artifact.variant == "int8":
             return with_worst(parity, self._find_worst(golden))
         return parity

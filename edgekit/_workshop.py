@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -107,23 +107,25 @@ class Workshop:
         """Golden data with what fp32 gives (computed once for all targets) and what `reference` gives."""
         from edgekit._verify import Expected, make_golden
 
-        expected = Expected(self._fp32, reference)
+        expected = Expected(self.fp32, reference)
         most = self.recipe.golden_count
         return make_golden(self.component.name, self.samples, expected=expected, kind=kind, most=most)
 
     @cached_property
-    def _fp32(self) -> Session:
+    def fp32(self) -> Session:
+        """`expected`, running each set of inputs once."""
         return self.remember(self.expected)
 
     def remember(self, session: Session) -> Session:
         """The session, running each set of inputs once."""
         return _Remembered(session, {})
 
-    def quantize(self, form: QdqForm) -> QdqResult:
-        """Q/DQ in the form a target wants, from the one record."""
+    def quantize(self, form: QdqForm, *, also_float: frozenset[str] = frozenset()) -> QdqResult:
+        """Q/DQ in the form a target wants, from the one record; `also_float` nodes stay float besides."""
         component, record = self.equalized, self.record
         self.progress("insert Q/DQ", 0, None)
-        return insert_qdq(component, record, form=form, steering=self._steering)
+        steering = replace(self._steering, float_nodes=self._steering.float_nodes | also_float)
+        return insert_qdq(component, record, form=form, steering=steering)
 
     def quantize_weights(self, forms: Sequence[WeightForm], precision: Precision) -> WeightsResult:
         """Integer weights in the forms a target has; no sample takes part."""

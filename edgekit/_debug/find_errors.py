@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit._debug.layer_model import cut_layers
 from edgekit._layer_errors import DebugResult, LayerError
+from edgekit._layers import cut_layers
 from edgekit._plan import resolve_all
 from edgekit._target_work import TargetWork
 from edgekit._verify import OutputComparison, float_session, reference_session, with_taps
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from edgekit._cache import Cache
-    from edgekit._debug.layer_model import LayerModel
     from edgekit._layer_errors import Blame
+    from edgekit._layers import LayerModel
     from edgekit._recipe import Recipe
     from edgekit._values import OutputParity, Progress
     from edgekit._verify import Golden

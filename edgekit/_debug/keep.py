@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from edgekit._debug.cut_out import cut_out
+from edgekit._layers import cut_out
 from edgekit.errors import OutputError
 
 if TYPE_CHECKING:

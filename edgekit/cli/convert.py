@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 @steering_options
 @gate_options
 @metric_options
+@click.option("--max-drop", metavar="SHARE", help="Keep layers in float until INT8 loses no more, as 0.5%.")
 @click.option(
     "--golden", metavar="KIND", help="Golden data in the bundle: samples, or random for private data."
 )

@@ -22,7 +22,7 @@ def cut_out(
 
     `model` stays unchanged; `feeds` is one sample of it.
     """
-    nodes, cut = _collect(model, tensor, borders)
+    nodes, cut = collect_layer(model, tensor, borders)
     names = sorted(str(value.name) for value in cut)
     inside = [name for name in names if name not in feeds]
     known = float_session(with_taps(model, inside)).run(feeds)
@@ -33,7 +33,7 @@ def cut_out(
     return folder / "layer.onnx", folder / "inputs.npz"
 
 
-def _collect(model: ir.Model, tensor: str, borders: Set[str]) -> tuple[set[str], set[ir.Value]]:
+def collect_layer(model: ir.Model, tensor: str, borders: Set[str]) -> tuple[set[str], set[ir.Value]]:
     """Names of the nodes behind `tensor`, and the values that they read from the other side of a border."""
     values = {value.name: value for node in model.graph for value in node.outputs}
     waiting, nodes, cut = [values[tensor]], set[str](), set[ir.Value]()
