@@ -156,8 +156,8 @@ def test_functions_have_at_most_60_lines_and_5_parameters(module: str) -> None:
         length = (node.end_lineno or node.lineno) - node.lineno + 1
         if (length > 60 or count > 5) and f"{module}.{node.name}" not in LONGER:
             wrong.append(f"{node.name}: {length} lines, {count} parameters")
-    # A command's parameters are its options: click passes each by name.
-    assert not wrong or module.startswith("edgekit.cli."), wrong
+    # A command's parameters are its options, a MIL formula's are Apple's own: each is passed by name.
+    assert not wrong or module.startswith(("edgekit.cli.", "edgekit.targets.coreml.interpret.ops.")), wrong
 
 
 def test_each_public_name_still_works_after_every_submodule_was_imported() -> None:

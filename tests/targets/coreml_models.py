@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import onnx_ir as ir
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 TARGET = CoreML()
 GENERIC = next(path for path in TARGET.devices() if path.stem == "generic-coreml")
-Shapes = dict[str, tuple[int | tuple[int, int], ...]]
+Shapes: TypeAlias = "Mapping[str, tuple[int | tuple[int, int], ...]]"
 
 
 @dataclass(frozen=True)

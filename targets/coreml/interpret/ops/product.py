@@ -1,0 +1,26 @@
+"""Matrix products."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray
+
+
+def _linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
+    """x [*, I], weight [O, I], bias [O] -> [*, O]."""
+    made: Array = x @ weight.T
+    return made if bias is None else made + bias
+
+
+def _matmul(x: Array, y: Array, *, transpose_x: bool = False, transpose_y: bool = False) -> Array:
+    """numpy's product; the flags swap the last two dims, and do nothing to a vector."""
+    left = np.swapaxes(x, -1, -2) if transpose_x and x.ndim > 1 else x
+    right = np.swapaxes(y, -1, -2) if transpose_y and y.ndim > 1 else y
+    made: Array = np.matmul(left, right)
+    return made
+
+
+COMPUTES: dict[str, Any] = {"linear": _linear, "matmul": _matmul}
