@@ -127,6 +127,12 @@ class _Lowering:
         unknown = sorted(set(node.attributes) - found.attributes)
         if unknown:
             raise Refused(f"attribute '{unknown[0]}' has no Core ML form")
+        unknown_shape = next((value for value in node.outputs if value.name and value.shape is None), None)
+        if unknown_shape is not None:
+            raise Refused(
+                f"the rank of its result '{unknown_shape.name}' is not known",
+                "export with shapes that follow from the input shapes",
+            )
         inputs = [None if value is None else self._tensor(value) for value in node.inputs]
         outs = [_blank(value) for value in node.outputs if value.name]
         _refuse_sizes([*filter(None, inputs), *(out for out in outs if 0 not in out.shape)])
