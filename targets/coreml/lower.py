@@ -85,10 +85,15 @@ class _Lowering:
         try:
             work()
         except Refused as refused:
-            gap = Gap(TARGET, self.name, node, op, refused.rule, refused.way_out or _KEEP_OUT)
-            self.gaps.append(gap)
-            return False
-        return True
+            rule, way_out = refused.rule, refused.way_out or _KEEP_OUT
+        except (ArithmeticError, IndexError, TypeError, ValueError) as error:
+            # Attributes and shapes come from anybody's file: what no rule foresaw stops the node alone.
+            rule = f"edgekit cannot read its attributes, shapes or constants ({str(error)[:120]})"
+            way_out = "check the file with `python -m onnx.checker`; report it if it is sound"
+        else:
+            return True
+        self.gaps.append(Gap(TARGET, self.name, node, op, rule, way_out))
+        return False
 
     def _take_input(self, value: ir.Value) -> None:
         """A placeholder of a dtype that Core ML takes, cast to the model's own behind it."""
@@ -200,7 +205,7 @@ def _at_border(tensor: Tensor) -> Tensor:
     """The same tensor as an input or output of a Core ML model can be."""
     if tensor.dtype not in IO_DTYPES | _CAST_AT_BORDER:
         raise Refused(f"it is {tensor.dtype}, which Core ML cannot hold", "export the model in float32")
-    _refuse_sizes([tensor])
+    _refuse_sizes([Tensor(tensor.shape, tensor.dtype)])
     dtype = tensor.dtype if tensor.dtype in IO_DTYPES else "int32"
     return Tensor(tensor.shape or (1,), dtype)
 

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekit.errors import GapError, MissingToolError, TargetError, UsageError
+from edgekit.errors import EdgekitError, GapError, MissingToolError, TargetError, UsageError
 from edgekit.targets.coreml.operators import table
 from tests.converted import read_tree
 from tests.models import assert_same_outputs, run_onnx, toy_attention, toy_cnn, toy_lstm
@@ -258,9 +258,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "even LRN": (lambda: one("LRN", [1, 4, 3, 3], size=2), "even"),
     "training": (
-        lambda: one(
-            "BatchNormalization", [1, 2, 3, 3], {k: np.ones(2, np.float32) for k in "abcd"}, training_mode=1
-        ),
+        lambda: one("Dropout", [2, 3], {"ratio": np.float32(0.5)[...], "training": np.array(True)}),
         "training mode",
     ),
     "computed weight": (
@@ -284,6 +282,29 @@ def test_what_core_ml_cannot_hold_is_refused_before_any_work(name: str) -> None:
     assert gaps
     assert words in gaps[0].rule
     assert gaps[0].way_out
+
+
+@pytest.mark.parametrize(
+    ("op", "shape", "attributes"),
+    [
+        ("Transpose", [2, 3], {"perm": [0, 5]}),
+        ("Transpose", [2, 3], {"perm": [1]}),
+        ("MaxPool", [1, 2, 8, 8], {"kernel_shape": [2, 2], "strides": [0, 0]}),
+        ("MaxPool", [1, 2, 8, 8], {"kernel_shape": [2]}),
+        ("DepthToSpace", [1, 3, 4, 4], {"blocksize": 2}),
+        ("Concat", [2, 3], {"axis": 9}),
+    ],
+)
+def test_attributes_that_make_no_sense_are_named_and_never_crash(
+    op: str, shape: list[int], attributes: dict[str, Any], tmp_path: Path
+) -> None:
+    try:
+        component = prepared(one(op, shape, **attributes))
+    except EdgekitError:
+        return  # the passes have refused it by name
+    with pytest.raises(EdgekitError):
+        build(component, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_open_dim_without_a_range_is_refused() -> None:
