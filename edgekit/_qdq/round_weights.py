@@ -45,7 +45,7 @@ class Grouping:
 class RoundedWeight:
     """weight = codes * scale, up to an error of `sqnr_db` (inf: exact).
 
-    codes: int8 of the weight's shape, within +-127 (8 bits) or -8..7 (4 bits).
+    codes: int8 of the weight's shape, within +-127 (8 bits), -8..7 (4 bits in blocks) or +-7.
     scales: [channels], or for blocks the weight's shape with axis `summed` divided by the block.
     """
 
@@ -61,9 +61,9 @@ class _Range(NamedTuple):
 
 
 @cache
-def _range_of(bits: WeightBits) -> _Range:
+def _range_of(form: str) -> _Range:
     text = (files("edgekit._qdq") / "weight_only.toml").read_text(encoding="utf-8")
-    row = tomllib.loads(text)["codes"][f"int{bits}"]
+    row = tomllib.loads(text)["codes"][form]
     return _Range(row["low"], row["high"], np.array(row["clips"], np.float32))
 
 
@@ -74,7 +74,7 @@ def round_weight(weight: Floats, bits: WeightBits, grouping: Grouping) -> Rounde
     at least 2^-14, smaller ones of channels stay in fp32 (rounding them up would cost their levels).
     Works through the weight piece by piece; ModelError where it is not finite.
     """
-    limits = _range_of(bits)
+    limits = _range_of("int8" if bits == 8 else "int4" if grouping.block else "int4_channel")
     groups = _group_view(weight, grouping)
     codes = np.empty(groups.shape, np.int8)
     scales = np.empty((groups.shape[0], groups.shape[2]), np.float32)

@@ -32,7 +32,7 @@ def restore_weights(graph: Graph, kernels: WeightKernels) -> int:
         weights = None if place is None else operator.inputs[place]
         if weights is None or weights.dtype not in ("int8", "int4") or operator.outputs[0].dtype != "float32":
             continue
-        if kernels == "dynamic" and weights.dtype in _dynamic().get(operator.code, ()):
+        if kernels == "dynamic" and _reads_integers(operator.code, weights):
             continue
         if weights not in made:
             made[weights] = _restored(weights, head)
@@ -42,6 +42,16 @@ def restore_weights(graph: Graph, kernels: WeightKernels) -> int:
         count += 1
     graph.operators[:0] = head
     return count
+
+
+def _reads_integers(code: str, weights: Tensor) -> bool:
+    """Whether all of LiteRT's optimized kernels of the operator compute with these weights, and rightly."""
+    if weights.dtype not in _dynamic().get(code, ()):
+        return False
+    plain = weights.quant is None or weights.quant.blocks is None
+    if code == "FULLY_CONNECTED" and weights.dtype == "int4" and plain:
+        return weights.data is not None and int(weights.data.astype(np.int8).min()) > -8
+    return True
 
 
 @cache
