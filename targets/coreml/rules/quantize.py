@@ -21,7 +21,7 @@ def quantize(call: Call) -> Tensor:
         return _quantize_computed(call)
     scale, zero = _parameters(call)
     _require_plain(call)
-    dtype = "uint8" if zero is None else zero.dtype.name
+    dtype = call.out.dtype
     call.require(dtype in _EIGHT_BIT, f"it makes {dtype}, and Core ML quantizes to int8 and uint8")
     return call.add(
         "quantize",
