@@ -44,10 +44,10 @@ class Ask:
     @property
     def job(self) -> Job:
         device = load_device(GENERIC, self.software)
-        return Job(device, self.precision, shapes=_ranges(self.shapes), options=self.options)
+        return Job(device, self.precision, shapes=ranges_of(self.shapes), options=self.options)
 
 
-def _ranges(shapes: Shapes) -> dict[str, tuple[DimRange, ...]]:
+def ranges_of(shapes: Shapes) -> dict[str, tuple[DimRange, ...]]:
     return {
         name: tuple(DimRange(*dim) if isinstance(dim, tuple) else DimRange(dim, dim) for dim in dims)
         for name, dims in shapes.items()
@@ -58,7 +58,7 @@ def prepared(model: onnx.ModelProto | Path, ask: Ask | None = None) -> Component
     """The component as a convert hands it to the target."""
     ask = ask or Ask()
     loaded = ir.load(model) if isinstance(model, Path) else ir.from_proto(model)
-    component = prepare_component(Component("model", loaded, "0" * 64), shapes=_ranges(ask.shapes))
+    component = prepare_component(Component("model", loaded, "0" * 64), shapes=ranges_of(ask.shapes))
     expand_functions(component.model, TARGET.plan([component], ask.job).expand)
     return component
 
