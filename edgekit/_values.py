@@ -191,7 +191,7 @@ class Artifact:
 
     @property
     def loaded(self) -> tuple[str, ...]:
-        """What a runtime reads: the main file and its external data, or all files of a main that is a folder."""
+        """What a runtime reads: the main file and its external data, or all files of a main folder."""
         own = (self.main, f"{self.main}.data")
         return tuple(name for name in self.files if name in own or name.startswith(f"{self.main}/"))
 

@@ -74,19 +74,20 @@ def eligible_cases(inputs: Inputs) -> Iterator[Case]:
 
 
 def _eligible() -> list[Any]:
-    found = [test for test in _collected() if _is_eligible(test)]
+    found = [test for test in node_cases() if _is_eligible(test)]
     return sorted(found, key=lambda test: str(test.name))
 
 
 def other_cases() -> Iterator[Case]:
     """The rest of the node cases on plain tensors, open: several outputs, other dtypes."""
-    for test in sorted(_collected(), key=lambda test: str(test.name)):
+    for test in sorted(node_cases(), key=lambda test: str(test.name)):
         if _is_of_tensors(test) and not _is_eligible(test):
             yield _open(test)
 
 
 @cache
-def _collected() -> list[Any]:
+def node_cases() -> list[Any]:
+    """ONNX's own node cases with their data; all at once, for its collector filters by the first call."""
     from onnx.backend.test.case.node import collect_testcases
 
     with warnings.catch_warnings():

@@ -30,8 +30,14 @@ def expand_attention(node: ir.Node, names: Names) -> bool:
 
 
 def expand_flex_attention(node: ir.Node, names: Names) -> bool:
-    """Write FlexAttention (ai.onnx.preview) out, its two subgraphs put in; False where a shape is unknown."""
-    if any(value is None or static_shape(value) is None or value.dtype is None for value in node.inputs):
+    """Write FlexAttention (ai.onnx.preview) of float32 out, its two subgraphs put in.
+
+    False where a shape is unknown, or another dtype comes in.
+    """
+    values = [value for value in node.inputs if value is not None]
+    if len(values) < len(node.inputs) or any(static_shape(value) is None for value in values):
+        return False
+    if any(value.dtype != ir.DataType.FLOAT for value in values):
         return False
     _Attention(node, names).expand_flex()
     return True

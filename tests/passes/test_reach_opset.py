@@ -55,7 +55,7 @@ def test_a_node_computes_the_same_in_the_newer_opset(node: NodeProto, outputs: t
     before = ort.InferenceSession(old.SerializeToString()).run(None, {"x": X})
     after = ort.InferenceSession(new.SerializeToString()).run(None, {"x": X})
     for first, second in zip(before, after, strict=True):
-        np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(np.asarray(first), np.asarray(second), rtol=1e-5, atol=1e-6)
 
 
 def test_what_is_new_enough_stays_untouched() -> None:

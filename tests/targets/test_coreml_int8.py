@@ -152,7 +152,8 @@ def test_the_weights_of_the_file_are_the_graphs_own_codes_and_scales(name: str, 
     }
     convs = [node for node in component.model.graph if node.op_type == "Conv"]
     for conv in convs:
-        restore = conv.inputs[1] and conv.inputs[1].producer()
+        weight = conv.inputs[1]
+        restore = None if weight is None else weight.producer()
         assert restore is not None
         codes, scale = (constant_array(restore.inputs[index]) for index in (0, 1))
         assert codes is not None
