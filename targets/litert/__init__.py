@@ -38,7 +38,7 @@ class LiteRT(Target):
         from edgekit.targets.litert.weight_forms import WEIGHT_FORMS
 
         del components
-        read_options(job)
+        _find_compiler(read_options(job).aot)
         return Plan(
             max_opset=None,
             expand=ops_to_expand(),
@@ -79,6 +79,14 @@ class LiteRT(Target):
         del artifact, device
         script = Path(__file__).parent / "device" / "run_litert.py"
         return DeviceRun({script.name: script}, runtime=script.stem, needs="pip install ai-edge-litert numpy")
+
+
+def _find_compiler(chip: str) -> None:
+    """Ask for the vendor's SDK before any work, where the file is to be compiled for a chip."""
+    if chip:
+        from edgekit.targets.litert.compile_npu import find_chip
+
+        find_chip(chip)
 
 
 def _device_warnings(job: Job) -> list[Gap]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from edgekit._values import Artifact
 from edgekit.errors import GapError
 from edgekit.targets.litert.artifact_macs import count_macs
+from edgekit.targets.litert.compile_npu import compile_ahead, find_chip
 from edgekit.targets.litert.fp16_weights import to_fp16_weights
 from edgekit.targets.litert.io_layout import io_to_nhwc
 from edgekit.targets.litert.lower import lower_component
@@ -55,11 +56,16 @@ def build_component(component: Component, job: Job, out: Path) -> Artifact:
         lowered.graph, out / name, description=description, inline_bytes=options.inline_bytes
     )
     notes += [f"{behind} bytes of weights lie behind the flatbuffer, as external buffers"] if behind else []
+    compiled: list[str] = []
+    if options.aot:
+        compiled_name, words = compile_ahead(out / name, find_chip(options.aot))
+        compiled.append(compiled_name)
+        notes.append(words)
     return Artifact(
         component=component.name,
         variant=job.precision,
         main=name,
-        files=(name,),
+        files=(name, *compiled),
         runtime=f"ai-edge-litert {version('ai-edge-litert')}",
         macs=count_macs(out / name),
         notes=tuple(notes),

@@ -15,7 +15,7 @@ WeightKernels = Literal["float", "dynamic"]
 IoLayout = Literal["onnx", "nhwc"]
 
 _CHOICES = {"weights": ("float", "dynamic"), "io-layout": ("onnx", "nhwc")}
-_KNOWN = (*_CHOICES, "inline-bytes")
+_KNOWN = (*_CHOICES, "aot", "inline-bytes")
 # A flatbuffer's offsets are 31 bits; weights beyond that need LiteRT's external buffers.
 LARGEST_BYTES = 2_000_000_000
 
@@ -24,12 +24,14 @@ LARGEST_BYTES = 2_000_000_000
 class Options:
     """weights: `float` restores integer weights and computes in float; `dynamic` lets LiteRT's kernels
     quantize the data on the fly beside them. io_layout: of 4-dim inputs and outputs. inline_bytes: more
-    weights than this lie behind the flatbuffer, as LiteRT's external buffers.
+    weights than this lie behind the flatbuffer, as LiteRT's external buffers. aot: the chip that LiteRT
+    compiles for ahead of time, "" for none.
     """
 
     weights: WeightKernels = "float"
     io_layout: IoLayout = "onnx"
     inline_bytes: int = LARGEST_BYTES
+    aot: str = ""
 
 
 def read_options(job: Job) -> Options:
@@ -43,6 +45,7 @@ def read_options(job: Job) -> Options:
         weights=cast("WeightKernels", job.options.get("weights", "float")),
         io_layout=cast("IoLayout", job.options.get("io-layout", "onnx")),
         inline_bytes=_bytes(job.options.get("inline-bytes", str(LARGEST_BYTES))),
+        aot=job.options.get("aot", ""),
     )
 
 

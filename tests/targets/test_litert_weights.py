@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -24,7 +24,6 @@ from tests.targets.litert_models import RNG, TARGET, job, model_of, prepared, re
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from typing import Any
 
     from numpy.typing import NDArray
 
@@ -68,7 +67,7 @@ def cnn() -> onnx.ModelProto:
     return model
 
 
-FEEDS = {"x": floats(1, 16, 8, 8), "ids": np.array([-3], np.int64)}
+FEEDS: dict[str, Any] = {"x": floats(1, 16, 8, 8), "ids": np.array([-3], np.int64)}
 
 
 def weighted(model: onnx.ModelProto, precision: Precision, block: int = 32) -> WeightsResult:
@@ -133,8 +132,9 @@ def test_weights_alone_are_no_int8_macs(precision: Precision, kernels: str, tmp_
     matrices = 32 * 96 + 96 * 64
     artifact = written(weighted(cnn(), precision).component, tmp_path, precision, weights=kernels)
     halves = (convolutions, matrices) if precision == "w4" else (convolutions + matrices, 0)
-    assert artifact.macs == MacShare(0, convolutions + matrices, *halves)
-    assert artifact.macs.share == 0
+    expected = MacShare(0, convolutions + matrices, *halves)
+    assert artifact.macs == expected
+    assert expected.share == 0
 
 
 @pytest.mark.parametrize(("least", "restored"), [(-8, 1), (-7, 0)])
