@@ -61,7 +61,8 @@ def test_only_the_same_broken_run_is_gone_on_with(bundle: Path, tmp_path: Path) 
         edgekit.profile(bundle, runs=5, warm_up=1, resume=whole.file)
     broken = tmp_path / "broken.json"
     save_profile(replace(load_profile(whole.file), problem="cut"), broken)
-    for words, told in (({"runs": 10}, "conditions"), ({"runs": 5, "variants": "int8"}, "artifacts")):
+    others: Any = (({"runs": 10}, "conditions"), ({"runs": 5, "variants": "int8"}, "artifacts"))
+    for words, told in others:
         with pytest.raises(UsageError, match=f"other {told}"):
             edgekit.profile(bundle, warm_up=1, resume=broken, **words)
 

@@ -258,7 +258,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "even LRN": (lambda: one("LRN", [1, 4, 3, 3], size=2), "even"),
     "training": (
-        lambda: one("Dropout", [2, 3], {"ratio": np.float32(0.5)[...], "training": np.array(True)}),
+        lambda: one("Dropout", [2, 3], {"ratio": np.array(0.5, np.float32), "training": np.array(True)}),
         "training mode",
     ),
     "computed weight": (

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from edgekit.passes.expand_functions import expand_functions
 from edgekit.passes.prepare_component import prepare_component
 from edgekit.sources.bound_file import load_bound
 from tests.models import (
@@ -17,7 +18,7 @@ from tests.models import (
     random_feeds,
     run_onnx,
 )
-from tests.targets.coreml_models import TARGET, Ask, build, expand_functions, open_saved, ranges_of
+from tests.targets.coreml_models import TARGET, Ask, build, open_saved, ranges_of
 
 if TYPE_CHECKING:
     from pathlib import Path
