@@ -65,7 +65,8 @@ class TFLiteFile:
         values: NDArray[np.float32] = np.array(self.interpreter.get_tensor(item["index"]))
         scale, zero = item["quantization"]
         if scale and np.issubdtype(values.dtype, np.integer):
-            return ((values.astype(np.float32) - zero) * scale).astype(np.float32)
+            restored: NDArray[np.float32] = ((values.astype(np.float32) - zero) * scale).astype(np.float32)
+            return restored
         return values
 
     def time_invoke(self) -> float:
