@@ -1,5 +1,7 @@
 """Scales become Q/DQ pairs in the graph: where they go is data (placement.toml), how is insert.py."""
 
+from edgekit._qdq.correct_bias import insert_corrected_qdq as insert_corrected_qdq
+from edgekit._qdq.correct_bias import pick_feeds as pick_feeds
 from edgekit._qdq.equalize import equalize_channels as equalize_channels
 from edgekit._qdq.equalize import lift_component as lift_component
 from edgekit._qdq.equalize import list_equalized as list_equalized

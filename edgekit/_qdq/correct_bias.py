@@ -1,0 +1,82 @@
+"""Takes the mean error that int8 brings to each convolution back out of its bias.
+
+Rounding errors of a flat background do not average out: every pixel of it is rounded alike, in weights
+and in activations, and a filter that tells edges from flat regions (its weights sum to zero) hands the
+error on as if it were a signal. On the mean over a few calibration samples and all positions, the
+reference graph shows that error, and a bias can hold its negative exactly. The scales stay as they are.
+(Bias correction: Nagel et al. 2019, arXiv 1906.04721, section 4.2, here layer by layer on the Q/DQ graph.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from edgekit._qdq.insert import QdqResult, insert_qdq
+from edgekit._qdq.twin_graph import measure_errors
+from edgekit.passes._rewire import Names, constant_array
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgekit._qdq.islands import Steering
+    from edgekit._qdq.parameters import QdqForm
+    from edgekit._values import Component
+    from edgekit.calibration.record import CalibrationRecord
+    from edgekit.calibration.samples import Samples
+
+    Feeds = Mapping[str, NDArray[np.generic]]
+    Floats = NDArray[np.float32]
+
+# With n samples a channel's error grows by 1/n at worst, where its mean is noise. 4, 8 and 16 samples
+# gave the same SQNR within 1 dB on PP-OCRv4 rec, and memory grows with their number.
+_SAMPLES = 4
+
+
+def pick_feeds(samples: Samples) -> tuple[Feeds, ...]:
+    """A few samples, evenly spread over all of them in their order: what biases are corrected on."""
+    count = len(samples)
+    wanted = sorted({index * count // _SAMPLES for index in range(_SAMPLES)}) if count else []
+    found: list[Feeds] = []
+    for index, sample in enumerate(samples):
+        if index == wanted[len(found)]:
+            found.append(sample.feeds)
+        if len(found) == len(wanted):
+            break
+    return tuple(found)
+
+
+def insert_corrected_qdq(
+    component: Component,
+    record: CalibrationRecord,
+    feeds: Sequence[Feeds],
+    *,
+    form: QdqForm,
+    steering: Steering | None = None,
+) -> QdqResult:
+    """As `insert_qdq`, with each int8 convolution's bias corrected for what int8 does on `feeds`.
+
+    Scales, zero-points and integer weights stay those of `insert_qdq`, except where a corrected bias
+    leaves int32. Raises what `insert_qdq` and `measure_errors` raise.
+    """
+    first = insert_qdq(component, record, form=form, steering=steering)
+    errors = measure_errors(component.model, first.component.model, feeds)
+    if not errors:
+        return first
+    return insert_qdq(_shift_biases(component, errors), record, form=form, steering=steering)
+
+
+def _shift_biases(component: Component, errors: Mapping[str, Floats]) -> Component:
+    """A copy whose convolutions add `errors` to what they add already."""
+    model = component.model.clone()
+    names = Names(model)
+    for node in model.graph:
+        bias = constant_array(node.inputs[2]) if node.name in errors else None
+        if bias is not None:
+            shifted = (bias + errors[str(node.name)]).astype(bias.dtype)
+            made = names.add_initializer(model.graph, f"{node.name}/bias/corrected", shifted)
+            node.replace_input_with(2, made)
+    return replace(component, model=model)
