@@ -50,7 +50,7 @@ def pack_model(model: Any, size: int) -> bytes:
         raise MissingToolError("flatbuffers is not installed", fix=INSTALL) from error
     builder = make_builder(flatbuffers, size + 65536)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
+    return bytes(memoryview(builder.Bytes)[builder.Head() :])  # Output() would copy it once more
 
 
 def constant_bytes(graph: Graph) -> int:
