@@ -16,10 +16,13 @@ from edgekit._qdq import (
     QdqForm,
     Steering,
     equalize_channels,
+    insert_corrected_qdq,
     insert_qdq,
     lift_component,
+    pick_feeds,
     quantize_weights,
 )
+from edgekit._values import NATIVE_U8
 from edgekit.calibration.random_samples import make_random
 from edgekit.errors import ModelError
 from edgekit.sources.graph_io import inputs_of
@@ -125,7 +128,14 @@ class Workshop:
         component, record = self.equalized, self.record
         self.progress("insert Q/DQ", 0, None)
         steering = replace(self._steering, float_nodes=self._steering.float_nodes | also_float)
+        if form.scheme == NATIVE_U8 and self.samples.kind != "random":
+            # Zero-points put a background's value between two steps, and its rounding is no noise then.
+            return insert_corrected_qdq(component, record, self._few_feeds, form=form, steering=steering)
         return insert_qdq(component, record, form=form, steering=steering)
+
+    @cached_property
+    def _few_feeds(self) -> Sequence[Mapping[str, np.ndarray]]:
+        return pick_feeds(self.samples)
 
     def quantize_weights(self, forms: Sequence[WeightForm], precision: Precision) -> WeightsResult:
         """Integer weights in the forms a target has; no sample takes part."""
