@@ -28,7 +28,8 @@ def _table() -> dict[str, Any]:
 
 def family(node: ir.Node) -> str:
     """transpose, reshape, spatial, elementwise, axis or plain."""
-    rank = _rank(node.inputs[0]) if node.inputs else 0
+    elementwise = node.op_type in _table()["elementwise"]  # the first operand may be a scalar factor
+    rank = max((_rank(value) for value in node.inputs[: None if elementwise else 1]), default=0)
     per_axis = node.op_type in ("QuantizeLinear", "DequantizeLinear") and _rank(node.inputs[1]) > 0
     if node.domain or rank < 1 or per_axis:
         return "plain"
@@ -36,7 +37,7 @@ def family(node: ir.Node) -> str:
         return _MOVING[node.op_type]
     if node.op_type in _table()["spatial"]:
         return "spatial" if rank >= 3 and not is_whole(node) else "plain"
-    if node.op_type in _table()["elementwise"]:
+    if elementwise:
         return "elementwise"
     return "axis" if node.op_type in AXIS_RULES else "plain"
 

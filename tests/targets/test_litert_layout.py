@@ -140,3 +140,26 @@ def test_a_channel_shuffle_needs_one_transpose_inside(tmp_path: Path) -> None:
     feeds = {"x": rng.standard_normal((1, 4, 6, 8)).astype(np.float32)}
     got = TARGET.open(artifact, tmp_path).run(feeds)["y"]
     np.testing.assert_allclose(got, run_onnx(model, feeds)["y"], rtol=1e-4, atol=1e-5)
+
+
+def test_a_scalar_factor_stands_first_without_a_transpose(tmp_path: Path) -> None:
+    """0.5 * x between two convolutions, as tanh-Gelu is exported: only the input and the output turn."""
+    rng = np.random.default_rng(0)
+    weights = {
+        "w": rng.standard_normal((6, 4, 1, 1)).astype(np.float32),
+        "v": rng.standard_normal((5, 6, 1, 1)).astype(np.float32),
+        "half": np.array(0.5, np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"]),
+        helper.make_node("Tanh", ["a"], ["b"]),
+        helper.make_node("Mul", ["half", "b"], ["c"]),
+        helper.make_node("Max", ["c", "a"], ["d"]),
+        helper.make_node("Conv", ["d", "v"], ["y"]),
+    ]
+    model = model_of(nodes, {"x": [1, 4, 6, 8]}, weights)
+    artifact = build(prepared(model), tmp_path)
+    assert op_names((tmp_path / artifact.main).read_bytes()).count("TRANSPOSE") == 2
+    feeds = {"x": rng.standard_normal((1, 4, 6, 8)).astype(np.float32)}
+    got = TARGET.open(artifact, tmp_path).run(feeds)["y"]
+    np.testing.assert_allclose(got, run_onnx(model, feeds)["y"], rtol=1e-4, atol=1e-5)
