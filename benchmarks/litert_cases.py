@@ -53,7 +53,7 @@ def write_case(case: Case, folder: Path) -> Path:
     model.CopyFrom(case.model)
     model.ir_version = min(model.ir_version, 10)  # what the peer's older onnx reads too
     onnx.save(model, folder / "model.onnx")
-    np.savez(folder / "expected.npz", allow_pickle=False, value=np.asarray(case.expected))
+    np.savez(folder / "expected.npz", allow_pickle=False, value=next(iter(case.expected.values())))
     np.savez(folder / "feeds.npz", allow_pickle=False, **case.feeds)
     return folder / "model.onnx"
 

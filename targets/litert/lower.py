@@ -86,7 +86,7 @@ def _shape_gaps(component: Component) -> tuple[Gap, ...]:
     for node in component.model.graph:
         if node.op_type in CONTROL_FLOW:
             rule = "its branches or body are chosen at run time"
-            way_out = "export without control flow, or with a constant condition, which is folded"
+            way_out = "bind the input that decides it (--bind NAME=VALUE), or export without control flow"
             gaps.append(_gap(component.name, node.name or "", node.op_type, rule, way_out))
             continue
         for value in node.outputs:
