@@ -24,6 +24,9 @@ if TYPE_CHECKING:
         doctor as doctor,
     )
     from edgekit.api import (
+        estimate as estimate,
+    )
+    from edgekit.api import (
         inspect as inspect,
     )
     from edgekit.api import (
@@ -48,6 +51,7 @@ _PUBLIC = (
     "convert",
     "debug",
     "doctor",
+    "estimate",
     "inspect",
     "list_devices",
     "list_targets",

@@ -63,7 +63,7 @@ def inspect_model(path: Path, shapes: ShapeSpec) -> ModelReport:
 
     component = load_onnx(path)
     source = component.model
-    prepared, notes = _prepare(component, shapes)
+    prepared, notes = prepare_open(component, shapes)
     nodes = tuple(
         NodeReport(cost.name, cost.op, cost.macs, cost.params, cost.weight_bytes, cost.activation_bytes)
         for cost in node_costs(prepared.model)
@@ -72,7 +72,7 @@ def inspect_model(path: Path, shapes: ShapeSpec) -> ModelReport:
     if macs is None:
         unknown = sum(node.macs is None for node in nodes)
         notes.append(
-            f"MACs of {unknown} nodes are unknown: give the open sizes{_open_words(inputs_of(source))}"
+            f"MACs of {unknown} nodes are unknown: give the open sizes{open_words(inputs_of(source))}"
         )
     return ModelReport(
         path=path,
@@ -93,7 +93,7 @@ def inspect_model(path: Path, shapes: ShapeSpec) -> ModelReport:
     )
 
 
-def _prepare(component: Component, shapes: ShapeSpec) -> tuple[Component, list[str]]:
+def prepare_open(component: Component, shapes: ShapeSpec) -> tuple[Component, list[str]]:
     """The prepared component with the dims nobody gave left open, or the source as it is and why."""
     from edgekit.passes.infer_shapes import infer_shapes
     from edgekit.passes.prepare_component import prepare_component
@@ -115,7 +115,7 @@ def _open_shape(info: TensorInfo) -> tuple[DimRange, ...]:
     return tuple(DimRange(dim, dim) if isinstance(dim, int) else ANY_SIZE for dim in info.shape)
 
 
-def _open_words(inputs: tuple[TensorInfo, ...]) -> str:
+def open_words(inputs: tuple[TensorInfo, ...]) -> str:
     """The --shape options that are missing, with a question mark for each open size."""
     missing = [info for info in inputs if not all(isinstance(dim, int) for dim in info.shape)]
     words = [

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from edgekit._bundle import BundleProof
     from edgekit._debug import DebugResult
     from edgekit._doctor import DoctorReport
+    from edgekit._estimate import Estimate, EstimateWords
     from edgekit._feasibility import Report
     from edgekit._inspect import ModelReport
     from edgekit._plan import ConvertPlan
@@ -54,6 +55,16 @@ def inspect(
     from edgekit._inspect import inspect_model
 
     return inspect_model(Path(model), parse_shapes(shapes))
+
+
+def estimate(model: str | Path, **options: Unpack[EstimateWords]) -> Estimate:
+    """Latency, memory and power of a float ONNX model on every device (or `devices`), without converting.
+
+    Every figure says what it rests on and within which 80 % interval it lies. Raises EdgekitError.
+    """
+    from edgekit._estimate import estimate_model
+
+    return estimate_model(Path(model), list_devices(), options)
 
 
 def check(model: str | Path | Recipe, **options: Unpack[RecipeOptions]) -> list[Gap]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgekit.cli.app import App
 from edgekit.cli.convert import convert
 from edgekit.cli.debug import debug
+from edgekit.cli.estimate import estimate
 from edgekit.cli.listings import devices, doctor, targets
 from edgekit.cli.models import calibrate, check, inspect, verify
 from edgekit.cli.profile import profile
@@ -12,7 +13,20 @@ from edgekit.cli.report import report
 
 main = App(
     "edgekit",
-    commands=[convert, inspect, check, calibrate, verify, debug, profile, report, targets, devices, doctor],
+    commands=[
+        convert,
+        inspect,
+        estimate,
+        check,
+        calibrate,
+        verify,
+        debug,
+        profile,
+        report,
+        targets,
+        devices,
+        doctor,
+    ],
     help="One model in, every edge device out, proven on your machine before it touches a phone.",
     epilog="Exit codes: 0 done, 1 refused or gate failed, 2 wrong usage.",
 )

@@ -1,0 +1,44 @@
+"""edgekit estimate: which device is likely to keep a budget, before anything is converted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from edgekit.cli.options import output_form, shape_option
+
+
+@click.command(short_help="Predict latency, memory and power on devices, without converting.")
+@click.argument("model")
+@click.option("--device", "devices", multiple=True, metavar="NAME", help="Only this device. Repeat for more.")
+@shape_option
+@click.option("--precision", help="int8 (default), fp16 or fp32.")
+@click.option("--budget", metavar="LIMITS", help="As latency=50ms,power=15W,memory=2GB.")
+@click.option(
+    "--measured",
+    multiple=True,
+    metavar="DEVICE=TIME",
+    help="This model's latency on a device (phones: on the NPU), as galaxy-s24=4.2ms.",
+)
+@output_form
+def estimate(model: str, *, as_json: bool, verbose: bool, **typed: Any) -> int:  # noqa: ARG001
+    """Rank devices for MODEL, a float ONNX file; exit 1 where none can keep the budget."""
+    from edgekit import api
+    from edgekit.reports.estimate_report import render_estimate
+    from edgekit.reports.json_form import document
+
+    words = {name: value for name, value in typed.items() if value not in (None, ())}
+    words["shapes"] = words.pop("shape", None)
+    words["measured"] = dict(_pair(text) for text in words.pop("measured", ()))
+    made = api.estimate(model, **words)
+    click.echo(document("estimate", estimate=made) if as_json else render_estimate(made))
+    broken = [any(item.status == "does not fit" for item in row.verdicts) for row in made.devices]
+    return 1 if all(broken) else 0
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise click.BadParameter(f"'{text}' is not DEVICE=TIME", param_hint="--measured")
+    return name, value
