@@ -22,7 +22,6 @@ from edgekit._qdq import (
     pick_feeds,
     quantize_weights,
 )
-from edgekit._values import NATIVE_U8
 from edgekit.calibration.random_samples import make_random
 from edgekit.errors import ModelError
 from edgekit.sources.graph_io import inputs_of
@@ -128,8 +127,8 @@ class Workshop:
         component, record = self.equalized, self.record
         self.progress("insert Q/DQ", 0, None)
         steering = replace(self._steering, float_nodes=self._steering.float_nodes | also_float)
-        if form.scheme == NATIVE_U8 and self.samples.kind != "random":
-            # Zero-points put a background's value between two steps, and its rounding is no noise then.
+        if self.samples.kind != "random":
+            # A flat background is rounded alike everywhere, and that is no noise which averages out.
             return insert_corrected_qdq(component, record, self._few_feeds, form=form, steering=steering)
         return insert_qdq(component, record, form=form, steering=steering)
 
