@@ -19,7 +19,7 @@ TOPS = ("edgekit", "targets", "calibration", "profiles")
 RANKS = (
     ("errors", "_values", "profiles"),
     ("_budget", "_cache", "_device_output"),
-    ("_cost",),
+    ("_cost", "_lowering"),
     ("_work",),
     ("_predict",),
     ("passes",),

@@ -2,56 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.targets.coreml.graph import Graph, Refused, Tensor, constant, mil_dtype
+from edgekit._lowering import NodeCall, Refused, RuleTable
+from edgekit.targets.coreml.graph import Graph, Tensor, constant, mil_dtype
 from edgekit.targets.coreml.operators import check_operands, needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import onnx_ir as ir
-    from numpy.typing import NDArray
 
     from edgekit.targets.coreml.graph import Shape
 
     Rule = Callable[["Call"], Tensor | Sequence[Tensor]]
 
 _INT32 = np.iinfo(np.int32)
-_DEFAULT_OPSET = 17
 
 
-@dataclass(frozen=True)
-class Registered:
-    """A rule and the attributes it honours; any other attribute of a node is refused."""
-
-    rule: Rule
-    attributes: frozenset[str]
+RULES: RuleTable[Rule] = RuleTable()
+rule = RULES.add
 
 
-RULES: dict[str, Registered] = {}
+class Call(NodeCall[Tensor]):
+    """A node with MIL tensors, and the graph that its operations go to.
 
-
-def rule(ops: str, attributes: str = "") -> Callable[[Rule], Rule]:
-    """Register a rule for these ops (words), honouring these attributes (words)."""
-
-    def register(function: Rule) -> Rule:
-        for op in ops.split():
-            RULES[op] = Registered(function, frozenset(attributes.split()))
-        return function
-
-    return register
-
-
-class Call:
-    """Operands in `inputs` (None where left out); `outs` are blank tensors of the node's named results.
-
-    `kept` are the places of those among all results that ONNX gives the op; `level` is the deployment
-    target's number (17 in iOS17).
+    `level` is the deployment target's number (17 in iOS17).
     """
+
+    runtime = "Core ML"
 
     def __init__(
         self,
@@ -62,79 +43,13 @@ class Call:
         outs: Sequence[Tensor],
         level: int,
     ) -> None:
-        self.node = node
-        self.op = node.op_type
-        self.opset = (
-            _DEFAULT_OPSET if node.graph is None else node.graph.opset_imports.get("", _DEFAULT_OPSET)
-        )
+        super().__init__(node, inputs, outs)
         self.graph = graph
-        self.inputs = tuple(inputs)
-        self.outs = tuple(outs)
         self.level = level
-        self.kept = tuple(index for index, value in enumerate(node.outputs) if value.name)
-        self._attributes: dict[str, Any] = {name: item.value for name, item in node.attributes.items()}
-
-    @property
-    def x(self) -> Tensor:
-        """The first operand."""
-        return self.operand(0)
-
-    @property
-    def out(self) -> Tensor:
-        return self.outs[0]
-
-    def has(self, index: int) -> bool:
-        return index < len(self.inputs) and self.inputs[index] is not None
-
-    def operand(self, index: int) -> Tensor:
-        found = self.inputs[index] if index < len(self.inputs) else None
-        if found is None:
-            raise Refused(f"input {index} is left out", "give the input before export")
-        return found
-
-    def optional(self, index: int) -> Tensor | None:
-        return self.inputs[index] if index < len(self.inputs) else None
-
-    def array(self, index: int) -> NDArray[Any]:
-        """The values of a constant operand."""
-        data = self.operand(index).data
-        if data is None:
-            raise Refused(
-                f"input {index} is computed, and Core ML wants a constant there",
-                "export with constants there, or fix the input shapes with --shape so that it folds",
-            )
-        return data
-
-    def optional_array(self, index: int) -> NDArray[Any] | None:
-        return self.array(index) if self.has(index) else None
-
-    def ints(self, name: str, default: Sequence[int]) -> list[int]:
-        return [int(item) for item in self._attributes.get(name, default)]
-
-    def integer(self, name: str, default: int) -> int:
-        return int(self._attributes.get(name, default))
-
-    def number(self, name: str, default: float) -> float:
-        return float(np.float32(self._attributes.get(name, default)))
-
-    def text(self, name: str, default: str) -> str:
-        return str(self._attributes.get(name, default))
-
-    def attribute(self, name: str) -> Any:
-        """The attribute's value as ONNX holds it."""
-        return self._attributes[name]
-
-    def given(self, name: str) -> bool:
-        return name in self._attributes
 
     def axis(self, default: int) -> int:
         """The attribute `axis`, counted from the front, for the first operand."""
         return self.integer("axis", default) % max(self.x.rank, 1)
-
-    def require(self, condition: object, rule: str, way_out: str = "") -> None:
-        """Refuse the node unless the condition holds."""
-        if not condition:
-            raise Refused(rule, way_out)
 
     def require_level(self, first: int, what: str) -> None:
         """Refuse the node where the deployment target is older than `first`, the first with `what`."""

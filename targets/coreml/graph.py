@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit._lowering import Refused
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -20,15 +22,6 @@ if TYPE_CHECKING:
 
 
 MOST_DIMS = 5
-
-
-class Refused(Exception):  # noqa: N818 - it becomes a Gap, never a traceback
-    """A rule says why a node has no Core ML form, and the way out."""
-
-    def __init__(self, rule: str, way_out: str = "") -> None:
-        super().__init__(rule)
-        self.rule = rule
-        self.way_out = way_out
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
+from edgekit._lowering import Refused
 from edgekit._values import Gap
 from edgekit.passes._rewire import CONTROL_FLOW, constant_array
 from edgekit.targets.coreml.call import RULES, Call
-from edgekit.targets.coreml.graph import MOST_DIMS, Graph, Refused, Tensor, constant, mil_dtype
+from edgekit.targets.coreml.graph import MOST_DIMS, Graph, Tensor, constant, mil_dtype
 from edgekit.targets.coreml.rules import load_rules
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class _Lowering:
         return call.cast(moved, wanted.dtype)
 
     def _lower(self, node: ir.Node) -> None:
-        found = RULES.get(node.op_type)
+        found = RULES.find(node)
         if found is None or node.domain not in ("", "ai.onnx"):
             raise Refused("edgekit has no Core ML form of this op")
         unknown = sorted(set(node.attributes) - found.attributes)

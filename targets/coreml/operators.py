@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.targets.coreml.graph import Refused
+from edgekit._lowering import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgekit.targets.coreml.graph import Refused
+from edgekit._lowering import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,151 +2,48 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.targets.litert.graph import DTYPES, Graph, Refused, Tensor, constant, int32s
-from edgekit.targets.litert.probe import Probe
+from edgekit._lowering import NodeCall, Refused, RuleTable
+from edgekit.targets.litert.graph import DTYPES, Graph, Tensor, constant, int32s
 from edgekit.targets.litert.write_tflite import operator_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import onnx_ir as ir
-    from numpy.typing import NDArray
+
+    from edgekit._lowering import MapProbe
 
     Rule = Callable[["Call"], Tensor | Sequence[Tensor]]
 
 
-@dataclass(frozen=True)
-class Registered:
-    """A rule and the attributes it honours; any other attribute of a node is refused."""
-
-    rule: Rule
-    attributes: frozenset[str]
-
-
-RULES: dict[str, Registered] = {}
+RULES: RuleTable[Rule] = RuleTable()
+rule = RULES.add
 MOST_TRANSPOSED = 6  # dims, in LiteRT's kernels
 
 
-def rule(ops: str, attributes: str = "") -> Callable[[Rule], Rule]:
-    """Register a rule for these ops (words), honouring these attributes (words)."""
+class Call(NodeCall[Tensor]):
+    """A node with LiteRT tensors, and the graph that its operators go to."""
 
-    def register(function: Rule) -> Rule:
-        for op in ops.split():
-            RULES[op] = Registered(function, frozenset(attributes.split()))
-        return function
-
-    return register
-
-
-def find_rule(node: ir.Node) -> Registered | None:
-    """The rule of the node's op; ops of other domains than ONNX's own are registered with their domain."""
-    own = node.domain in ("", "ai.onnx")
-    return RULES.get(node.op_type if own else f"{node.domain}.{node.op_type}")
-
-
-class Call:
-    """Operands in `inputs` (None where left out); `outs` are blank tensors of the node's named results.
-
-    `kept` are the places of those among all results that ONNX gives the op.
-    """
+    runtime = "LiteRT"
 
     def __init__(
         self, node: ir.Node, graph: Graph, inputs: Sequence[Tensor | None], outs: Sequence[Tensor]
     ) -> None:
-        self.node = node
-        self.op = node.op_type
-        self.opset = node.graph.opset_imports.get("", 17) if node.graph is not None else 17
+        super().__init__(node, inputs, outs)
         self.graph = graph
-        self.inputs = tuple(inputs)
-        self.outs = tuple(outs)
-        self.kept = tuple(index for index, value in enumerate(node.outputs) if value.name)
-        self._attributes: dict[str, Any] = {name: item.value for name, item in node.attributes.items()}
-
-    @property
-    def x(self) -> Tensor:
-        """The first operand."""
-        return self.operand(0)
 
     @property
     def x_computed(self) -> Tensor:
         """The only operand that is not constant."""
-        return self.operand(self._computed())
+        return self.operand(self.only_computed)
 
-    @property
-    def computed(self) -> list[int]:
-        """The operands that are not constant."""
-        return [index for index, item in enumerate(self.inputs) if item is not None and item.data is None]
-
-    def _computed(self) -> int:
-        found = self.computed
-        self.require(
-            len(found) == 1,
-            f"inputs {found} are computed, and only one may be",
-            "export with constants there, or fix the input shapes with --shape so that they fold",
-        )
-        return found[0]
-
-    def probe(self) -> Probe:
+    def probe(self) -> MapProbe:
         """What the node does to its only computed operand."""
-        return Probe(self.node, self.inputs, self._computed())
-
-    @property
-    def out(self) -> Tensor:
-        return self.outs[0]
-
-    def has(self, index: int) -> bool:
-        return index < len(self.inputs) and self.inputs[index] is not None
-
-    def operand(self, index: int) -> Tensor:
-        found = self.inputs[index] if index < len(self.inputs) else None
-        if found is None:
-            raise Refused(f"input {index} is left out", "give the input before export")
-        return found
-
-    def optional(self, index: int) -> Tensor | None:
-        return self.inputs[index] if index < len(self.inputs) else None
-
-    def array(self, index: int) -> NDArray[Any]:
-        """The values of a constant operand."""
-        data = self.operand(index).data
-        if data is None:
-            raise Refused(
-                f"input {index} is computed, and LiteRT wants a constant there",
-                "export with constants there, or fix the input shapes with --shape so that it folds",
-            )
-        return data
-
-    def optional_array(self, index: int) -> NDArray[Any] | None:
-        return self.array(index) if self.has(index) else None
-
-    def ints(self, name: str, default: Sequence[int]) -> list[int]:
-        return [int(item) for item in self._attributes.get(name, default)]
-
-    def integer(self, name: str, default: int) -> int:
-        return int(self._attributes.get(name, default))
-
-    def number(self, name: str, default: float) -> float:
-        return float(np.float32(self._attributes.get(name, default)))
-
-    def text(self, name: str, default: str) -> str:
-        return str(self._attributes.get(name, default))
-
-    def attribute(self, name: str) -> Any:
-        """The attribute's value as ONNX holds it."""
-        return self._attributes[name]
-
-    def given(self, name: str) -> bool:
-        return name in self._attributes
-
-    def require(self, condition: object, rule: str, way_out: str = "") -> None:
-        """Refuse the node unless the condition holds."""
-        if not condition:
-            raise Refused(rule, way_out)
+        return self.probe_of(self.x_computed.shape)
 
     def add(
         self,

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import onnx
-
+from edgekit._lowering import functions_beyond
 from edgekit.targets.litert.call import RULES
 from edgekit.targets.litert.rules import load_rules
 
-_DOMAINS = ("", "ai.onnx.preview")
 # No functions of ONNX's, but edgekit writes them out.
-_WRITTEN_OUT = frozenset(("Einsum", "GridSample"))
-# Their bodies are loops; with constant inputs they are folded instead.
-_LOOPS = frozenset(("Range", "SequenceMap"))
+_WRITTEN_OUT = ("Einsum", "GridSample")
 
 
 def ops_to_expand() -> frozenset[str]:
-    """Every such op of ONNX: a body may hold others, so what a model uses is not enough."""
+    """Every such op of ONNX."""
     load_rules()
-    schemas: Any = onnx.defs.get_all_schemas()
-    return _WRITTEN_OUT | frozenset(
-        schema.name
-        for schema in schemas
-        if schema.domain in _DOMAINS
-        and schema.name not in RULES
-        and schema.name not in _LOOPS
-        and (schema.has_function or schema.has_context_dependent_function)
-    )
+    return functions_beyond(RULES, _WRITTEN_OUT)

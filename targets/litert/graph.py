@@ -19,15 +19,6 @@ if TYPE_CHECKING:
 DTYPES = frozenset(("float32", "int8", "uint8", "int16", "int32", "int64", "bool", "float16", "int4"))
 
 
-class Refused(Exception):  # noqa: N818 - it becomes a Gap, never a traceback
-    """A rule says why a node has no LiteRT form, and the way out."""
-
-    def __init__(self, rule: str, way_out: str = "") -> None:
-        super().__init__(rule)
-        self.rule = rule
-        self.way_out = way_out
-
-
 @dataclass(frozen=True, eq=False)
 class Blocks:
     """Scales of a matrix [N, K] whose rows share one each `size` entries: [N, K / size], held by fp16."""

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekit._lowering import Refused
 from edgekit._values import Gap
 from edgekit.passes._rewire import CONTROL_FLOW, constant_array, static_shape
 from edgekit.targets.litert.absorb_qdq import absorb_qdq, int8_table
 from edgekit.targets.litert.absorb_weights import absorb_weights
-from edgekit.targets.litert.call import Call, find_rule
+from edgekit.targets.litert.call import RULES, Call
 from edgekit.targets.litert.fuse_hardswish import fuse_hardswish
-from edgekit.targets.litert.graph import DTYPES, Graph, Quant, Refused, Tensor, constant
+from edgekit.targets.litert.graph import DTYPES, Graph, Quant, Tensor, constant
 from edgekit.targets.litert.polish import polish
 from edgekit.targets.litert.refused import refusal
 from edgekit.targets.litert.rules import load_rules
@@ -148,7 +149,7 @@ class _Lowering:
             self.gaps.append(_gap(self.name, "", "io", rule, "export the model in float32"))
 
     def _lower(self, node: ir.Node) -> None:
-        found = find_rule(node)
+        found = RULES.find(node)
         if found is None:
             raise refusal(node) or Refused("edgekit has no LiteRT form of this op")
         unknown = sorted(set(node.attributes) - found.attributes)

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.targets.litert.graph import Refused
+from edgekit._lowering import Refused
 
 if TYPE_CHECKING:
     import onnx_ir as ir

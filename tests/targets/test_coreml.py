@@ -315,7 +315,8 @@ def test_an_open_dim_without_a_range_is_refused() -> None:
 
 
 def test_an_attribute_without_a_rule_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgekit.targets.coreml.call import RULES, Registered
+    from edgekit._lowering import Registered
+    from edgekit.targets.coreml.call import RULES
     from edgekit.targets.coreml.rules import load_rules
 
     load_rules()
@@ -378,7 +379,8 @@ def test_without_coremltools_the_install_command_is_told(
 def test_a_rule_that_coremltools_contradicts_stops_the_build(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgekit.targets.coreml.call import RULES, Call, Registered
+    from edgekit._lowering import Registered
+    from edgekit.targets.coreml.call import RULES, Call
     from edgekit.targets.coreml.rules import load_rules
 
     def wrong(call: Call) -> Tensor:

@@ -267,7 +267,8 @@ def test_a_broken_file_and_samples_that_do_not_fit_are_refused(tmp_path: Path) -
 def test_a_rule_that_makes_another_shape_than_onnx_says_is_a_gap_and_no_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from edgekit.targets.litert.call import RULES, Registered
+    from edgekit._lowering import Registered
+    from edgekit.targets.litert.call import RULES
 
     component = prepared(model_of([helper.make_node("Relu", ["x"], ["y"])], {"x": [2, 4]}, {}))
     load_rules()

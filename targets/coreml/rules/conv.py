@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from edgekit._lowering import Refused
 from edgekit.targets.coreml.call import Call, rule
 from edgekit.targets.coreml.formula import Formula
-from edgekit.targets.coreml.graph import Refused, Tensor
 from edgekit.targets.coreml.window import Window
+
+if TYPE_CHECKING:
+    from edgekit.targets.coreml.graph import Tensor
 
 _ATTRIBUTES = "auto_pad dilations group kernel_shape pads strides"
 

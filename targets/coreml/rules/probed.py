@@ -1,14 +1,16 @@
-"""Ops that become a gather of what they pick, or one matrix of what they weigh; see passes/_probe_map.py."""
+"""Ops that become a gather of what they pick, or one matrix of what they weigh; see probe_map.py."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.passes._probe_map import MapProbe, NoFixedMap
 from edgekit.targets.coreml.call import Call, rule
-from edgekit.targets.coreml.graph import Refused, Tensor, constant
+from edgekit.targets.coreml.graph import Tensor, constant
+
+if TYPE_CHECKING:
+    from edgekit._lowering import MapProbe
 
 _WEIGHING = {
     "AffineGrid": "align_corners",
@@ -23,22 +25,15 @@ _MOST_OF_DFT = 2048
 
 def _probe(call: Call) -> MapProbe:
     """The node with its only computed operand, which must be float32."""
-    found = [index for index, item in enumerate(call.inputs) if item is not None and not item.is_constant]
-    call.require(
-        len(found) == 1,
-        f"inputs {found} are computed, and only one may be",
-        "export with constants there, or fix the input shapes with --shape so that they fold",
-    )
-    computed = call.operand(found[0])
+    computed = call.operand(call.only_computed)
     call.require(computed.dtype == "float32", f"it has no form on {computed.dtype}")
-    constants = [None if item is None else item.data for item in call.inputs]
-    return MapProbe(call.node, constants, found[0], computed.sizes)
+    return call.probe_of(computed.sizes)
 
 
 def picked(call: Call) -> Tensor:
     """A gather over all values in a row, with a zero behind them where the op makes zeros."""
     probe = _probe(call)
-    places = _asked(probe.picks)
+    places = probe.picks()
     x = call.reshape(call.operand(probe.computed), (probe.size,))
     if np.any(places < 0):
         zero = constant(np.zeros(1, np.float32))
@@ -52,15 +47,8 @@ def picked(call: Call) -> Tensor:
 def weighed(call: Call) -> Tensor:
     """One linear layer over all values in a row."""
     probe = _probe(call)
-    matrix, offset = _asked(probe.weights)
+    matrix, offset = probe.weights()
     return _as_matrix(call, call.operand(probe.computed), matrix=matrix, offset=offset)
-
-
-def _asked(question: Any) -> Any:
-    try:
-        return question()
-    except NoFixedMap as reason:
-        raise Refused(f"{reason}, so it has no Core ML form here") from reason
 
 
 def _as_matrix(call: Call, x: Tensor, *, matrix: Any, offset: Any) -> Tensor:

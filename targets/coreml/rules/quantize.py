@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from edgekit._lowering import Refused
 from edgekit.targets.coreml.call import Call, rule
 from edgekit.targets.coreml.formula import Formula
-from edgekit.targets.coreml.graph import Packed, Refused, Tensor, constant
+from edgekit.targets.coreml.graph import Packed, Tensor, constant
 
 _EIGHT_BIT = ("int8", "uint8")
 _FP16 = np.finfo(np.float16)

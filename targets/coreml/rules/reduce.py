@@ -25,16 +25,6 @@ _ROWS = {
 _ATTRIBUTES = "axes keepdims noop_with_empty_axes"
 
 
-def _axes(call: Call) -> list[int]:
-    """Input 1 or the attribute; none given means all, or none with noop_with_empty_axes."""
-    given = call.ints("axes", [])
-    if call.has(1):
-        given = [int(axis) for axis in call.array(1).reshape(-1)]
-    if not given:
-        return [] if call.integer("noop_with_empty_axes", 0) else list(range(call.x.rank))
-    return sorted(axis % call.x.rank for axis in given)
-
-
 def _reduced(call: Call, code: str, x: Tensor, axes: list[int]) -> Tensor:
     """The reduction in the node's own shape."""
     keep = bool(call.integer("keepdims", 1))
@@ -45,7 +35,7 @@ def _reduced(call: Call, code: str, x: Tensor, axes: list[int]) -> Tensor:
 @rule(" ".join(_ROWS), _ATTRIBUTES)
 def reduction(call: Call) -> Tensor:
     """Y = f(X) over the axes."""
-    axes = _axes(call)
+    axes = call.reduced_axes()
     f = Formula(call)
     if call.x.dtype == "bool":
         call.require(call.op in ("ReduceMax", "ReduceMin"), "it has no form on bool")
@@ -60,7 +50,7 @@ def reduction(call: Call) -> Tensor:
 @rule("ReduceLogSum", _ATTRIBUTES)
 def log_sum(call: Call) -> Tensor:
     """Y = log(sum(X)); MIL's own operation adds a small number."""
-    axes = _axes(call)
+    axes = call.reduced_axes()
     total = _reduced(call, "reduce_sum", call.x, axes) if axes and call.x.rank else call.x
     return Formula(call).log(total)
 
@@ -68,7 +58,7 @@ def log_sum(call: Call) -> Tensor:
 @rule("ReduceLogSumExp", _ATTRIBUTES)
 def log_sum_exp(call: Call) -> Tensor:
     """Y = log(sum(exp(X))), about the largest value so that nothing overflows."""
-    axes = _axes(call)
+    axes = call.reduced_axes()
     if not axes or not call.x.rank:
         return call.emit("identity", x=call.x)
     f = Formula(call)

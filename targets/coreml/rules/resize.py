@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
+from edgekit._lowering import Refused
 from edgekit.targets.coreml.call import FIXED, Call, rule
-from edgekit.targets.coreml.graph import Refused, Tensor, constant
+from edgekit.targets.coreml.graph import Tensor, constant
 from edgekit.targets.coreml.rules.probed import weighed
 
 if TYPE_CHECKING:

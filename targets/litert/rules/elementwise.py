@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekit._lowering import Refused
 from edgekit.targets.litert.call import Call, rule
 from edgekit.targets.litert.formula import Formula
-from edgekit.targets.litert.graph import Refused, Tensor
+from edgekit.targets.litert.graph import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable

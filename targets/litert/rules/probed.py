@@ -1,4 +1,4 @@
-"""Ops that become a GATHER of what they pick, or one matrix of what they weigh; see probe.py."""
+"""Ops that become a GATHER of what they pick, or one matrix of what they weigh; see probe_map.py."""
 
 from __future__ import annotations
 

@@ -30,16 +30,6 @@ _SUMS: dict[str, tuple[Callable[[Formula, Tensor], Tensor], Callable[[Formula, T
 _ATTRIBUTES = "axes keepdims noop_with_empty_axes"
 
 
-def _axes(call: Call) -> list[int]:
-    """Input 1 or the attribute; none given means all, or none with noop_with_empty_axes."""
-    given = call.ints("axes", [])
-    if call.has(1):
-        given = [int(axis) for axis in call.array(1).reshape(-1)]
-    if not given:
-        return [] if call.integer("noop_with_empty_axes", 0) else list(range(call.x.rank))
-    return sorted(axis % call.x.rank for axis in given)
-
-
 def reduced(call: Call, code: str, x: Tensor, axes: Sequence[int]) -> Tensor:
     """The reduction with keepdims, of x's own dtype."""
     shape = [1 if i in axes else size for i, size in enumerate(x.shape)]
@@ -50,7 +40,7 @@ def reduced(call: Call, code: str, x: Tensor, axes: Sequence[int]) -> Tensor:
 @rule(" ".join(_ROWS), _ATTRIBUTES)
 def reduction(call: Call) -> Tensor:
     """Y = f(X) over the axes."""
-    axes = _axes(call)
+    axes = call.reduced_axes()
     if not axes:
         return call.x
     return call.reshape(reduced(call, _ROWS[call.op], call.x, axes), call.out.shape)
@@ -59,7 +49,7 @@ def reduction(call: Call) -> Tensor:
 @rule(" ".join(_SUMS), _ATTRIBUTES)
 def sum_of(call: Call) -> Tensor:
     """Y = g(sum(f(X))) over the axes."""
-    axes = _axes(call)
+    axes = call.reduced_axes()
     call.require(call.x.dtype == "float32", f"LiteRT computes it on no {call.x.dtype}")
     before, after = _SUMS[call.op]
     f = Formula(call)
@@ -71,7 +61,7 @@ def sum_of(call: Call) -> Tensor:
 @rule("ReduceLogSumExp", _ATTRIBUTES)
 def log_sum_exp(call: Call) -> Tensor:
     """Y = log(sum(exp(X))), about the largest value so that nothing overflows."""
-    axes = _axes(call)
+    axes = call.reduced_axes()
     call.require(axes and call.x.dtype == "float32", "this form of it has no LiteRT form")
     f = Formula(call)
     top = reduced(call, "REDUCE_MAX", call.x, axes)

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import onnx
 
+from edgekit._lowering import Refused
 from edgekit.targets.litert.call import Call, rule
-from edgekit.targets.litert.graph import Refused, Tensor, int32s
+from edgekit.targets.litert.graph import Tensor, int32s
 from edgekit.targets.litert.layout_rules import is_whole
 from edgekit.targets.litert.rules.matmul import along_last
 from edgekit.targets.litert.rules.probed import weighed

@@ -15,6 +15,8 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from edgekit._lowering.refused import Refused
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -30,10 +32,6 @@ _MOST_RUNS = 4096
 _IR_VERSION = 8
 # ONNX Runtime 1.32 has no kernel of the op's newest version, which differs in its dtypes only.
 _KERNELS_UP_TO = {"RoiAlign": 21}
-
-
-class NoFixedMap(Exception):  # noqa: N818 - a target makes a gap of it, never a traceback
-    """Why a node is no fixed map that can be written out."""
 
 
 @dataclass(frozen=True)
@@ -54,21 +52,21 @@ class MapProbe:
         return np.random.default_rng(0).standard_normal(self.shape).astype(np.float32)
 
     def picks(self) -> NDArray[np.int64]:
-        """For each output element the input element it is, -1 for a zero. Raises NoFixedMap otherwise."""
+        """For each output element the input element it is, -1 for a zero. Raises Refused otherwise."""
         if self.size >= _MOST_PICKED:
-            raise NoFixedMap(f"{self.size} elements are too many to find out what it picks")
+            raise Refused(f"{self.size} elements are too many to find out what it picks")
         numbers = np.arange(1, self.size + 1, dtype=np.float32).reshape(self.shape)
         places: NDArray[np.int64] = self.run(numbers).astype(np.int64) - 1
         flat = np.append(self._random.reshape(-1), np.float32(0))
         if not np.array_equal(self.run(self._random), flat[places]):
-            raise NoFixedMap("it does more than pick values")
+            raise Refused("it does more than pick values, so edgekit cannot write it out")
         return places
 
     def weights(self) -> tuple[Floats, Floats]:
-        """(weights [outputs, inputs], offset [outputs]) of an affine map. Raises NoFixedMap otherwise."""
+        """(weights [outputs, inputs], offset [outputs]) of an affine map. Raises Refused otherwise."""
         offset = self.run(np.zeros(self.shape, np.float32)).reshape(-1)
         if self.size > _MOST_RUNS or self.size * offset.size > _MOST_WEIGHTS:
-            raise NoFixedMap(
+            raise Refused(
                 f"its map of {self.size} to {offset.size} values is beyond what edgekit writes out as weights"
             )
         matrix = np.empty((offset.size, self.size), np.float32)
@@ -79,7 +77,7 @@ class MapProbe:
         expected = self.run(self._random).reshape(-1)
         found = matrix @ self._random.reshape(-1) + offset
         if not np.allclose(found, expected, rtol=1e-4, atol=1e-4):
-            raise NoFixedMap("it is no weighted sum of its input")
+            raise Refused("it is no weighted sum of its input, so edgekit cannot write it out")
         return matrix, offset
 
     def run(self, values: Any) -> Any:
@@ -97,7 +95,7 @@ class MapProbe:
         try:
             return ort.InferenceSession(self._model(), options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise NoFixedMap("ONNX Runtime has no kernel that says what it computes") from error
+            raise Refused("ONNX Runtime has no kernel that says what it computes") from error
 
     def _model(self) -> bytes:
         """The computed operand is an input, the others are weights."""
