@@ -22,19 +22,9 @@ SOAK_SAMPLES, RAILS = 6000, 8  # ten minutes at 10 Hz
 
 def make_bundle(work: str) -> str:
     """A small int8 bundle with its fp32 baseline; the folder."""
-    import edgekit
-    from tests.converted import make_workspace
+    from tests.converted import make_bundle as convert_toy
 
-    folder = make_workspace(Path(work))
-    result = edgekit.convert(
-        folder / "m.onnx",
-        targets="ort-mobile",
-        precisions="int8",
-        samples=folder / "data",
-        output=folder / "out",
-        cache="off",
-    )
-    return str(result.bundles[0].folder)
+    return str(convert_toy(Path(work)))
 
 
 def compare_loops(bundle: str) -> dict[str, float]:

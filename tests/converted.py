@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from click.testing import CliRunner, Result
 
+import edgekit
 from edgekit.cli import main
 from tests.models import toy_cnn
 
@@ -30,6 +31,20 @@ def make_workspace(folder: Path) -> Path:
     for index, sample in enumerate(np.random.default_rng(3).standard_normal((6, 1, 3, 16, 16))):
         np.savez(folder / "data" / f"{index}.npz", allow_pickle=False, x=sample.astype(np.float32))
     return folder
+
+
+def make_bundle(folder: Path, target: str = "ort-mobile") -> Path:
+    """The INT8 bundle of `m.onnx` with its float baseline, for one target; its folder."""
+    place = make_workspace(folder)
+    result = edgekit.convert(
+        place / "m.onnx",
+        targets=target,
+        precisions="int8",
+        samples=place / "data",
+        output=place / "out",
+        cache="off",
+    )
+    return result.bundles[0].folder
 
 
 def run(*words: str | Path) -> Result:

@@ -118,17 +118,13 @@ def _describe(trip: Trip, heard: Heard, parities: Parities, told: list[Measureme
         started="",
         conditions=_conditions(trip.options),
         tools=tool_versions(),
-        artifacts=tuple(_describe_artifact(trip, heard, index, told) for index in range(len(trip.artifacts))),
+        artifacts=tuple(
+            replace(_describe_artifact(trip, heard, index, told), parity=parity)
+            for index, parity in enumerate(parities)
+        ),
         traces=_traces(heard, heard.idle[0] if heard.idle else 0.0),
         problem=heard.problem,
         meters=heard.meters,
-    )
-    profile = replace(
-        profile,
-        artifacts=tuple(
-            replace(artifact, parity=parity)
-            for artifact, parity in zip(profile.artifacts, parities, strict=True)
-        ),
     )
     return replace(profile, notes=(*_notes(trip, heard, profile), *compare_variants(profile)))
 

@@ -89,7 +89,8 @@ class SshTransport:
         with tempfile.TemporaryFile() as archive:
             with tarfile.open(fileobj=archive, mode="w", format=tarfile.GNU_FORMAT) as tar:
                 for name, path in new.items():
-                    tar.addfile(_entry(tar, name, path), path.open("rb"))
+                    with path.open("rb") as file:
+                        tar.addfile(_entry(tar, name, path), file)
             archive.seek(0)
             done = subprocess.run(
                 self._command(["tar", "-xf", "-"], inside=self._folder),

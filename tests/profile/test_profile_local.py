@@ -23,7 +23,7 @@ from edgekit._profile.heard import Heard
 from edgekit.errors import BundleError, UsageError
 from edgekit.profiles.probes.streams import Stream
 from edgekit.profiles.probes.transport import DeviceError
-from tests.converted import make_workspace, run
+from tests.converted import make_bundle, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,16 +35,7 @@ SCHEMA = Path(edgekit.__file__).parent / "schemas" / "profile.schema.json"
 @pytest.fixture(scope="module", params=["ort-mobile", "litert"])
 def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An int8 bundle of the toy CNN with its fp32 baseline."""
-    folder = make_workspace(tmp_path_factory.mktemp("made"))
-    result = edgekit.convert(
-        folder / "m.onnx",
-        targets=request.param,
-        precisions="int8",
-        samples=folder / "data",
-        output=folder / "out",
-        cache="off",
-    )
-    return result.bundles[0].folder
+    return make_bundle(tmp_path_factory.mktemp("made"), request.param)
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import edgekit
 from tests.targets.test_tensorrt_device import FAKE, Board
+from tests.test_bundle_hostile import forge
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,15 +45,20 @@ def test_this_machine_is_no_jetson_and_the_profile_says_so(board: Board) -> None
     assert any("is not a NVIDIA Jetson Orin Nano 8GB" in note for note in profile.notes)
 
 
-def test_a_script_of_the_bundle_itself_is_never_run(board: Board, tmp_path: Path) -> None:
-    marker = tmp_path / "ran"
-    before = (board.bundle / "device" / "main.py").read_bytes()
-    assert b"ran" not in before[:10]
+def test_a_script_that_a_resealed_bundle_brings_is_never_run(board: Board, tmp_path: Path) -> None:
+    marker, script = tmp_path / "ran", board.bundle / "device" / "main.py"
+    hostile = f"open({str(marker)!r}, 'w').close()\n".encode()
+    script.write_bytes(hostile)
+
+    def name_it(manifest: dict[str, Any]) -> None:
+        row = manifest["files"]["device/main.py"]
+        row.update(size=len(hostile), sha256=hashlib.sha256(hostile).hexdigest())
+
+    forge(board.bundle, name_it)
     profile = edgekit.profile(board.bundle, keep=str(tmp_path / "kept")).profile
-    sent = (tmp_path / "kept" / "device" / "main.py").read_bytes()
-    assert profile.complete
-    assert sent == before  # the installed edgekit's own, byte for byte
+    assert profile.complete, profile.problem
     assert not marker.exists()
+    assert (tmp_path / "kept" / "device" / "main.py").read_bytes() != hostile
 
 
 def test_a_failing_tool_ends_the_run_with_its_status(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:

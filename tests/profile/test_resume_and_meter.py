@@ -17,7 +17,7 @@ import edgekit
 from edgekit._profile import load_profile, save_profile
 from edgekit.errors import UsageError
 from edgekit.profiles.probes.power_csv import read_power_csv
-from tests.converted import make_workspace
+from tests.converted import make_bundle
 from tests.profile.test_profile_local import break_worker
 
 if TYPE_CHECKING:
@@ -27,16 +27,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = make_workspace(tmp_path_factory.mktemp("made"))
-    result = edgekit.convert(
-        folder / "m.onnx",
-        targets="ort-mobile",
-        precisions="int8",
-        samples=folder / "data",
-        output=folder / "out",
-        cache="off",
-    )
-    return result.bundles[0].folder
+    return make_bundle(tmp_path_factory.mktemp("made"))
 
 
 def test_a_killed_run_goes_on_with_the_turns_it_had(bundle: Path, tmp_path: Path) -> None:

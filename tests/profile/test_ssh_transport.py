@@ -19,7 +19,7 @@ from edgekit.errors import UsageError
 from edgekit.profiles.probes.ssh import CONFIG, SshTransport
 from edgekit.profiles.probes.streams import run_to_end
 from edgekit.profiles.probes.transport import DeviceError
-from tests.converted import make_workspace
+from tests.converted import make_bundle
 from tests.profile.sshd import SSHD, Sshd, start_sshd
 
 if TYPE_CHECKING:
@@ -138,16 +138,7 @@ def test_an_address_that_is_none_is_wrong_usage(address: str) -> None:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = make_workspace(tmp_path_factory.mktemp("made"))
-    result = edgekit.convert(
-        folder / "m.onnx",
-        targets="ort-mobile",
-        precisions="int8",
-        samples=folder / "data",
-        output=folder / "out",
-        cache="off",
-    )
-    return result.bundles[0].folder
+    return make_bundle(tmp_path_factory.mktemp("made"))
 
 
 def test_a_bundle_is_profiled_over_ssh_and_nothing_stays(

@@ -18,7 +18,7 @@ import edgekit
 from edgekit._profile import ArtifactProfile, LayerTime, Profile, Trace, profiles_folder, save_profile
 from edgekit._values import Measurement
 from edgekit.errors import BundleError, UsageError
-from tests.converted import make_workspace, run
+from tests.converted import make_bundle, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,16 +29,7 @@ EVIL = "<script>alert(1)</script>\x1b[31m&\"'|`\u202e"
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = make_workspace(tmp_path_factory.mktemp("made"))
-    edgekit.convert(
-        folder / "m.onnx",
-        targets="ort-mobile",
-        precisions="int8",
-        samples=folder / "data",
-        output=folder / "out",
-        cache="off",
-    )
-    return folder / "out" / "generic-ort-mobile"
+    return make_bundle(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture

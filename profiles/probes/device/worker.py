@@ -36,7 +36,6 @@ class Worker:
             {name: np.load(file, allow_pickle=False) for name, file in sample.items()}
             for sample in self.item["samples"]
         ]
-        before = _peak_bytes()
         start = time.perf_counter_ns()
         self.model = runtime.open_model(self.item["model"], self.item["threads"])
         loaded = time.perf_counter_ns()
@@ -46,7 +45,6 @@ class Worker:
             "load_ns": loaded - start,
             "first_run_ns": first - loaded,
             "runtime": self.model.describe(),
-            "peak_before_bytes": before,
         }
 
     def golden(self):
