@@ -1,17 +1,19 @@
-"""Resize: MIL's own operations where they compute the same, else exact positions or weights an axis.
-
-Resizing is linear and works axis by axis, so ONNX Runtime itself is asked for each axis's matrix: the
-Resize of an identity. Whatever the mode, that matrix says what must come out.
-"""
+"""Resize: MIL's own operations where they compute the same, else exact positions or weights an axis."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx
 
 from edgekit._lowering import Refused
+from edgekit._lowering.resize_axis import (
+    RESIZE_ATTRIBUTES,
+    axis_matrix,
+    axis_scale,
+    interpolates,
+    scaled_matrix,
+)
 from edgekit.targets.coreml.call import FIXED, Call, rule
 from edgekit.targets.coreml.graph import Tensor, constant
 from edgekit.targets.coreml.rules.probed import weighed
@@ -19,11 +21,6 @@ from edgekit.targets.coreml.rules.probed import weighed
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_ATTRIBUTES = (
-    "antialias axes coordinate_transformation_mode cubic_coeff_a exclude_outside extrapolation_value "
-    "keep_aspect_ratio_policy mode nearest_mode"
-)
-_LARGEST_MATRIX = 16 * 2**20
 # MIL's sampling modes: source position of output i, from the sizes (its documentation's formulas).
 _SAMPLING = {
     "UNALIGN_CORNERS": lambda i, old, new: (i + 0.5) * (old / new) - 0.5,
@@ -32,7 +29,7 @@ _SAMPLING = {
 }
 
 
-@rule("Resize", _ATTRIBUTES)
+@rule("Resize", RESIZE_ATTRIBUTES)
 def resize(call: Call) -> Tensor:
     """Y = X at another size."""
     mode = call.text("coordinate_transformation_mode", "half_pixel")
@@ -43,9 +40,9 @@ def resize(call: Call) -> Tensor:
     x, size = call.x, call.out.sizes
     _require_stretch(call)
     matrices = {
-        axis: _matrix(call, axis)
+        axis: axis_matrix(call, x.sizes[axis], size[axis], axis_scale(call, axis))
         for axis in range(x.rank)
-        if x.sizes[axis] != size[axis] or _scale(call, axis) not in (None, 1.0)
+        if x.sizes[axis] != size[axis] or axis_scale(call, axis) not in (None, 1.0)
     }
     if x.dtype == "float32" and x.rank in (3, 4) and matrices and min(matrices) >= x.rank - 2:
         found = _native(call, matrices)
@@ -70,19 +67,13 @@ def _of_open_size(call: Call) -> Tensor:
     call.require(call.x.rank == 4 and whole, f"its scales {list(scales)} on an open size", FIXED)
     height, width = (float(scale) for scale in scales[-2:])
     factors = {"scale_factor_height": height, "scale_factor_width": width}
-    matrices = [_scaled_matrix(call, size, scale) for scale in (height, width) for size in _SAMPLED]
+    matrices = [scaled_matrix(call, size, scale) for scale in (height, width) for size in _SAMPLED]
     if all(_is_repeat(matrix) for matrix in matrices):
         return call.emit("upsample_nearest_neighbor", x=call.x, **factors)
     for name, aligned in (("UNALIGN_CORNERS", False), ("STRICT_ALIGN_CORNERS", True)):
-        if all(_agrees(matrix, _SAMPLING[name]) for matrix in matrices):
+        if all(interpolates(matrix, _SAMPLING[name]) for matrix in matrices):
             return call.emit("upsample_bilinear", x=call.x, align_corners=aligned, **factors)
     raise Refused("this mode on an open size has no Core ML form", FIXED)
-
-
-def _scaled_matrix(call: Call, old: int, scale: float) -> NDArray[np.float32]:
-    made = _asked(_axis_model(call, old, {"scales": np.array([1, 1, 1, scale], np.float32)}), old)
-    weights: NDArray[np.float32] = made[0, 0].T
-    return weights
 
 
 def _require_stretch(call: Call) -> None:
@@ -122,7 +113,7 @@ def _native(call: Call, matrices: dict[int, NDArray[np.float32]]) -> Tensor | No
             scale_factor_width=float(factors[1]),
         )
     for name, position in _SAMPLING.items():
-        if all(_agrees(matrix, position) for matrix in given):
+        if all(interpolates(matrix, position) for matrix in given):
             return call.emit(
                 "resize_bilinear",
                 x=call.x,
@@ -137,79 +128,3 @@ def _is_repeat(matrix: NDArray[np.float32]) -> bool:
     """Each source value, k times: what whole-number nearest upsampling does under any sampling."""
     new, old = matrix.shape
     return new % old == 0 and bool(np.array_equal(matrix, np.repeat(np.eye(old), new // old, 0)))
-
-
-def _agrees(matrix: NDArray[np.float32], position: Any) -> bool:
-    new, old = matrix.shape
-    at = np.clip(np.array([position(i, old, new) for i in range(new)]), 0, old - 1)
-    low = np.floor(at).astype(int)
-    high = np.minimum(low + 1, old - 1)
-    eye = np.eye(old)
-    expected = eye[low] * (1 - (at - low))[:, None] + eye[high] * (at - low)[:, None]
-    return bool(np.abs(expected - matrix).max() < 1e-5)
-
-
-def _entry(call: Call, index: int, axis: int) -> float | None:
-    """This axis's entry of scales or sizes, through the attribute `axes`."""
-    values = call.optional_array(index)
-    if values is None or not values.size:
-        return None
-    axes = [item % call.x.rank for item in call.ints("axes", range(call.x.rank))]
-    return float(values.reshape(-1)[axes.index(axis)]) if axis in axes else None
-
-
-def _scale(call: Call, axis: int) -> float | None:
-    return _entry(call, 2, axis)
-
-
-def _matrix(call: Call, axis: int) -> NDArray[np.float32]:
-    """[new, old]: the weights of one axis, from ONNX Runtime on an identity."""
-    old, new = call.x.sizes[axis], call.out.sizes[axis]
-    call.require(old * new <= _LARGEST_MATRIX, f"resizing {old} to {new} is beyond what edgekit writes out")
-    scale = _scale(call, axis)
-    if scale is None:
-        given = {"sizes": np.array([1, 1, old, new], np.int64)}
-    else:
-        given = {"scales": np.array([1, 1, 1, scale], np.float32)}
-    made = _asked(_axis_model(call, old, given), old)
-    call.require(made.shape[-1] == new, "its sizes do not follow from its scales")
-    aligned = call.text("coordinate_transformation_mode", "half_pixel") == "align_corners"
-    call.require(
-        not aligned or scale is None or abs(scale * old - new) < 1e-3,
-        "with align_corners and a scale that gives no whole size, ONNX and ONNX Runtime compute differently",
-        "give sizes instead of scales",
-    )
-    weights: NDArray[np.float32] = made[0, 0].T
-    return weights
-
-
-_MATRIX_ATTRIBUTES = (
-    "antialias", "coordinate_transformation_mode", "cubic_coeff_a", "exclude_outside",
-    "extrapolation_value", "mode", "nearest_mode",
-)  # fmt: skip
-
-
-def _axis_model(call: Call, old: int, given: dict[str, NDArray[Any]]) -> bytes:
-    """The node on one axis, as a model."""
-    attributes = {name: call.attribute(name) for name in _MATRIX_ATTRIBUTES if call.given(name)}
-    inputs = ["x", "", *(("scales",) if "scales" in given else ("", "sizes"))]
-    node = onnx.helper.make_node("Resize", inputs, ["y"], **attributes)
-    infos = [onnx.helper.make_tensor_value_info("x", 1, [1, 1, old, old])]
-    results = [onnx.helper.make_tensor_value_info("y", 1, None)]
-    weights = [onnx.numpy_helper.from_array(array, name) for name, array in given.items()]
-    graph = onnx.helper.make_graph([node], "axis", infos, results, weights)
-    opset = onnx.helper.make_opsetid("", max(call.opset, 13))
-    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
-    return bytes(model.SerializeToString())
-
-
-def _asked(model: bytes, old: int) -> Any:
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        return session.run(None, {"x": np.eye(old, dtype=np.float32)[None, None]})[0]
-    except Exception as error:
-        raise Refused(f"ONNX Runtime cannot resize an axis like this ({str(error)[:120]})") from error

@@ -1,17 +1,12 @@
-"""Resize: LiteRT's two operators where they compute the same, else exact positions or weights an axis.
-
-Resizing is linear and works axis by axis, so ONNX Runtime itself is asked for each axis's matrix: the
-Resize of an identity. Whatever the mode, that matrix says what must come out.
-"""
+"""Resize: LiteRT's two operators where they compute the same, else exact positions or weights an axis."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-import onnx
 
-from edgekit._lowering import Refused
+from edgekit._lowering.resize_axis import RESIZE_ATTRIBUTES, axis_matrix, axis_scale, interpolates
 from edgekit.targets.litert.call import Call, rule
 from edgekit.targets.litert.graph import Tensor, int32s
 from edgekit.targets.litert.layout_rules import is_whole
@@ -19,11 +14,6 @@ from edgekit.targets.litert.rules.matmul import along_last
 from edgekit.targets.litert.rules.probed import weighed
 from edgekit.targets.litert.rules.shape import gathered
 
-_ATTRIBUTES = (
-    "antialias axes coordinate_transformation_mode cubic_coeff_a exclude_outside extrapolation_value "
-    "keep_aspect_ratio_policy mode nearest_mode"
-)
-_LARGEST_MATRIX = 16 * 2**20
 # LiteRT's plain int8 kernels hold weights in whole 1/1024; other weights are 3 steps off there.
 _WHOLE = 1024
 # What LiteRT's kernels compute: source position of output i, from sizes alone.
@@ -34,14 +24,14 @@ _POSITIONS = {
 }
 
 
-@rule("Resize", _ATTRIBUTES)
+@rule("Resize", RESIZE_ATTRIBUTES)
 def resize(call: Call) -> Tensor:
     """Y = X at another size; channels last."""
     x, shape = call.x, call.out.shape
     if is_whole(call.node):
         return weighed(call)
     matrices = {
-        axis: _matrix(call, axis)
+        axis: axis_matrix(call, x.shape[axis], shape[axis], _scale(call, axis))
         for axis in range(x.rank)
         if x.shape[axis] != shape[axis] or _scale(call, axis) not in (None, 1.0)
     }
@@ -74,64 +64,8 @@ def _logical(axis: int, rank: int) -> int:
     return 1 if axis == rank - 1 else axis + 1
 
 
-def _entry(call: Call, index: int, axis: int) -> float | None:
-    """This axis's entry of roi, scales or sizes, through the attribute `axes`."""
-    values = call.optional_array(index)
-    if values is None or not values.size:
-        return None
-    rank = call.x.rank
-    axes = [item % rank for item in call.ints("axes", range(rank))]
-    own = _logical(axis, rank)
-    return float(values.reshape(-1)[axes.index(own)]) if own in axes else None
-
-
 def _scale(call: Call, axis: int) -> float | None:
-    return _entry(call, 2, axis)
-
-
-def _matrix(call: Call, axis: int) -> Any:
-    """[new, old]: the weights of one axis, from ONNX Runtime on an identity."""
-    import onnxruntime as ort
-
-    old, new = call.x.shape[axis], call.out.shape[axis]
-    if old * new > _LARGEST_MATRIX:
-        raise Refused(
-            f"resizing {old} to {new} is beyond what edgekit writes out", "resize to a smaller size"
-        )
-    scale = _scale(call, axis)
-    if scale is None:
-        given = {"sizes": np.array([1, 1, old, new], np.int64)}
-    else:
-        given = {"scales": np.array([1, 1, 1, scale], np.float32)}
-    names = [
-        "antialias", "coordinate_transformation_mode", "cubic_coeff_a", "exclude_outside",
-        "extrapolation_value", "mode", "nearest_mode",
-    ]  # fmt: skip
-    attributes = {name: call.attribute(name) for name in names if call.given(name)}
-    inputs = ["x", "", *(("scales",) if scale is not None else ("", "sizes"))]
-    node = onnx.helper.make_node("Resize", inputs, ["y"], **attributes)
-    infos = [onnx.helper.make_tensor_value_info("x", 1, [1, 1, old, old])]
-    results = [onnx.helper.make_tensor_value_info("y", 1, None)]
-    weights = [onnx.numpy_helper.from_array(array, name) for name, array in given.items()]
-    graph = onnx.helper.make_graph([node], "axis", infos, results, weights)
-    model = onnx.helper.make_model(
-        graph, opset_imports=[onnx.helper.make_opsetid("", max(call.opset, 13))], ir_version=8
-    )
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        made: Any = session.run(None, {"x": np.eye(old, dtype=np.float32)[None, None]})[0]
-    except Exception as error:
-        raise Refused(f"ONNX Runtime cannot resize an axis like this ({str(error)[:120]})") from error
-    call.require(made.shape[-1] == new, "its sizes do not follow from its scales")
-    aligned = call.text("coordinate_transformation_mode", "half_pixel") == "align_corners"
-    call.require(
-        not aligned or scale is None or abs(scale * old - new) < 1e-3,
-        "with align_corners and a scale that gives no whole size, ONNX and ONNX Runtime compute differently",
-        "give sizes instead of scales",
-    )
-    return made[0, 0].T
+    return axis_scale(call, _logical(axis, call.x.rank))
 
 
 def _operator_options(call: Call, matrices: dict[int, Any]) -> dict[str, bool] | None:
@@ -153,9 +87,4 @@ def _agrees(call: Call, matrix: Any, position: Any) -> bool:
         return bool(np.array_equal(matrix, np.eye(old)[places]))
     if call.x.dtype == "int8" and np.any(matrix * _WHOLE != np.rint(matrix * _WHOLE)):
         return False
-    at = np.clip(np.array([position(i, old, new) for i in range(new)]), 0, old - 1)
-    low = np.floor(at).astype(int)
-    high = np.minimum(low + 1, old - 1)
-    eye = np.eye(old)
-    expected = eye[low] * (1 - (at - low))[:, None] + eye[high] * (at - low)[:, None]
-    return bool(np.abs(expected - matrix).max() < 1e-5)
+    return interpolates(matrix, position)
