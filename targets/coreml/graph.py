@@ -103,10 +103,14 @@ class Tensor:
     def is_static(self) -> bool:
         return all(isinstance(dim, int) for dim in self.shape)
 
-    @cached_property
+    @property
     def data(self) -> NDArray[Any] | None:
         """The values of a constant, restored where they are packed."""
-        return self.packed.restore() if self.packed is not None else self.array
+        return self._restored if self.packed is not None else self.array
+
+    @cached_property
+    def _restored(self) -> NDArray[Any] | None:
+        return None if self.packed is None else self.packed.restore()
 
     @property
     def sizes(self) -> tuple[int, ...]:
