@@ -18,7 +18,7 @@ TOPS = ("edgekit", "targets", "calibration", "profiles")
 # Lowest first; a room imports only rooms of a lower or its own rank. DESIGN: "Imports go one way".
 RANKS = (
     ("errors", "_values", "profiles"),
-    ("_budget", "_cache", "_device_output"),
+    ("_budget", "_cache", "_device_output", "_scenario"),
     ("_cost", "_lowering"),
     ("_work",),
     ("_predict",),
