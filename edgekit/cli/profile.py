@@ -18,7 +18,7 @@ _NAMES = {"component": "components", "variant": "variants", "warmup": "warm_up"}
     "place",
     default="local",
     metavar="PLACE",
-    help="local (default) or ssh://user@host[:port].",
+    help="local (default), ssh://user@host[:port] or adb://serial.",
 )
 @click.option("--runs", type=int, metavar="N", help="Timed runs of each artifact (default 100).")
 @click.option("--duration", metavar="TIME", help="Time each artifact for this long instead, as 30s.")

@@ -34,7 +34,7 @@ _MAKE_ROOM = "make room there; `df -h /tmp` shows how much is left"
 _OPEN = """set -e; umask 077
 if [ -n "$1" ]; then mkdir -p -- "$1"; cd -- "$1"; else cd "$(mktemp -d)"; fi
 pwd"""
-_END = """if [ -f .edgekit/pid ]; then kill -KILL -- "-$(cat .edgekit/pid)"; fi
+_END = """if [ -f .edgekit/pid ]; then kill -KILL "-$(cat .edgekit/pid)"; fi
 cd / && rm -rf -- "$1"
 """
 # What ssh, sh or tar say -> the way out.

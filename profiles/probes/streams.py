@@ -1,4 +1,4 @@
-"""A local process whose output is read line by line with patience: what local and ssh runs are."""
+"""A local process whose output is read line by line with patience: what local, ssh and adb runs are."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Running(Protocol):
 class Transport(Protocol):
     """A way to one device. All methods raise DeviceError with what failed there and the way out."""
 
-    #: The device as the user named it: `local`, `ssh://user@host:22`.
+    #: The device as the user named it: `local`, `ssh://user@host:22`, `adb://serial`.
     label: str
 
     def open(self) -> None:

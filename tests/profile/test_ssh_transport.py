@@ -89,6 +89,23 @@ def test_the_folder_is_private_and_goes_away(server: Sshd, monkeypatch: pytest.M
     assert not folder.exists()
 
 
+def test_what_still_runs_there_ends_with_the_folder(server: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CONFIG, str(server.config))
+    opened = SshTransport(server.place.removeprefix("ssh://"))
+    opened.open()
+    # As the runner does: it leads a process group whose number it leaves in the folder.
+    script = "mkdir .edgekit; set -- $(cat /proc/$$/stat); echo $5 >.edgekit/pid; sleep 300 & echo $!; wait"
+    running = opened.start(["sh", "-c", script])
+    sleeper = Path(f"/proc/{int(running.read_line(20) or b'0')}/stat")
+    opened.close()
+    running.stop()
+    for _ in range(50):
+        if not sleeper.exists() or sleeper.read_text().rpartition(")")[2].split()[0] == "Z":
+            return
+        time.sleep(0.1)
+    pytest.fail("what was started there runs on")
+
+
 def test_an_unknown_host_key_is_refused(
     server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
