@@ -97,13 +97,17 @@ def count_macs(model: ir.Model) -> MacShare | None:
     of an int8 or uint8 tensor; the QLinear and Integer ops count by their operands' dtypes.
     """
     int8 = total = 0
+    weights = {4: 0, 8: 0}
     for node in model.graph:
         macs = node_macs(node)
         if macs is None:
             return None
         total += macs
-        int8 += macs if is_int8(node) else 0
-    return MacShare(int8, total)
+        if is_int8(node):
+            int8 += macs
+        elif bits := _weight_bits(node):
+            weights[bits] += macs
+    return MacShare(int8, total, weight_int8=weights[8], weight_int4=weights[4])
 
 
 def is_int8(node: ir.Node) -> bool:
@@ -112,6 +116,18 @@ def is_int8(node: ir.Node) -> bool:
         return all(_is_dequantized_int8(_at(node, index)) for index in (0, 1))
     places = _INTEGER_PRODUCTS.get(node.op_type)
     return places is not None and all(_dtype_of(_at(node, index)) in _INT8 for index in places)
+
+
+def _weight_bits(node: ir.Node) -> int:
+    """Bits of a float product's constant weight behind a DequantizeLinear beside float data, else 0."""
+    weight = None if node.op_type not in _FLOAT_PRODUCTS else _at(node, 1)
+    producer = None if weight is None else weight.producer()
+    if producer is None or producer.op_type != "DequantizeLinear":
+        return 0
+    codes = _at(producer, 0)
+    if codes is None or codes.const_value is None or _is_dequantized_int8(_at(node, 0)):
+        return 0
+    return {ir.DataType.INT8: 8, ir.DataType.INT4: 4}.get(codes.const_value.dtype, 0)
 
 
 def node_macs(node: ir.Node) -> int | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from edgekit._bundle import NO_ACCURACY, ComponentDraft
 from edgekit._choose_scheme import choose_measured, choose_products, plan_form
 from edgekit._plan import choose_scheme, job_for, refuse_errors, weight_gaps
+from edgekit._qdq import INT4_OPSET
 from edgekit._search import search_float
 from edgekit._tasks import score_task
 from edgekit._values import PORTABLE, SCHEMES, WEIGHT_BITS
@@ -101,9 +102,14 @@ class TargetWork:
     def component(self, precision: Precision) -> Component:
         """The variant's graph, in an opset that the target reads."""
         if precision in WEIGHT_BITS:
-            return lower_component(self.weighted(precision).component, self.plan.max_opset)
+            return lower_component(self.weighted(precision).component, self._weights_opset(precision))
         source = self.quantized().component if precision == "int8" else self.workshop.component
         return lower_component(source, self.plan.max_opset)
+
+    def _weights_opset(self, precision: Precision) -> int | None:
+        """A target that holds int4 reads the DequantizeLinear they came with, whatever else it is held to."""
+        most = self.plan.max_opset
+        return most if most is None or WEIGHT_BITS[precision] == 8 else max(most, INT4_OPSET)
 
     def weighted(self, precision: Precision) -> WeightsResult:
         """The graph with integer weights, in the forms that the target has; made once."""

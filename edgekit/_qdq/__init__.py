@@ -11,5 +11,6 @@ from edgekit._qdq.islands import Decision as Decision
 from edgekit._qdq.islands import Steering as Steering
 from edgekit._qdq.islands import list_candidates as list_candidates
 from edgekit._qdq.parameters import QdqForm as QdqForm
+from edgekit._qdq.quantize_weights import INT4_OPSET as INT4_OPSET
 from edgekit._qdq.quantize_weights import WeightsResult as WeightsResult
 from edgekit._qdq.quantize_weights import quantize_weights as quantize_weights

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
+from edgekit.passes._held_weight import held_weight
 from edgekit.passes._rewire import Names, constant_array, graph_of, input_of
 from edgekit.passes.remove_unused import remove_unused
 from edgekit.targets.litert.graph import Blocks, Quant
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+
+    from edgekit.passes._held_weight import HeldWeight
 
     Quants = dict[ir.Value, Quant]
 
@@ -36,81 +39,61 @@ def absorb_weights(model: ir.Model) -> Quants:
     return quants
 
 
-class _Weight:
-    """What a node's DequantizeLinear reads: codes and scales, both constant."""
+def _quant(held: HeldWeight, *, turned: bool) -> Quant:
+    """Of the codes [N, K]; `turned`: they lie [K, N] in the graph."""
+    if not held.block:
+        return Quant(tuple(float(item) for item in held.scales.reshape(-1)), 0, 0)
+    scales = held.scales.T if turned else held.scales
+    return Quant((), 0, 0, Blocks(np.ascontiguousarray(scales, np.float16), held.block))
 
-    def __init__(self, node: ir.Node, index: int) -> None:
-        value = input_of(node, index)
-        made = None if value is None else value.producer()
-        self.found = made is not None and made.op_type == "DequantizeLinear" and input_of(made, 2) is None
-        if made is None or not self.found:
-            return
-        source, codes, scales = made.inputs[0], constant_array(made.inputs[0]), constant_array(made.inputs[1])
-        self.found = codes is not None and scales is not None and codes.dtype.name in ("int8", "int4")
-        if source is None or codes is None or scales is None:
-            return
-        self.value, self.codes, self.scales = source, codes, scales
-        self.axis = made.attributes["axis"].as_int() if "axis" in made.attributes else 1
-        self.block = made.attributes["block_size"].as_int() if "block_size" in made.attributes else 0
 
-    def quant(self, *, turned: bool) -> Quant:
-        """Of the codes [N, K]; `turned`: they lie [K, N] in the graph."""
-        if not self.block:
-            return Quant(tuple(float(item) for item in self.scales.reshape(-1)), 0, 0)
-        scales = self.scales.T if turned else self.scales
-        return Quant((), 0, 0, Blocks(np.ascontiguousarray(scales, np.float16), self.block))
-
-    def rows(self, node: ir.Node, names: Names, quants: Quants, *, turned: bool) -> ir.Value | None:
-        """The codes as [N, K] with a scale a row, or blocks of it; None where the scales lie otherwise."""
-        rows, columns = (1, 0) if turned else (0, 1)
-        if self.codes.ndim != 2 or self.axis % 2 != (columns if self.block else rows):
-            return None
-        if self.block and self.codes.shape[columns] % self.block:
-            return None
-        if not self.block and self.scales.size != self.codes.shape[rows]:
-            return None
-        codes: NDArray[np.generic] = self.codes.T if turned else self.codes
-        value = names.add_initializer(graph_of(node), f"{self.value.name}/rows", codes)
-        quants[value] = self.quant(turned=turned)
-        return value
+def _rows(held: HeldWeight, node: ir.Node, names: Names, quants: Quants, *, turned: bool) -> ir.Value | None:
+    """The codes as [N, K] with a scale a row, or blocks of it; None where the scales lie otherwise."""
+    rows, columns = (1, 0) if turned else (0, 1)
+    if len(held.shape) != 2 or not held.scales_by(channel=rows, summed=columns):
+        return None
+    codes: NDArray[np.generic] = held.codes.T if turned else held.codes
+    value = names.add_initializer(graph_of(node), f"{held.source.name}/rows", codes)
+    quants[value] = _quant(held, turned=turned)
+    return value
 
 
 def _absorb_conv(node: ir.Node, _: Names, quants: Quants) -> None:
     """A scale for each output channel: what the kernels of one and two spatial dims take."""
-    weight = _Weight(node, 1)
-    if not weight.found or weight.block or weight.codes.ndim not in (3, 4) or is_whole(node):
+    held = held_weight(input_of(node, 1))
+    if held is None or held.block or len(held.shape) not in (3, 4) or is_whole(node):
         return
     channel = 1 if node.op_type == "ConvTranspose" else 0
-    if weight.axis % weight.codes.ndim != channel or weight.scales.size != weight.codes.shape[channel]:
+    if not held.scales_by(channel=channel, summed=1 - channel):
         return
-    node.replace_input_with(1, weight.value)
-    quants[weight.value] = Quant(tuple(float(item) for item in weight.scales.reshape(-1)), 0, channel)
+    node.replace_input_with(1, held.source)
+    quants[held.source] = Quant(tuple(float(item) for item in held.scales.reshape(-1)), 0, channel)
 
 
 def _absorb_matmul(node: ir.Node, names: Names, quants: Quants) -> None:
-    weight, data = _Weight(node, 1), node.inputs[0]
-    if not weight.found or data is None or data.shape is None or len(data.shape) < 2:
+    held, data = held_weight(input_of(node, 1)), node.inputs[0]
+    if held is None or data is None or data.shape is None or len(data.shape) < 2:
         return
-    rows = weight.rows(node, names, quants, turned=True)
+    rows = _rows(held, node, names, quants, turned=True)
     if rows is not None:
         _replace(node, "FullyConnected", [data, rows])
 
 
 def _absorb_gemm(node: ir.Node, names: Names, quants: Quants) -> None:
     """Y = A B' + C, with C a number for each column."""
-    weight, bias = _Weight(node, 1), input_of(node, 2)
+    held, bias = held_weight(input_of(node, 1)), input_of(node, 2)
     factors = [node.attributes[name].as_float() for name in ("alpha", "beta") if name in node.attributes]
     turned = not (node.attributes["transB"].as_int() if "transB" in node.attributes else 0)
     moved = node.attributes["transA"].as_int() if "transA" in node.attributes else 0
-    if not weight.found or moved or any(factor != 1 for factor in factors):
+    if held is None or moved or any(factor != 1 for factor in factors):
         return
-    count = weight.codes.shape[1 if turned else 0]
+    count = held.shape[1 if turned else 0]
     values = constant_array(bias)
     if bias is not None and (
         values is None or not (values.size == 1 or values.shape[-1] == values.size == count)
     ):
         return
-    rows = weight.rows(node, names, quants, turned=turned)
+    rows = _rows(held, node, names, quants, turned=turned)
     if rows is None:
         return
     inputs: list[ir.Value | None] = [node.inputs[0], rows]
@@ -121,11 +104,11 @@ def _absorb_gemm(node: ir.Node, names: Names, quants: Quants) -> None:
 
 
 def _absorb_gather(node: ir.Node, names: Names, quants: Quants) -> None:
-    weight = _Weight(node, 0)
+    held = held_weight(input_of(node, 0))
     axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
-    if not weight.found or weight.codes.ndim != 2 or axis % 2:
+    if held is None or axis % 2:
         return
-    rows = weight.rows(node, names, quants, turned=False)
+    rows = _rows(held, node, names, quants, turned=False)
     if rows is not None:
         _replace(node, "EmbeddingLookup", [node.inputs[1], rows])
 

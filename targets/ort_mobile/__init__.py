@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgekit._values import NATIVE_U8, Artifact, Gap
 from edgekit.profiles.loader import device_files
-from edgekit.target import DeviceRun, Plan, Target, refuse_options, refuse_unsafe_names
+from edgekit.target import DeviceRun, Plan, Target, refuse_unsafe_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,26 +37,29 @@ class OrtMobile(Target):
     def plan(self, components: Sequence[Component], job: Job) -> Plan:
         del components
         from edgekit.targets.ort_mobile.check_kernels import newest_opset
+        from edgekit.targets.ort_mobile.options import read_options
+        from edgekit.targets.ort_mobile.weight_forms import WEIGHT_FORMS
 
-        refuse_options(self.name, job)
+        read_options(job)
         return Plan(
             max_opset=newest_opset(),
             scheme=NATIVE_U8,
             bias="int32",
             default_float="fp32",
             baselines=("fp32",),
+            weights=WEIGHT_FORMS,
         )
 
     def check(self, components: Sequence[Component], job: Job) -> list[Gap]:
         from edgekit.targets.ort_mobile.check_model import check_model
+        from edgekit.targets.ort_mobile.options import read_options
 
-        refuse_options(self.name, job)
+        read_options(job)
         return [gap for component in components for gap in check_model(component, job, self.name)]
 
     def build(self, components: Sequence[Component], job: Job, out: Path) -> list[Artifact]:
         from edgekit.targets.ort_mobile.build_component import build_component
 
-        refuse_options(self.name, job)
         refuse_unsafe_names(components)
         return [build_component(component, job, out, proves=_PROVES) for component in components]
 

@@ -54,6 +54,7 @@ def count_macs(data: bytes) -> MacCount:
     tensors = _tensors(graph)
     rules, uncounted = _rules()
     total = int8 = 0
+    weights = {4: 0, 8: 0}
     for node in graph.get("nodes", []):
         op = node["op_type"].decode()
         try:
@@ -70,7 +71,9 @@ def count_macs(data: bytes) -> MacCount:
             _input(node, index, tensors).dtype in _EIGHT_BIT for index in rules[op].integer
         ):
             int8 += macs
-    return MacCount(MacShare(int8=int8, total=total))
+        if op == "MatMulNBits":
+            weights[_attribute(node, b"bits")] += macs
+    return MacCount(MacShare(int8, total, weight_int8=weights[8], weight_int4=weights[4]))
 
 
 def op_types(data: bytes) -> list[str]:

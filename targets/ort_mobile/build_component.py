@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from edgekit._values import Artifact
+from edgekit._values import WEIGHT_BITS, Artifact
 from edgekit.errors import ModelError
 from edgekit.passes.serialize_model import save_model
+from edgekit.targets.ort_mobile.absorb_weights import absorb_weights
 from edgekit.targets.ort_mobile.artifact_macs import MacCount, count_macs
+from edgekit.targets.ort_mobile.options import read_options
 from edgekit.targets.ort_mobile.save_ort import save_ort, save_styles
 from edgekit.targets.ort_mobile.split_activations import split_activations
 from edgekit.targets.ort_mobile.usability import check_usability, usability_text
@@ -32,13 +34,7 @@ def build_component(component: Component, job: Job, out: Path, *, proves: str) -
             fix="use --precision fp32 or int8",
         )
     stem = f"{component.name}.{job.precision}"
-    model = component.model
-    notes: list[str] = []
-    if job.precision == "int8":
-        model = model.clone()
-        split = split_activations(model)
-        if split:
-            notes.append(f"{split} Relu and Clip nodes were split from the op before them (same numbers)")
+    model, notes = _in_variant(component.model, job)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "model.onnx"
         save_model(model, path)
@@ -59,6 +55,26 @@ def build_component(component: Component, job: Job, out: Path, *, proves: str) -
         notes=tuple(notes),
         proves=proves,
     )
+
+
+def _in_variant(model: ir.Model, job: Job) -> tuple[ir.Model, list[str]]:
+    """The graph as onnxruntime's kernels want it, and what is to be told of the change."""
+    if job.precision == "int8":
+        model = model.clone()
+        split = split_activations(model)
+        told = f"{split} Relu and Clip nodes were split from the op before them (same numbers)"
+        return model, [told] if split else []
+    if job.precision not in WEIGHT_BITS:
+        return model, []
+    dynamic = read_options(job).weights == "dynamic"
+    model = model.clone()
+    absorbed = absorb_weights(model, 4 if dynamic else 1)
+    notes = [f"{absorbed.nodes} operators read integer weights (MatMulNBits, GatherBlockQuantized)"]
+    if dynamic:
+        notes.append("their kernels round the float data to int8 on the fly (accuracy_level 4)")
+    if absorbed.restored:
+        notes.append(f"{absorbed.restored} int4 weights are held as float: no operator here reads them")
+    return model, notes
 
 
 def _is_fixed(value: ir.Value) -> bool:

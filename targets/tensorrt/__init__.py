@@ -34,6 +34,7 @@ class TensorRT(Target):
     def plan(self, components: Sequence[Component], job: Job) -> Plan:
         from edgekit.targets.tensorrt.expansion import ops_to_expand
         from edgekit.targets.tensorrt.op_table import table_for
+        from edgekit.targets.tensorrt.weight_forms import weight_forms
 
         table = table_for(tensorrt_version(job.device))
         return Plan(
@@ -43,6 +44,7 @@ class TensorRT(Target):
             conv_output="float",
             default_float="fp16",
             baselines=("fp32", "fp16"),
+            weights=weight_forms(table),
         )
 
     def check(self, components: Sequence[Component], job: Job) -> list[Gap]:

@@ -51,7 +51,10 @@ class EngineSession:
         trt = self._trt
         major = int(trt.__version__.split(".")[0])
         builder = trt.Builder(self._logger)
-        network = builder.create_network(1 if major < 10 else 0)
+        variant = self._path.name.split(".")[-2]
+        typed = major == 10 and variant in ("w8", "w4")  # by the file's types, as 11 does always
+        flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED) if typed else int(major < 10)
+        network = builder.create_network(flags)
         parser = trt.OnnxParser(network, self._logger)
         if not parser.parse_from_file(str(self._path)):
             raise CannotRunHere(
@@ -60,7 +63,6 @@ class EngineSession:
             )
         config = builder.create_builder_config()
         if major < 11:
-            variant = self._path.name.split(".")[-2]
             for flag in {"int8": ("INT8", "FP16"), "fp16": ("FP16",)}.get(variant, ()):
                 config.set_flag(getattr(trt.BuilderFlag, flag))
         profile = builder.create_optimization_profile()

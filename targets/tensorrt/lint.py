@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from edgekit._values import Gap
 from edgekit.targets.tensorrt.lint_inputs import check_inputs, check_tensor_types
-from edgekit.targets.tensorrt.lint_qdq import check_qdq, reads_int8_weight
+from edgekit.targets.tensorrt.lint_qdq import check_qdq, has_blocks, reads_int8_weight
 from edgekit.targets.tensorrt.op_table import ANY_TYPE, OpTable, table_for
 from edgekit.targets.tensorrt.rules import breach, rules_by_op
 
@@ -40,6 +40,7 @@ _NAME_TAKEN: Finding = (
     "give every node a name of its own",
     "error",
 )
+_BLOCKS_OPSET = 21  # DequantizeLinear has blocks since
 _ONNX_DOMAINS = ("", "ai.onnx")
 
 
@@ -89,7 +90,15 @@ def _check_versions(model: ir.Model, table: OpTable) -> Iterator[Finding]:
             "warning",
         )
     opset = model.opset_imports.get("", 0)
-    if opset > table.max_opset:
+    if opset == _BLOCKS_OPSET > table.max_opset and any(has_blocks(node) for node in model.graph):
+        yield (
+            f"blocks of int4 weights need opset {opset}, and TensorRT {table.version} names "
+            f"{table.max_opset} as its highest: by its source the parser takes blocks from the scales' shape "
+            "and checks no opset, which no build has shown yet",
+            "try the build on the device first, or use --precision w8",
+            "warning",
+        )
+    elif opset > table.max_opset:
         yield (
             f"opset {opset} is above {table.max_opset}, the highest that TensorRT {table.version} reads",
             f"re-export with opset {table.max_opset} or lower",

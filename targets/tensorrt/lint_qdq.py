@@ -20,6 +20,8 @@ Finding = tuple[str, str]
 _OPTIONAL_ZERO_POINT_SINCE = (9, 0)
 # TensorRT 8's developer guide, as remembered (unverified): weights of Q/DQ models are given in FP32.
 _INT8_WEIGHTS_SINCE = (10, 0)
+# onnx-tensorrt 10.0 and 10.1 refuse an odd last dim of int4 (onnxOpImporters.cpp); RTX 1.7's takes it.
+_ODD_INT4_SINCE = (10, 15)
 
 # Source of all rows here: verdicts of the TensorRT-RTX 1.7 parser on small graphs, onnx-tensorrt tables.
 _REQUANTIZE = "quantize the float model with the portable scheme (int8, zero-point 0)"
@@ -35,6 +37,8 @@ def check_qdq(node: ir.Node, table: OpTable) -> Iterator[Finding]:
     yield from _check_scale(node)
     yield from _check_zero_point(node)
     yield from _check_type(node)
+    if version_key(table.version) < _ODD_INT4_SINCE:
+        yield from _check_packing(node)
 
 
 def _check_scale(node: ir.Node) -> Iterator[Finding]:
@@ -71,6 +75,22 @@ def _check_type(node: ir.Node) -> Iterator[Finding]:
         yield "int32 through DequantizeLinear (a quantized bias) is refused", _FLOAT_BIAS
     elif dtype not in _SYMMETRIC and dtype not in _FLOAT8:
         yield f"{dtype.name.lower()} quantization is refused", _REQUANTIZE
+
+
+def _check_packing(node: ir.Node) -> Iterator[Finding]:
+    """Two int4 numbers lie in a byte, so the last dim must be even."""
+    value = node.inputs[0]
+    last = value.shape[-1] if value is not None and value.shape is not None and len(value.shape) else None
+    if isinstance(last, int) and last % 2 and integer_type(node) is ir.DataType.INT4:
+        yield (
+            f"int4 with a last dim of {last}, and TensorRT wants an even one",
+            "keep the node that reads it out with --float, or use --precision w8",
+        )
+
+
+def has_blocks(node: ir.Node) -> bool:
+    """A DequantizeLinear with a scale for each block of its weight."""
+    return node.op_type == "DequantizeLinear" and node.attributes.get_int("block_size", 0) > 0
 
 
 def reads_int8_weight(node: ir.Node, table: OpTable) -> bool:

@@ -18,6 +18,8 @@ def precision_flags(variant, version):
     """TensorRT up to 10 chooses layer types by flags; 11 takes them from the ONNX file alone."""
     if version[0] >= 11 or variant == "fp32":
         return []
+    if variant in ("w8", "w4"):  # the file's own types: integer weights, float data
+        return ["--stronglyTyped"]
     return {"fp16": ["--fp16"], "int8": ["--int8", "--fp16"]}[variant]
 
 
