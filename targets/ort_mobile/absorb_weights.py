@@ -79,7 +79,10 @@ class _Rows:
         codes = codes.T if self.turned else codes
         stored = np.full((self.size[0], width), zero, np.uint8)
         np.add(codes, zero, out=stored[:, : self.size[1]], dtype=np.int16, casting="unsafe")
-        return stored if self.held.bits == 8 else stored[:, 0::2] | (stored[:, 1::2] << 4)
+        if self.held.bits == 8:
+            return stored
+        high = np.left_shift(stored[:, 1::2], 4, dtype=np.uint8)
+        return np.bitwise_or(stored[:, 0::2], high, dtype=np.uint8)
 
 
 @dataclass(frozen=True)
