@@ -30,6 +30,9 @@ if TYPE_CHECKING:
         inspect as inspect,
     )
     from edgekit.api import (
+        inspect_components as inspect_components,
+    )
+    from edgekit.api import (
         list_devices as list_devices,
     )
     from edgekit.api import (
@@ -53,6 +56,7 @@ _PUBLIC = (
     "doctor",
     "estimate",
     "inspect",
+    "inspect_components",
     "list_devices",
     "list_targets",
     "profile",

@@ -82,6 +82,11 @@ def calibrate_recipe(recipe: Recipe, progress: Progress) -> CalibrationRecord:
     from edgekit.sources.bound_file import load_bound
 
     progress("load model", 0, None)
+    if recipe.model.is_dir():
+        raise UsageError(
+            f"'{recipe.model}' holds several components, and a record is of one",
+            fix="name the .onnx of one of them; `convert` calibrates them all",
+        )
     component = prepare_component(load_bound(recipe.model, recipe.bind), shapes=recipe.shapes)
     samples = open_samples(recipe, component)
     component = lift_component(component)

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 from edgekit._budget import judge_budget
 from edgekit._cache import key, open_cache
 from edgekit._calibrate import open_samples
-from edgekit._plan import resolve_all
+from edgekit._plan import load_source, resolve_all
 from edgekit._values import BundleResult, ConvertResult, Measurement
 from edgekit.calibration.function_samples import find_module_file
 from edgekit.errors import OutputError
 from edgekit.registry import find_plugins
-from edgekit.sources.bound_file import load_bound
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgekit._bundle.write import Existing
     from edgekit._cache import Cache
     from edgekit._recipe import Recipe
@@ -34,7 +35,7 @@ def convert_recipe(recipe: Recipe, progress: Progress) -> ConvertResult:
     is reported in the result instead, and `passed` is False.
     """
     from edgekit._bundle import check_place
-    from edgekit._workshop import Workshop
+    from edgekit._workshop import open_workshops
 
     targets = resolve_all(recipe)
     for item in targets:
@@ -43,24 +44,25 @@ def convert_recipe(recipe: Recipe, progress: Progress) -> ConvertResult:
     for note in notes:
         progress(note, 0, 0)
     progress("load model", 0, None)
-    source = load_bound(recipe.model, recipe.bind)
     with open_cache(recipe.cache) as cache:
-        workshop = Workshop(recipe, source, targets, cache, progress)
+        workshops = open_workshops(
+            load_source(recipe), targets, recipe=recipe, cache=cache, progress=progress
+        )
         # No bundle is put in place before all are made: a target that refuses leaves no half of the work.
-        made = [_make_bundle(item, workshop, cache) for item in targets]
+        made = [_make_bundle(item, workshops, cache) for item in targets]
         pairs = [_put_in_place(item, recipe, bundle) for item, bundle in zip(targets, made, strict=True)]
     presets = [f"{bundle.device.name}: {line}" for bundle, lines in pairs for line in lines]
     return ConvertResult(tuple(bundle for bundle, _ in pairs), (*notes, *presets))
 
 
-def _make_bundle(item: ResolvedTarget, workshop: Workshop, cache: Cache) -> Path:
+def _make_bundle(item: ResolvedTarget, workshops: Sequence[Workshop], cache: Cache) -> Path:
     """Build and prove one bundle, or take it from the cache."""
     from edgekit._convert_target import build_bundle
 
     made = cache.folder(
         STAGE,
-        _bundle_key(item, workshop),
-        lambda folder: build_bundle(item, workshop, folder / item.device.name),
+        key([_bundle_key(item, workshop) for workshop in workshops]),
+        lambda folder: build_bundle(item, workshops, folder / item.device.name),
     )
     return made / item.device.name
 
@@ -99,7 +101,7 @@ def _put_in_place(item: ResolvedTarget, recipe: Recipe, made: Path) -> tuple[Bun
 
 
 def _bundle_key(item: ResolvedTarget, workshop: Workshop) -> str:
-    """Everything a bundle's bytes follow from; the cache itself covers edgekit's code and tools.
+    """Everything one component's part of a bundle follows from; the cache covers edgekit's code and tools.
 
     The other targets are part of it, for the graph is expanded for all of them together.
     """
@@ -117,7 +119,8 @@ def _bundle_key(item: ResolvedTarget, workshop: Workshop) -> str:
         f"{other.target.name} {other.device.name}@{other.device.software}" for other in workshop.targets
     )
     data = _data_digest(workshop)
-    return key(workshop.source.digest, data, item.device, plugin.version, everyone, form)
+    source = workshop.source
+    return key(source.name, source.digest, data, item.device, plugin.version, everyone, form)
 
 
 def _data_digest(workshop: Workshop) -> str | None:
@@ -138,9 +141,10 @@ def _judge_digests(recipe: Recipe) -> tuple[str | None, ...]:
 
 def _known_figures(artifacts: tuple[Artifact, ...], folder: Path) -> tuple[Measurement, ...]:
     """What the host itself can measure of a bundle: the size of what the device loads."""
-    first = artifacts[0]
-    size = sum((folder / name).stat().st_size for name in first.loaded)
-    basis = f"{first.main} on disk"
+    offered = {artifact.component: artifact for artifact in reversed(artifacts)}
+    files = {name for artifact in offered.values() for name in artifact.loaded}
+    size = sum((folder / name).stat().st_size for name in files)
+    basis = f"{', '.join(sorted(artifact.main for artifact in offered.values()))} on disk"
     return (Measurement("size", float(size), "B", "measured", basis),)
 
 

@@ -1,77 +1,145 @@
-"""One target's bundle: every variant quantized, checked, built, proven, then sealed."""
+"""One target's bundle: every variant of every component quantized, checked, built, proven, then sealed."""
 
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit._bundle import BundleDraft, write_bundle
+from edgekit._bundle import BundleDraft, share_weights, write_bundle
 from edgekit._cache import tool_versions
 from edgekit._plan import choose_precisions, refuse_errors
 from edgekit._target_work import TargetWork
 
 if TYPE_CHECKING:
-    from edgekit._values import Component, Gap, Precision
+    from collections.abc import Mapping, Sequence
+
+    from edgekit._values import Artifact, Component, Gap, Parity, Precision
+    from edgekit._verify import Golden
     from edgekit._workshop import Workshop
     from edgekit.registry import ResolvedTarget
     from edgekit.target import Job
 
 
-def build_bundle(item: ResolvedTarget, workshop: Workshop, folder: Path) -> None:
+@dataclass(frozen=True)
+class _Part:
+    """One component on its way into the bundle: its variants, what was asked for first, and why."""
+
+    work: TargetWork
+    jobs: Mapping[Precision, Job]
+    components: Mapping[Precision, Component]
+    note: str
+
+    @property
+    def name(self) -> str:
+        return self.work.workshop.component.name
+
+    def gaps(self) -> list[Gap]:
+        """What the target cannot hold of any variant, as it would be built."""
+        target = self.work.item.target
+        return [
+            gap
+            for precision, component in self.components.items()
+            for gap in target.check([component], self.jobs[precision])
+        ]
+
+    def build(self, out: Path) -> list[Artifact]:
+        return [
+            artifact for job in self.jobs.values() for artifact in self.work.build(job, self.components, out)
+        ]
+
+    def notes(self) -> tuple[str, ...]:
+        shop = self.work.workshop
+        bound = [f"input '{name}' is a constant, {value}" for name, value in shop.recipe.bind.items()]
+        return tuple(filter(None, (*bound, self.note, self.work.scheme_note, *self.work.methods)))
+
+
+def build_bundle(item: ResolvedTarget, workshops: Sequence[Workshop], folder: Path) -> None:
     """Write the sealed bundle of one target to `folder`.
 
-    GapError before anything is built where a target cannot hold a variant.
+    GapError before anything is built where a target cannot hold a variant of some component.
     """
+    parts = [_plan_part(item, workshop) for workshop in workshops]
+    progress = workshops[0].progress
+    for note in dict.fromkeys(part.note for part in parts if part.note):
+        progress(f"{item.device.name}: {note}", 0, 0)
+    gaps = tuple(dict.fromkeys(gap for part in parts for gap in part.gaps()))
+    refuse_errors(item, gaps)
+    # Beside the bundle, where the cache sweeps away what a killed run left.
+    with tempfile.TemporaryDirectory(prefix=".built-", dir=folder.parent) as place:
+        built = Path(place)
+        made = {part.name: part.build(built) for part in parts}
+        artifacts = share_weights([one for some in made.values() for one in some], built)
+        golden = {part.name: part.work.golden() for part in parts}
+        parities = [
+            part.work.prove(artifact, golden[part.name], built)
+            for part in parts
+            for artifact in artifacts
+            if artifact.component == part.name
+        ]
+        draft = _draft(parts, artifacts, parities, golden=golden, built=built)
+        progress(f"{item.device.name}: seal bundle", 0, None)
+        write_bundle(draft, folder)
+
+
+def _plan_part(item: ResolvedTarget, workshop: Workshop) -> _Part:
     work = TargetWork(item, workshop)
     precisions, note = choose_precisions(workshop.recipe, work.plan)
-    if note:
-        workshop.progress(f"{item.device.name}: {note}", 0, 0)
     jobs: dict[Precision, Job] = {precision: work.job(precision) for precision in precisions}
     components: dict[Precision, Component] = {
         precision: work.component(precision) for precision in precisions
     }
-    gaps = _check(item, components, jobs)
-    # Beside the bundle, where the cache sweeps away what a killed run left.
-    with tempfile.TemporaryDirectory(prefix=".built-", dir=folder.parent) as place:
-        built = Path(place)
-        artifacts = [artifact for job in jobs.values() for artifact in work.build(job, components, built)]
-        golden = work.golden()
-        parities = [work.prove(artifact, golden, built) for artifact in artifacts]
-        extras = item.target.extras(artifacts, jobs[precisions[0]], built)
-        draft = BundleDraft(
-            device=item.device,
-            target=item.target.name,
-            built=built,
-            artifacts=tuple(artifacts),
-            components=(work.describe(work.kept_golden(golden)),),
-            parities=tuple(parities),
-            samples=work.samples_kind,
-            scheme=work.scheme,
-            extras=tuple(extras),
-            gaps=gaps,
-            gates={precision: work.gate(precision) for precision in precisions},
-            tools=tool_versions(),
-            documents=work.documents(),
-            notes=tuple(filter(None, (*_bound_words(workshop), note, work.scheme_note, *work.methods))),
-        )
-        workshop.progress(f"{item.device.name}: seal bundle", 0, None)
-        write_bundle(draft, folder)
+    return _Part(work, jobs, components, note)
 
 
-def _bound_words(workshop: Workshop) -> list[str]:
-    return [f"input '{name}' is a constant, {value}" for name, value in workshop.recipe.bind.items()]
+def _draft(
+    parts: Sequence[_Part],
+    artifacts: Sequence[Artifact],
+    parities: Sequence[Parity],
+    *,
+    golden: Mapping[str, Golden],
+    built: Path,
+) -> BundleDraft:
+    """What goes into the bundle; notes and documents of several components carry the component's name."""
+    first = parts[0].work
+    notes = {part.name: part.notes() for part in parts}
+    documents = {part.name: part.work.documents() for part in parts}
+    schemes = dict.fromkeys(part.work.scheme for part in parts if part.work.scheme)
+    return BundleDraft(
+        device=first.item.device,
+        target=first.item.target.name,
+        built=built,
+        artifacts=tuple(artifacts),
+        components=tuple(part.work.describe(part.work.kept_golden(golden[part.name])) for part in parts),
+        parities=tuple(parities),
+        samples=first.samples_kind,
+        scheme=", ".join(schemes) or None,
+        extras=tuple(first.item.target.extras(artifacts, _whole_job(parts), built)),
+        gaps=tuple(dict.fromkeys(gap for part in parts for gap in part.gaps())),
+        gates={precision: first.gate(precision) for precision in parts[0].jobs},
+        tools=tool_versions(),
+        documents=_merge_documents(documents),
+        notes=_merge_notes(notes),
+    )
 
 
-def _check(
-    item: ResolvedTarget, components: dict[Precision, Component], jobs: dict[Precision, Job]
-) -> tuple[Gap, ...]:
-    """The gaps of every variant as it would be built; errors end the work."""
-    found = [
-        gap
-        for precision, component in components.items()
-        for gap in item.target.check([component], jobs[precision])
-    ]
-    gaps = tuple(dict.fromkeys(found))
-    refuse_errors(item, gaps)
-    return gaps
+def _whole_job(parts: Sequence[_Part]) -> Job:
+    """The job that was asked for first, with the scales and shapes of every component."""
+    jobs = {part.name: next(iter(part.jobs.values())) for part in parts}
+    scales = {name: scales for job in jobs.values() for name, scales in job.scales.items()}
+    first = jobs[parts[0].name]
+    return replace(first, scales=scales, component_shapes={name: job.shapes for name, job in jobs.items()})
+
+
+def _merge_documents(documents: Mapping[str, Mapping[str, bytes]]) -> dict[str, bytes]:
+    if len(documents) == 1:
+        return dict(next(iter(documents.values())))
+    return {f"{name}.{file}": data for name, files in documents.items() for file, data in files.items()}
+
+
+def _merge_notes(notes: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Each note once where all components share it, else with its component's name."""
+    shared = [note for note in next(iter(notes.values())) if all(note in own for own in notes.values())]
+    own = [f"{name}: {note}" for name, lines in notes.items() for note in lines if note not in shared]
+    return (*shared, *own)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit._values import DimRange
@@ -11,7 +12,6 @@ from edgekit.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from edgekit._values import Component, ShapeSpec, TensorInfo
 
@@ -53,16 +53,27 @@ class ModelReport:
     peak_activation_bytes: int | None
     nodes: tuple[NodeReport, ...]
     notes: tuple[str, ...]
+    component: str = "model"
 
 
-def inspect_model(path: Path, shapes: ShapeSpec) -> ModelReport:
-    """Read a model and count it; raises what `load_onnx` raises. Weights stay on disk."""
+def inspect_source(path: Path, shapes: ShapeSpec) -> tuple[ModelReport, ...]:
+    """Read each component of a source and count it; raises what `load_components` raises.
+
+    Weights stay on disk.
+    """
+    from edgekit._scope_recipe import scope_shapes
+    from edgekit.sources.components import load_components
+
+    components = load_components(path, {})
+    own = scope_shapes(shapes, components)
+    return tuple(_inspect(component, own[component.name]) for component in components)
+
+
+def _inspect(component: Component, shapes: ShapeSpec) -> ModelReport:
     from edgekit._cost import node_costs, peak_activation_bytes
     from edgekit.sources.graph_io import inputs_of, outputs_of
-    from edgekit.sources.onnx_file import load_onnx
 
-    component = load_onnx(path)
-    source = component.model
+    source, path = component.model, component.source or Path()
     prepared, notes = prepare_open(component, shapes)
     nodes = tuple(
         NodeReport(cost.name, cost.op, cost.macs, cost.params, cost.weight_bytes, cost.activation_bytes)
@@ -90,6 +101,7 @@ def inspect_model(path: Path, shapes: ShapeSpec) -> ModelReport:
         peak_activation_bytes=peak_activation_bytes(prepared.model),
         nodes=nodes,
         notes=tuple(notes),
+        component=component.name,
     )
 
 

@@ -41,12 +41,13 @@ class LayerError:
 
 @dataclass(frozen=True)
 class DebugResult:
-    """What one target's INT8 loses, layer by layer; `note` says why the artifact has no figures.
+    """What a component's INT8 loses on a target, layer by layer; `note`: why the artifact has no figures.
 
     float_model and layers: what a cut-out is made of; samples: the feeds that were run.
     """
 
     device: str
+    component: str
     scheme: str
     layers: tuple[LayerError, ...]
     outputs: tuple[OutputParity, ...]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from edgekit._scope_recipe import scope_recipe
 from edgekit._values import WEIGHT_BITS, Gap
 from edgekit.errors import GapError, ModelError, UsageError
 from edgekit.registry import ResolvedTarget, resolve_target
@@ -132,10 +134,15 @@ def prepare_source(source: Component, targets: Sequence[ResolvedTarget], recipe:
 def check_recipe(recipe: Recipe) -> tuple[Gap, ...]:
     """The gaps of every target; the INT8 form is checked unless the recipe asks for other precisions."""
     targets = resolve_all(recipe)
-    prepared = prepare_source(_load(recipe), targets, recipe)
+    components = load_source(recipe)
+    own = scope_recipe(replace(recipe, samples=None), components)
+    prepared = [(prepare_source(one, targets, own[one.name]), own[one.name]) for one in components]
     precisions = recipe.precisions or ("int8",)
     found = [
-        gap for item in targets for gap in find_gaps(item, prepared, recipe=recipe, precisions=precisions)
+        gap
+        for item in targets
+        for component, words in prepared
+        for gap in find_gaps(item, component, recipe=words, precisions=precisions)
     ]
     return tuple(dict.fromkeys(found))
 
@@ -143,24 +150,30 @@ def check_recipe(recipe: Recipe) -> tuple[Gap, ...]:
 def plan_convert(recipe: Recipe) -> ConvertPlan:
     """Everything that can be known before work: writes nothing. Raises what the model or a name deserves."""
     resolved = resolve_all(recipe)
-    source = _load(recipe)
-    prepared = prepare_source(source, resolved, recipe)
-    samples = _samples_words(recipe, prepared.component)
+    components = load_source(recipe)
+    own = scope_recipe(recipe, components)
+    prepared = {one.name: prepare_source(one, resolved, own[one.name]) for one in components}
+    samples = dict.fromkeys(_samples_words(own[name], one.component) for name, one in prepared.items())
     targets, notes = [], [item.note for item in resolved if item.note]
     for item in resolved:
-        plan = prepared.plans[item.device.name]
+        plan = prepared[components[0].name].plans[item.device.name]
         precisions, note = choose_precisions(recipe, plan)
         notes += [f"{item.device.name}: {note}"] if note else []
-        gaps = find_gaps(item, prepared, recipe=recipe, precisions=precisions)
+        found = [
+            gap
+            for name, one in prepared.items()
+            for gap in find_gaps(item, one, recipe=own[name], precisions=precisions)
+        ]
+        gaps = tuple(dict.fromkeys(found))
         scheme = choose_scheme(recipe, plan) if "int8" in precisions else "-"
         targets.append(
             TargetPlan(item.requested, item.note, item.target.name, item.device, precisions, scheme, gaps)
         )
     return ConvertPlan(
         recipe.model,
-        source.digest,
+        source_digest(components),
         recipe.output_folder,
-        samples,
+        "; ".join(samples),
         tuple(targets),
         tuple(dict.fromkeys(notes)),
     )
@@ -215,10 +228,19 @@ def refuse_errors(item: ResolvedTarget, gaps: Sequence[Gap]) -> None:
         )
 
 
-def _load(recipe: Recipe) -> Component:
-    from edgekit.sources.bound_file import load_bound
+def load_source(recipe: Recipe) -> tuple[Component, ...]:
+    """The components of a recipe's model."""
+    from edgekit.sources.components import load_components
 
-    return load_bound(recipe.model, recipe.bind)
+    return load_components(recipe.model, recipe.bind)
+
+
+def source_digest(components: Sequence[Component]) -> str:
+    """Sha256 (hex) of a source: its only component's, or one over the digests of all."""
+    if len(components) == 1:
+        return components[0].digest
+    text = "\n".join(f"{component.name} {component.digest}" for component in components)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _samples_words(recipe: Recipe, component: Component) -> str:

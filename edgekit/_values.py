@@ -18,6 +18,8 @@ ConvOutput = Literal["int8", "float"]
 GemmOutput = Literal["float", "int8"]
 Kind = Literal["measured", "predicted", "unknown"]
 
+# The folder of a bundle's weights that several ONNX files point to.
+SHARED_WEIGHTS = "weights/"
 # Precisions with integer weights beside float activations, and the bits of those weights.
 WEIGHT_BITS: dict[str, WeightBits] = {"w8": 8, "w4": 4}
 
@@ -191,9 +193,10 @@ class Artifact:
 
     @property
     def loaded(self) -> tuple[str, ...]:
-        """What a runtime reads: the main file and its external data, or all files of a main folder."""
+        """What a runtime reads: the main file, its external data, or all files of a main folder."""
         own = (self.main, f"{self.main}.data")
-        return tuple(name for name in self.files if name in own or name.startswith(f"{self.main}/"))
+        folders = (f"{self.main}/", SHARED_WEIGHTS)
+        return tuple(name for name in self.files if name in own or name.startswith(folders))
 
 
 @dataclass(frozen=True)

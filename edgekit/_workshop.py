@@ -22,6 +22,7 @@ from edgekit._qdq import (
     pick_feeds,
     quantize_weights,
 )
+from edgekit._scope_recipe import scope_recipe
 from edgekit.calibration.random_samples import make_random
 from edgekit.errors import ModelError
 from edgekit.sources.graph_io import inputs_of
@@ -42,9 +43,22 @@ if TYPE_CHECKING:
     from edgekit.target import Plan, Session
 
 
+def open_workshops(
+    components: Sequence[Component],
+    targets: Sequence[ResolvedTarget],
+    *,
+    recipe: Recipe,
+    cache: Cache,
+    progress: Progress,
+) -> tuple[Workshop, ...]:
+    """A workshop for each component of a source, with the recipe's words about it."""
+    own = scope_recipe(recipe, components)
+    return tuple(Workshop(own[one.name], one, targets, cache, progress) for one in components)
+
+
 @dataclass
 class Workshop:
-    """Each stage runs once, when a bundle first needs it, and serves every target."""
+    """One component: each stage runs once, when a bundle first needs it, and serves every target."""
 
     recipe: Recipe
     source: Component

@@ -51,10 +51,23 @@ def plan(model: str | Path | Recipe, **options: Unpack[RecipeOptions]) -> Conver
 def inspect(
     model: str | Path, shapes: str | Sequence[str] | Mapping[str, Shape] | None = None
 ) -> ModelReport:
-    """Inputs, outputs, opset, ops, parameters, MACs and memory of an ONNX model, node by node."""
-    from edgekit._inspect import inspect_model
+    """Inputs, outputs, opset, ops, parameters, MACs and memory of a model, node by node.
 
-    return inspect_model(Path(model), parse_shapes(shapes))
+    UsageError for a source of several components: `inspect_components` has a report of each.
+    """
+    first, *others = inspect_components(model, shapes)
+    if others:
+        raise UsageError(f"'{model}' has {1 + len(others)} components", fix="use edgekit.inspect_components")
+    return first
+
+
+def inspect_components(
+    model: str | Path, shapes: str | Sequence[str] | Mapping[str, Shape] | None = None
+) -> tuple[ModelReport, ...]:
+    """`inspect` of each component, in the scenario's order; one for a plain model."""
+    from edgekit._inspect import inspect_source
+
+    return inspect_source(Path(model), parse_shapes(shapes))
 
 
 def estimate(model: str | Path, **options: Unpack[EstimateWords]) -> Estimate:

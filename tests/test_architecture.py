@@ -30,7 +30,7 @@ RANKS = (
     ("registry",),
     ("_verify",),
     ("_bundle", "_layers"),
-    ("_recipe", "_recipe_file", "_tasks"),
+    ("_recipe", "_recipe_file", "_scope_recipe", "_tasks"),
     ("_profile", "_layer_errors"),
     ("_feasibility",),
     ("_baseline",),

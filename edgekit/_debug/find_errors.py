@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 from edgekit._layer_errors import DebugResult, LayerError
 from edgekit._layers import cut_layers
-from edgekit._plan import resolve_all
+from edgekit._plan import load_source, resolve_all
 from edgekit._target_work import TargetWork
 from edgekit._verify import OutputComparison, float_session, reference_session, with_taps
-from edgekit._workshop import Workshop
+from edgekit._workshop import open_workshops
 from edgekit.errors import CannotRunHere, UsageError
-from edgekit.sources.bound_file import load_bound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Set
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from edgekit._recipe import Recipe
     from edgekit._values import OutputParity, Progress
     from edgekit._verify import Golden
+    from edgekit._workshop import Workshop
     from edgekit.registry import ResolvedTarget
     from edgekit.target import Session
 
@@ -41,13 +41,13 @@ _GOOD_DB = 25.0
 
 
 def debug_recipe(recipe: Recipe, cache: Cache, progress: Progress) -> tuple[DebugResult, ...]:
-    """One result a target of the recipe. UsageError without samples; what `convert` raises besides."""
+    """One result a target and component. UsageError without samples; what `convert` raises besides."""
     if recipe.samples is None:
         raise UsageError("an error by layer needs samples", fix="add --samples DATA, a few are enough")
     targets = resolve_all(recipe)
-    source = load_bound(recipe.model, recipe.bind)
-    workshop = Workshop(replace(recipe, precisions=("int8",)), source, targets, cache, progress)
-    return tuple(_debug_target(item, workshop, progress) for item in targets)
+    words = replace(recipe, precisions=("int8",))
+    workshops = open_workshops(load_source(recipe), targets, recipe=words, cache=cache, progress=progress)
+    return tuple(_debug_target(item, shop, progress) for item in targets for shop in workshops)
 
 
 def _debug_target(item: ResolvedTarget, workshop: Workshop, progress: Progress) -> DebugResult:
@@ -65,6 +65,7 @@ def _debug_target(item: ResolvedTarget, workshop: Workshop, progress: Progress) 
             seen.add(sample.feeds, session)
     return DebugResult(
         device=item.device.name,
+        component=workshop.component.name,
         scheme=quantized.scales.scheme,
         layers=tuple(seen.layers(quantized.narrowed)),
         outputs=_compare_outputs(golden),

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def save_debug(results: Sequence[DebugResult], folder: Path) -> tuple[Path, ...]:
-    """`debug.json`, and `<device>/layer.onnx` with `inputs.npz` of each worst layer; the files written."""
+    """`debug.json`, and `<device>/layer.onnx` with `inputs.npz` of each worst layer; the files written.
+
+    With several components a layer lies in `<device>/<component>/`.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / "debug.json"
@@ -28,7 +31,9 @@ def save_debug(results: Sequence[DebugResult], folder: Path) -> tuple[Path, ...]
         )
         written = [file]
         for result in results:
-            written += _cut_worst(result, folder / result.device)
+            parts = {other.component for other in results}
+            place = folder / result.device
+            written += _cut_worst(result, place / result.component if len(parts) > 1 else place)
     except OSError as error:
         raise OutputError(
             f"folder '{folder}' cannot be written ({error.strerror})", fix="name another one with -o"
@@ -40,7 +45,7 @@ def _cut_worst(result: DebugResult, folder: Path) -> tuple[Path, ...]:
     worst = result.worst(1)
     if not worst:
         return ()
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     borders = {layer.tensor for layer in result.layers}
     return cut_out(result.float_model, worst[0].tensor, borders, feeds=result.feeds[0], folder=folder)
 
@@ -51,6 +56,7 @@ def debug_json(result: DebugResult) -> dict[str, Any]:
         "schema": "edgekit.debug",
         "version": 1,
         "device": result.device,
+        "component": result.component,
         "scheme": result.scheme,
         "samples": result.samples,
         "note": result.note,

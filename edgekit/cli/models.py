@@ -33,8 +33,13 @@ def inspect(model: str, *, shape: tuple[str, ...], as_json: bool, verbose: bool)
     from edgekit.reports.json_form import document
     from edgekit.reports.model_report import render_model
 
-    report = api.inspect(model, shape)
-    click.echo(document("inspect", model=report) if as_json else render_model(report))
+    first, *others = api.inspect_components(model, shape)
+    if not as_json:
+        click.echo("\n\n".join(render_model(report) for report in (first, *others)))
+    elif others:
+        click.echo(document("inspect", components=[first, *others]))
+    else:
+        click.echo(document("inspect", model=first))
 
 
 @click.command(short_help="Show what each target cannot hold, before any work.")

@@ -28,9 +28,8 @@ def render_debug(results: Sequence[DebugResult], most: int, output: str | None) 
 
 
 def _render(result: DebugResult, most: int) -> str:
-    lines = [
-        clean(f"{result.device}: INT8 under the {result.scheme} scheme, {result.samples} samples, SQNR in dB")
-    ]
+    place = result.device if result.component == "model" else f"{result.device}, {result.component}"
+    lines = [clean(f"{place}: INT8 under the {result.scheme} scheme, {result.samples} samples, SQNR in dB")]
     lines += [
         clean(f"  output '{output.output}': {_db(output)} dB from fp32 in the Q/DQ graph")
         for output in result.outputs

@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from edgekit._values import Component, TensorInfo
 
 
-def load_bound(path: Path, bind: Mapping[str, str]) -> Component:
+def load_bound(path: Path, bind: Mapping[str, str], *, name: str = "model") -> Component:
     """The model at `path` with each input named in `bind` held at that value, numbers as `16000` or `1,0`.
 
     Without any, what `load_onnx` gives. `digest` stays that of the file; `source` is None, for no file
     holds the bound model. Raises what `load_onnx` and `bind_inputs` raise; UsageError for text that is
     no number.
     """
-    component = load_onnx(path)
+    component = load_onnx(path, name=name)
     if not bind:
         return component
     known = {info.name: info for info in inputs_of(component.model)}
     model = component.model.clone()
-    bind_inputs(model, {name: _read_value(name, text, known.get(name)) for name, text in bind.items()})
+    bind_inputs(model, {given: _read_value(given, text, known.get(given)) for given, text in bind.items()})
     return replace(component, model=model, source=None)
 
 

@@ -15,7 +15,7 @@ from edgekit.targets.tensorrt import tensorrt_version
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgekit._values import Artifact, DimRange
+    from edgekit._values import Artifact, DimRange, ShapeSpec
     from edgekit.target import Job
 
 SCRIPTS = Path(__file__).parent / "device"
@@ -48,7 +48,7 @@ def describe_job(artifacts: Sequence[Artifact], job: Job, out: Path) -> dict[str
         entry = {
             "variant": artifact.variant,
             "files": [artifact.main, *(name for name in artifact.files if name != artifact.main)],
-            "inputs": _inputs(out / artifact.main, job),
+            "inputs": _inputs(out / artifact.main, job.shapes_of(artifact.component)),
         }
         components.setdefault(artifact.component, []).append(entry)
     return {
@@ -72,19 +72,19 @@ def runner(artifact: Artifact) -> DeviceRun:
     return DeviceRun(files, commands=(command,), needs="sudo apt install tensorrt")
 
 
-def _inputs(path: Path, job: Job) -> list[dict[str, Any]]:
-    """Name, type and min/opt/max shapes of each graph input, from the written file and the job's ranges.
+def _inputs(path: Path, shapes: ShapeSpec) -> list[dict[str, Any]]:
+    """Name, type and min/opt/max shapes of each graph input, from the written file and the ranges given.
 
     opt is the largest size: an engine is tuned for it, and smaller ones run at its choices.
     """
     graph = onnx.load(path, load_external_data=False).graph
     weights = {tensor.name for tensor in graph.initializer}
-    return [_input(value, job) for value in graph.input if value.name not in weights]
+    return [_input(value, shapes) for value in graph.input if value.name not in weights]
 
 
-def _input(value: onnx.ValueInfoProto, job: Job) -> dict[str, Any]:
+def _input(value: onnx.ValueInfoProto, shapes: ShapeSpec) -> dict[str, Any]:
     tensor = value.type.tensor_type
-    given = job.shapes.get(value.name, ())
+    given = shapes.get(value.name, ())
     low, high, dynamic = [], [], False
     for axis, dim in enumerate(tensor.shape.dim):
         if dim.HasField("dim_value"):
