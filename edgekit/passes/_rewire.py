@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
@@ -18,11 +19,17 @@ class Names:
     """Gives out value names that nothing in the model has yet, derived from the one asked for."""
 
     def __init__(self, model: ir.Model) -> None:
-        self._taken: set[str] = set()
-        for graph in model.graphs():
+        self._model = model
+
+    @cached_property
+    def _taken(self) -> set[str]:
+        """Read when the first name is asked for: most passes find nothing to do."""
+        taken: set[str] = set()
+        for graph in graphs_of(self._model):
             values = [*graph.inputs, *graph.initializers.values()]
             values += [output for node in graph for output in node.outputs]
-            self._taken.update(value.name for value in values if value.name)
+            taken.update(value.name for value in values if value.name)
+        return taken
 
     def free(self, name: str) -> str:
         """`name`, or with a number behind it where it is taken."""
@@ -35,8 +42,7 @@ class Names:
 
     def add_initializer(self, graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
         """A new initializer of `graph`, called `name` if that is free."""
-        tensor = ir.tensor(array, name=self.free(name))
-        value = initializer_from(tensor, tensor.name or name)
+        value = initializer_from(ir.Tensor(array), self.free(name))
         graph.register_initializer(value)
         return value
 
@@ -81,7 +87,25 @@ def _renamed(tensor: ir.TensorProtocol, name: str) -> ir.TensorProtocol:
 
 def all_nodes(model: ir.Model) -> Iterator[ir.Node]:
     """Every node of the graph and its subgraphs that is still in place when its turn comes."""
-    return nodes_of(tuple(model.graphs()))
+    return nodes_of(graphs_of(model))
+
+
+def graphs_of(model: ir.Model) -> tuple[ir.Graph, ...]:
+    """The main graph and those inside its nodes, in the order of `model.graphs()` but without its walks."""
+    found: dict[ir.Graph, None] = {}
+    _collect_graphs(model.graph, found)
+    return tuple(found)
+
+
+def _collect_graphs(graph: ir.Graph, found: dict[ir.Graph, None]) -> None:
+    found[graph] = None
+    for node in graph:
+        for attribute in node.attributes.data.values():
+            if attribute.type == ir.AttributeType.GRAPH:
+                _collect_graphs(attribute.as_graph(), found)
+            elif attribute.type == ir.AttributeType.GRAPHS:
+                for inner in attribute.as_graphs():
+                    _collect_graphs(inner, found)
 
 
 def nodes_of(graphs: Iterable[ir.Graph]) -> Iterator[ir.Node]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from edgekit.passes._rewire import Names, constant_array
+from edgekit.passes._rewire import Names, constant_array, graphs_of
 from edgekit.passes.remove_unused import remove_unused
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def bound_masks(model: ir.Model, below: float = -np.inf) -> int:
     """
     names = Names(model)
     count = 0
-    for graph in tuple(model.graphs()):
+    for graph in graphs_of(model):
         for value in tuple(graph.initializers.values()):
             if is_open_mask(value, below):
                 array = constant_array(value)

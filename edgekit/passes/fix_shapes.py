@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from edgekit.errors import ModelError
+from edgekit.passes._rewire import graphs_of
 from edgekit.passes.rename_dims import rename_dims
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def _text(value: ir.Value) -> str:
 
 
 def _forget_shapes(model: ir.Model) -> None:
-    for graph in model.graphs():
+    for graph in graphs_of(model):
         for node in graph:
             for value in node.outputs:
                 value.shape = None

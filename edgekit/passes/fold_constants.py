@@ -13,6 +13,7 @@ from edgekit.passes._rewire import (
     constant_array,
     constant_tensor,
     graph_of,
+    graphs_of,
     initializer_from,
     input_of,
     nodes_of,
@@ -40,22 +41,28 @@ _ROUNDS = 64
 
 
 def fold_constants(model: ir.Model, branches: Branches = "fold") -> int:
-    """Fold until nothing changes; returns how many nodes were folded or branches inlined.
+    """Infer shapes and fold until nothing changes; returns how many nodes were folded or branches inlined.
 
     branches `keep`: what lies inside an If or Loop that stays is left as it is.
     Values are computed by ONNX Runtime itself. Works on shapes that are known (run fix_shapes first);
     tensors above LARGEST_FOLDED_BYTES, quantized constants and random ops are left as they are.
     """
+    infer_shapes(model)
+    return fold_inferred(model, branches)
+
+
+def fold_inferred(model: ir.Model, branches: Branches = "fold") -> int:
+    """`fold_constants` for a model whose shapes were inferred; they are again after what is folded."""
     total = 0
     for _ in range(_ROUNDS):
-        infer_shapes(model)
-        graphs = tuple(model.graphs()) if branches == "fold" else (model.graph,)
+        graphs = graphs_of(model) if branches == "fold" else (model.graph,)
         folded = _fold_shapes(graphs) + sum(_fold_graph(model, graph) for graph in graphs)
         folded += inline_branches(model, graphs=graphs)
         remove_unused(model)
         if not folded:
             break
         total += folded
+        infer_shapes(model)
     return total
 
 

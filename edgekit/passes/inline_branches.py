@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from edgekit.passes._rewire import Names, constant_array, graph_of, nodes_of
+from edgekit.passes._rewire import Names, constant_array, graph_of, graphs_of, nodes_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ def inline_branches(model: ir.Model, graphs: Sequence[ir.Graph] | None = None) -
 
     graphs: where to look; None: everywhere.
     """
-    places = tuple(model.graphs()) if graphs is None else graphs
+    places = graphs_of(model) if graphs is None else graphs
     ready = [node for node in nodes_of(places) if _taken_branch(node) is not None]
     if not ready:
         return 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from edgekit.passes._rewire import graphs_of
+
 if TYPE_CHECKING:
     import onnx_ir as ir
 
@@ -19,7 +21,7 @@ def name_nodes(model: ir.Model) -> int:
     """
     taken: set[str] = set()
     renamed = 0
-    for graph in model.graphs():
+    for graph in graphs_of(model):
         for node in graph:
             name = node.name or f"{node.op_type}/{node.outputs[0].name}" if node.outputs else node.op_type
             name = _CONTROL.sub("?", name)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from onnx_ir.passes.common import RemoveInitializersFromInputsPass
 
+from edgekit.passes._rewire import graphs_of
 from edgekit.passes.drop_identities import drop_identities
 from edgekit.passes.fix_shapes import fix_shapes
-from edgekit.passes.fold_constants import fold_constants
+from edgekit.passes.fold_constants import fold_constants, fold_inferred
 from edgekit.passes.fold_empty import fold_empty
 from edgekit.passes.fuse_affine import fuse_affine
 from edgekit.passes.fuse_batchnorm import fuse_batchnorm
@@ -57,9 +58,10 @@ def _prepare(model: ir.Model, shapes: ShapeSpec, branches: Branches) -> ir.Model
     fold_empty(model)
     raise_opset(model)
     fold_constants(model, branches)
-    settle_parameters(model)
+    if settle_parameters(model):
+        infer_shapes(model)
     _simplify(model, branches)
-    for graph in model.graphs():
+    for graph in graphs_of(model):
         graph.sort()
     name_nodes(model)
     infer_shapes(model)
@@ -71,4 +73,4 @@ def _simplify(model: ir.Model, branches: Branches) -> None:
     """Fuse and drop until nothing changes: a dropped node may bring two others together."""
     while fuse_batchnorm(model) + fuse_affine(model) + push_affine(model) + drop_identities(model):
         remove_unused(model)
-    fold_constants(model, branches)
+    fold_inferred(model, branches)

@@ -7,6 +7,8 @@ from collections import Counter
 
 import onnx_ir as ir
 
+from edgekit.passes._rewire import graphs_of
+
 # Exporters write these where they know nothing: '?', '-1', 'None', 'unk' and the like.
 _PLACEHOLDER = re.compile(r"(?i)^(\W.*|-?\d+|none|null|unk|unknown|dynamic|any)?$")
 
@@ -24,7 +26,7 @@ def rename_dims(model: ir.Model) -> int:
         if isinstance(dim, ir.SymbolicDim) and dim.value is not None
     )
     renamed = sum(_rename_input(value, taken) for value in model.graph.inputs if value.shape is not None)
-    for graph in model.graphs():
+    for graph in graphs_of(model):
         for node in graph:
             for value in node.outputs:
                 _forget_names(value)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from edgekit.errors import ModelError
+from edgekit.passes._rewire import graphs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,5 +55,5 @@ def weight_bytes(model: ir.Model) -> int:
 
 
 def _initializers(model: ir.Model) -> Iterator[ir.Value]:
-    for graph in model.graphs():
+    for graph in graphs_of(model):
         yield from graph.initializers.values()

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from edgekit.passes._rewire import Names, constant_array, graph_of
+from edgekit.passes._rewire import Names, constant_array, graph_of, graphs_of
 from edgekit.passes.name_nodes import name_nodes
 from edgekit.passes.remove_unused import remove_unused
 
@@ -32,7 +32,7 @@ def to_float16(model: ir.Model) -> int:
     Constants must be initializers (lift_constants) and every value must have its dtype (infer_shapes).
     """
     names = Names(model)
-    nodes = [node for graph in tuple(model.graphs()) for node in graph]
+    nodes = [node for graph in graphs_of(model) for node in graph]
     version = model.opset_imports[""]
     kept = {node for node in nodes if _stays_float(node, version)}
     floats = [value for node in nodes for value in node.outputs if value.dtype == FLOAT]
