@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from edgekit._device_tool import DeviceTool
     from edgekit._values import Artifact, Component, Device, DimRange, Gap, Measurement, Scales
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -149,6 +150,12 @@ class Target(ABC):
         """What a probe copies and runs on the device."""
         raise CannotRunHere(
             f"target '{self.name}' has no device-side runner", fix="update the target's plugin"
+        )
+
+    def device_tool(self, artifact: Artifact, folder: Path, accelerator: str) -> DeviceTool:
+        """The artifact in its runtime's own benchmark tool, for a device without Python."""
+        raise CannotRunHere(
+            f"target '{self.name}' knows no benchmark tool", fix="leave --tool out: the device needs Python"
         )
 
     def read(self, output: bytes) -> list[Measurement]:

@@ -50,11 +50,14 @@ class Bundle:
 
     def golden(self, component: str) -> Golden:
         """The golden data of one component, read from its .npy files, in the source's layout."""
+        return in_source_layout(self.stored_golden(component), layouts_of(component, self.artifacts))
+
+    def stored_golden(self, component: str) -> Golden:
+        """The same in the layout of the component's files, in which a device takes and gives it."""
         for row in self.manifest["components"]:
             if row["name"] == component:
                 samples = tuple(self._sample(sample) for sample in row["golden"]["samples"])
-                golden = Golden(component, row["golden"]["kind"], samples)
-                return in_source_layout(golden, layouts_of(component, self.artifacts))
+                return Golden(component, row["golden"]["kind"], samples)
         raise BundleError(f"{MANIFEST}: no component '{component[:80]}'", fix=_COPY_AGAIN)
 
     def _sample(self, row: Json) -> GoldenSample:

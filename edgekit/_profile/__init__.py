@@ -1,14 +1,16 @@
 """Profiling: a bundle's artifacts run and measured on a device, and the JSON that keeps it."""
 
+from edgekit._device_tool import LayerTime, Placement
 from edgekit._profile.judge import budget_figures, compare_variants, find_measurement, judge_profile
 from edgekit._profile.keep import ProfileResult, ProfileWords, profile_and_keep
 from edgekit._profile.measurements import load_profile, profile_json, profiles_folder, save_profile
 from edgekit._profile.profile_bundle import profile_bundle
-from edgekit._profile.values import ArtifactProfile, LayerTime, Profile, ProfileOptions, Trace
+from edgekit._profile.values import ArtifactProfile, Profile, ProfileOptions, Trace
 
 __all__ = [
     "ArtifactProfile",
     "LayerTime",
+    "Placement",
     "Profile",
     "ProfileOptions",
     "ProfileResult",

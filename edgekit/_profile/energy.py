@@ -46,7 +46,7 @@ def measure_energy(place: str, index: int, heard: Heard) -> list[Measurement]:
     Each has an 80 % interval from the spread of the samples.
     """
     found = find_total(heard)
-    rounds = [one for one in heard.workers[index].rounds if one.ns and not (one.soak or one.earlier)]
+    rounds = [one for one in heard.workers[index].rounds if one.count and not (one.soak or one.earlier)]
     if found is None or not rounds:
         return []
     total, samples = found
@@ -96,7 +96,7 @@ def _energies(
     basis: str,
 ) -> list[Measurement]:
     """mJ an inference: all the device took, and what the inference added to idle."""
-    seconds = sum(one.end - one.start for one in rounds) / sum(len(one.ns) for one in rounds)
+    seconds = sum(one.end - one.start for one in rounds) / sum(one.count for one in rounds)
     gross, gross_error = 1e3 * busy[0] * seconds, 1e3 * busy[1] * seconds
     rows = [
         Measurement(

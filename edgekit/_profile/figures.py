@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from edgekit._profile.heard import WorkerHeard
 
 PERCENTILES = (50, 90, 95, 99)
+_MEMORY_BASIS = "{runtime}; peak RSS of the process, {tool} own included"
 _BURST = 0.1  # the first and last tenth of a soak are its burst and its sustained part
 
 
@@ -32,6 +33,10 @@ def timed_ms(worker: WorkerHeard) -> tuple[float, ...]:
     return tuple(ns / 1e6 for one in worker.rounds if not one.soak for ns in one.ns)
 
 
+def _is_told(worker: WorkerHeard) -> bool:
+    return any(one.told is not None for one in worker.rounds)
+
+
 def measure_artifact(place: str, worker: WorkerHeard) -> list[Measurement]:
     """The measurements of one artifact, named `<component>/<variant>/...` after `place`."""
     return [
@@ -43,6 +48,7 @@ def measure_artifact(place: str, worker: WorkerHeard) -> list[Measurement]:
 def _rows(worker: WorkerHeard) -> Iterator[tuple[str, float, str, str]]:
     runtime = worker.runtime
     ms = timed_ms(worker)
+    yield from _told_rows(worker)
     if ms:
         basis = (
             f"{runtime}; {len(ms)} runs in {sum(not one.soak for one in worker.rounds)} turns, warm-up apart"
@@ -72,18 +78,39 @@ def _rows(worker: WorkerHeard) -> Iterator[tuple[str, float, str, str]]:
             "memory/peak",
             float(worker.peak_bytes),
             "B",
-            f"{runtime}; peak RSS of the process, Python's own included",
+            _MEMORY_BASIS.format(runtime=runtime, tool="the tool's" if _is_told(worker) else "Python's"),
         )
     yield from _soak_rows(worker)
 
 
+def _told_rows(worker: WorkerHeard) -> Iterator[tuple[str, float, str, str]]:
+    """What a benchmark tool told of its turns: means and spreads are pooled, percentiles are their median."""
+    turns = [one.told for one in worker.rounds if one.told is not None and not one.soak and one.told.count]
+    if not turns:
+        return
+    count = sum(one.count for one in turns)
+    basis = f"{worker.runtime}; {count} runs in {len(turns)} turns, each its own process with a warm-up apart"
+    mean = sum(one.ms["mean"] * one.count for one in turns) / count
+    yield "latency/mean", mean, "ms", basis
+    yield "latency/min", min(one.ms.get("min", math.inf) for one in turns), "ms", basis
+    yield "latency/max", max(one.ms.get("max", 0.0) for one in turns), "ms", basis
+    spread = sum(one.count * (one.ms.get("std", 0.0) ** 2 + (one.ms["mean"] - mean) ** 2) for one in turns)
+    yield "latency/std", math.sqrt(spread / count), "ms", basis
+    for name in (f"p{rank}" for rank in PERCENTILES):
+        if all(name in one.ms for one in turns):
+            told = float(np.median([one.ms[name] for one in turns]))
+            yield f"latency/{name}", told, "ms", f"{basis}; the median of the turns' {name}"
+    yield "latency/count", float(count), "runs", basis
+    yield "throughput", 1e3 / mean if mean else math.inf, "runs/s", f"{basis}; one after the other"
+
+
 def _soak_rows(worker: WorkerHeard) -> Iterator[tuple[str, float, str, str]]:
-    rounds = [one for one in worker.rounds if one.soak and one.ns]
+    rounds = [one for one in worker.rounds if one.soak and one.count]
     if len(rounds) < 2:
         return
     part = max(1, int(len(rounds) * _BURST))
     seconds = rounds[-1].end - rounds[0].start
     basis = f"{worker.runtime}; soak of {seconds:.0f} s"
     for name, chosen in (("burst", rounds[:part]), ("sustained", rounds[-part:])):
-        ms = [ns / 1e6 for one in chosen for ns in one.ns]
-        yield f"soak/{name}", float(np.mean(ms)), "ms", f"{basis}, mean of its {part} {name} rounds"
+        mean = sum(one.mean_ms * one.count for one in chosen) / sum(one.count for one in chosen)
+        yield f"soak/{name}", mean, "ms", f"{basis}, mean of its {part} {name} rounds"

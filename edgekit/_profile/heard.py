@@ -12,6 +12,8 @@ from edgekit.profiles.probes.transport import DeviceError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from edgekit._device_tool import Placement, ToolTimes
+
 _MOST_TEXT = 4000
 _MOST_RUNS = 5_000_000
 _MOST_ROWS = 100_000
@@ -23,6 +25,7 @@ class Round:
     """One worker's turn: start and end on the device's clock in s, ns of each run, CPU ns of all.
 
     earlier: it was measured in a run that broke off, on a clock that nobody has any more.
+    told: what a benchmark tool told of it, which gives no single runs.
     """
 
     start: float
@@ -31,6 +34,16 @@ class Round:
     cpu_ns: int
     soak: bool = False
     earlier: bool = False
+    told: ToolTimes | None = None
+
+    @property
+    def count(self) -> int:
+        """Timed runs in it."""
+        return len(self.ns) if self.told is None else self.told.count
+
+    @property
+    def mean_ms(self) -> float:
+        return sum(self.ns) / 1e6 / len(self.ns) if self.told is None else self.told.ms["mean"]
 
 
 @dataclass
@@ -45,6 +58,7 @@ class WorkerHeard:
     outputs: list[dict[str, str]] = field(default_factory=list)
     layers: list[tuple[str, str, float]] = field(default_factory=list)
     layers_note: str = ""
+    placements: list[Placement] = field(default_factory=list)
     peak_bytes: int | None = None
 
 

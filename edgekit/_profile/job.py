@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SCHEMA = "edgekit.profile-job/1"
 #: Folder beside the bundle's files on the device; no bundle file can have that name.
 FOLDER = ".edgekit"
-_SCRIPTS = Path(probes.__file__).parent / "device"
+SCRIPTS = Path(probes.__file__).parent / "device"
 
 
 def choose_artifacts(bundle: Bundle, options: ProfileOptions) -> tuple[Artifact, ...]:
@@ -45,13 +45,24 @@ def choose_artifacts(bundle: Bundle, options: ProfileOptions) -> tuple[Artifact,
 
 @dataclass(frozen=True)
 class Trip:
-    """What goes to a device: some artifacts of a bundle, each with how its target runs it there."""
+    """What goes to a device: some artifacts of a bundle, each with how its target runs it there.
+
+    runs: none where a benchmark tool of the user's own does it. place: the device as the user named it.
+    """
 
     bundle: Bundle
     device: Device
     artifacts: tuple[Artifact, ...]
     runs: tuple[DeviceRun, ...]
     options: ProfileOptions
+    place: str
+
+    @property
+    def tool(self) -> Path:
+        """The benchmark tool's file here; only a visit without Python asks for it."""
+        if self.options.tool is None:
+            raise UsageError("no benchmark tool is named", fix="add --tool FILE")
+        return self.options.tool
 
 
 def describe_job(trip: Trip) -> dict[str, Any]:
@@ -95,7 +106,7 @@ def list_files(trip: Trip) -> dict[str, Path]:
     The installed edgekit's scripts take the place of a bundle's: nothing that a bundle brings is run.
     """
     folder, manifest = trip.bundle.folder, trip.bundle.manifest
-    files = {f"{FOLDER}/{path.name}": path for path in sorted(_SCRIPTS.glob("*.py"))}
+    files = {f"{FOLDER}/{path.name}": path for path in sorted(SCRIPTS.glob("*.py"))}
     if any(run.commands for run in trip.runs):
         files |= {name: folder / name for name in (MANIFEST, *manifest["files"])}
     for artifact in trip.artifacts:

@@ -42,6 +42,8 @@ class ProfileWords(TypedDict, total=False):
     idle: str
     patience: str
     python: str
+    tool: str | Path
+    accelerator: str
     keep: str
     power_csv: str | Path
     resume: str | Path
@@ -111,6 +113,8 @@ def _options(words: ProfileWords) -> ProfileOptions:
         power_mode=words.get("power_mode"),
         power_csv=Path(words["power_csv"]) if "power_csv" in words else None,
         python=words.get("python", ""),
+        tool=Path(words["tool"]) if "tool" in words else None,
+        accelerator=words.get("accelerator", default.accelerator),
         keep=words.get("keep", ""),
         earlier=load_profile(Path(words["resume"])) if "resume" in words else None,
     )

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from edgekit._bundle import check_schema, load_schema
-from edgekit._profile.values import ArtifactProfile, LayerTime, Profile, Trace
+from edgekit._device_tool import LayerTime, Placement
+from edgekit._profile.values import ArtifactProfile, Profile, Trace
 from edgekit._values import Measurement, OutputParity
 from edgekit.errors import BundleError, OutputError
 
@@ -114,6 +115,8 @@ def _artifact(row: dict[str, Any]) -> ArtifactProfile:
         layers=tuple(LayerTime(**one) for one in row["layers"]),
         layers_note=row["layers_note"],
         turns=tuple(row["turns"]),
+        placements=tuple(Placement(**one) for one in row.get("placements", ())),
+        told=tuple(row.get("told", ())),
     )
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
+
     from edgekit._values import OutputParity
     from edgekit._verify import Golden
     from edgekit.profiles.probes.transport import Transport
@@ -46,6 +48,19 @@ def compare_outputs(
                     f"output '{name}' from the device: {error.problem}", fix="run it again"
                 ) from error
             comparisons.setdefault(name, OutputComparison(name)).add(actual, expected)
+    return tuple(comparison.result() for comparison in comparisons.values())
+
+
+def compare_arrays(made: Sequence[Mapping[str, np.ndarray]], golden: Golden) -> tuple[OutputParity, ...]:
+    """The same of outputs that are here already; DeviceError for one that is absent or of another shape."""
+    comparisons: dict[str, OutputComparison] = {}
+    for outputs, sample in zip(made, golden.samples, strict=True):
+        for name, expected in sample.fp32.items():
+            if name not in outputs or outputs[name].shape != expected.shape:
+                raise DeviceError(
+                    f"the device gave no output '{name}' of shape {expected.shape}", fix="convert again"
+                )
+            comparisons.setdefault(name, OutputComparison(name)).add(outputs[name], expected)
     return tuple(comparison.result() for comparison in comparisons.values())
 
 

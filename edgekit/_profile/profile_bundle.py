@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import tempfile
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit._bundle import open_bundle
 from edgekit._cache import tool_versions
+from edgekit._device_tool import LayerTime
 from edgekit._profile.energy import find_total, measure_energy
 from edgekit._profile.figures import measure_artifact, timed_ms
 from edgekit._profile.heard import Heard
 from edgekit._profile.job import Trip, choose_artifacts, refuse_unrunnable
 from edgekit._profile.judge import compare_variants
-from edgekit._profile.resume import refuse_other_run
-from edgekit._profile.values import ArtifactProfile, LayerTime, Profile, Trace
+from edgekit._profile.resume import recall_turns, refuse_other_run
+from edgekit._profile.tool_file import read_machine
+from edgekit._profile.values import ArtifactProfile, Profile, Trace
 from edgekit._profile.visit import visit
+from edgekit._profile.visit_tool import ToolVisit
 from edgekit.errors import TargetError
 from edgekit.profiles.loader import load_device
 from edgekit.profiles.probes.open_transport import open_transport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from edgekit._bundle import Bundle
     from edgekit._profile.values import ProfileOptions
@@ -54,24 +59,40 @@ def profile_bundle(
             raise TargetError(
                 f"bundle is for target '{bundle.target}', which is not installed", fix="install its plugin"
             )
-        trip = _plan_trip(bundle, target, options)
+        trip = _plan_trip(bundle, target, options, transport.label)
         if options.earlier is not None:
             nothing = _describe(trip, Heard.of(len(trip.artifacts)), ((),) * len(trip.artifacts), [])
-            refuse_other_run(options.earlier, replace(nothing, place=transport.label))
+            refuse_other_run(options.earlier, nothing)
         progress(f"reach {place}", 0, None)
         with _opened(transport):
-            heard, parities = visit(trip, transport, progress)
+            heard, parities = _visit(trip, target, transport, progress)
         told = [row for output in heard.printed for row in target.read(output.encode())]
         profile = _describe(trip, heard, parities, told)
-    return replace(profile, place=transport.label, started=started)
+    return replace(profile, started=started)
 
 
-def _plan_trip(bundle: Bundle, target: Target, options: ProfileOptions) -> Trip:
+def _visit(trip: Trip, target: Target, transport: Transport, progress: Progress) -> tuple[Heard, Parities]:
+    """By edgekit's own runner, which needs Python there, or by the benchmark tool that the user named."""
+    if trip.options.tool is None:
+        return visit(trip, transport, progress)
+    accelerator = trip.options.accelerator
+    tools = tuple(target.device_tool(one, trip.bundle.folder, accelerator) for one in trip.artifacts)
+    heard = Heard.of(len(tools))
+    if trip.options.earlier is not None:
+        recall_turns(heard, trip.options.earlier)
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
+        return heard, ToolVisit(trip, tools, transport, heard, Path(scratch), progress).run()
+
+
+def _plan_trip(bundle: Bundle, target: Target, options: ProfileOptions, place: str) -> Trip:
     artifacts = choose_artifacts(bundle, options)
     device = _device_of(bundle, target)
+    if options.tool is not None:
+        read_machine(options.tool)
+        return Trip(bundle, device, artifacts, (), options, place)
     runs = tuple(target.device_run(artifact, device) for artifact in artifacts)
     refuse_unrunnable(artifacts, runs)
-    return Trip(bundle, device, artifacts, runs, options)
+    return Trip(bundle, device, artifacts, runs, options, place)
 
 
 @contextmanager
@@ -97,12 +118,16 @@ def _device_of(bundle: Bundle, target: Target) -> Device:
 
 
 def matches_device(device: Device, facts: Mapping[str, str]) -> bool | None:
-    """Whether a machine with these facts is the device: by its board's name; any machine is a generic one.
+    """Whether a machine with these facts is the device: by its board's name, or a phone's or Mac's model.
 
-    None where the device's TOML names no board.
+    Any machine is a generic one. None where the device's TOML names neither board nor model.
     """
     if device.name.startswith("generic-"):
         return True
+    if "model" in device.facts:
+        return any(
+            fnmatchcase(facts.get("model", ""), one.strip()) for one in device.facts["model"].split(",")
+        )
     board = device.facts.get("board")
     return None if board is None else board in facts.get("board", "")
 
@@ -112,7 +137,7 @@ def _describe(trip: Trip, heard: Heard, parities: Parities, told: list[Measureme
         bundle=trip.bundle.digest,
         target=trip.bundle.target,
         device=trip.device.name,
-        place="",
+        place=trip.place,
         facts=heard.facts,
         matches=matches_device(trip.device, heard.facts),
         started="",
@@ -152,7 +177,11 @@ def _describe_artifact(trip: Trip, heard: Heard, index: int, told: list[Measurem
         measurements=(*measure_artifact(place, worker), *measure_energy(place, index, heard), *own),
         layers=tuple(LayerTime(*row) for row in worker.layers),
         layers_note=worker.layers_note,
-        turns=tuple(len(one.ns) for one in worker.rounds if not one.soak),
+        turns=tuple(one.count for one in worker.rounds if not one.soak),
+        placements=tuple(worker.placements),
+        told=tuple(
+            {"count": one.told.count, **one.told.ms} for one in worker.rounds if one.told and not one.soak
+        ),
     )
 
 
@@ -178,5 +207,19 @@ def _notes(trip: Trip, heard: Heard, profile: Profile) -> tuple[str, ...]:
         )
     if find_total(heard) is None:
         # Power is never modelled under a measured heading: where no meter is, that is said.
-        notes.append("power and energy: not measured, the device shows no power meter")
+        notes.append(f"power and energy: not measured, {_why_no_power(heard.facts)}")
+    if heard.facts.get("thermal_status", "0") != "0":
+        level = heard.facts["thermal_status"]
+        notes.append(f"the device was throttling before the run began (Android's thermal status {level})")
     return tuple(notes)
+
+
+def _why_no_power(facts: Mapping[str, str]) -> str:
+    """A phone on a cable has a fuel gauge that shows the charger."""
+    supply = facts.get("supply", "")
+    if not supply.startswith("plugged in"):
+        return "the device shows no power meter that adds up to what it takes"
+    return (
+        f"the phone is {supply}: connect over Wi-Fi (`adb tcpip 5555`, unplug it, `adb connect PHONE:5555`), "
+        "and its battery is the meter"
+    )

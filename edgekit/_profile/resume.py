@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgekit._device_tool import ToolTimes
 from edgekit._profile.heard import Round
 from edgekit.errors import UsageError
 
@@ -41,10 +42,15 @@ def recall_turns(heard: Heard, earlier: Profile) -> None:
     """Put the turns that all artifacts had in front of what will be heard."""
     kept = count_turns(earlier)
     for index, artifact in enumerate(earlier.artifacts):
+        rounds = heard.workers[index].rounds
+        for told in artifact.told[:kept]:
+            ms = {name: value for name, value in told.items() if name != "count"}
+            times = ToolTimes(int(told["count"]), ms)
+            rounds.append(Round(0.0, 0.0, [], 0, earlier=True, told=times))
         latencies = iter(artifact.latencies_ms)
-        for runs in artifact.turns[:kept]:
+        for runs in () if artifact.told else artifact.turns[:kept]:
             ns = [round(next(latencies) * 1e6) for _ in range(runs)]
-            heard.workers[index].rounds.append(Round(0.0, 0.0, ns, 0, earlier=True))
+            rounds.append(Round(0.0, 0.0, ns, 0, earlier=True))
 
 
 def _names(artifacts: Sequence[ArtifactProfile]) -> list[tuple[str, str]]:

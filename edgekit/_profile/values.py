@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from edgekit._device_tool import LayerTime, Placement
     from edgekit._values import Measurement, OutputParity
 
 
@@ -19,6 +20,7 @@ class ProfileOptions:
     runs: timed runs of each artifact, in `rounds` turns; seconds: the least time instead, where given.
     soak_s: how long the first artifact runs on after that. threads: of the runtime.
     sample_hz: of the sensors. python: the device's Python that has the runtime ("" for python3).
+    tool: a benchmark tool's file here, for a device without Python; accelerator: what it is told to use.
     power_csv: the log of a power meter of the user's own. patience_s: longest silence of the device.
     keep: a folder on the device to leave everything in. earlier: the run that broke off, to go on with.
     """
@@ -37,6 +39,8 @@ class ProfileOptions:
     power_mode: str | None = None
     power_csv: Path | None = None
     python: str = ""
+    tool: Path | None = None
+    accelerator: str = "cpu"
     keep: str = ""
     earlier: Profile | None = None
 
@@ -52,21 +56,13 @@ class Trace:
 
 
 @dataclass(frozen=True)
-class LayerTime:
-    """Mean time of one layer (node of the artifact as its runtime names it), in microseconds."""
-
-    name: str
-    op: str
-    us: float
-
-
-@dataclass(frozen=True)
 class ArtifactProfile:
     """What was seen of one artifact.
 
     latencies_ms: every timed run, in order; turns: how many of them each turn had.
     parity: its outputs on the device against fp32's golden ones.
-    layers_note: why there are no layers, where there are none.
+    layers_note: why there are no layers, where there are none. placements: on which units it runs.
+    told: of each turn what a benchmark tool told (count, and ms by name), which gives no single runs.
     """
 
     component: str
@@ -78,6 +74,8 @@ class ArtifactProfile:
     layers: tuple[LayerTime, ...] = ()
     layers_note: str = ""
     turns: tuple[int, ...] = ()
+    placements: tuple[Placement, ...] = ()
+    told: tuple[Mapping[str, float], ...] = ()
 
 
 @dataclass(frozen=True)

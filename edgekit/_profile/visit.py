@@ -85,7 +85,7 @@ def _compare(trip: Trip, transport: Transport, heard: Heard, scratch: Path) -> P
     """Parity of each artifact's outputs; a file that does not come is the run's problem."""
     found: list[tuple[OutputParity, ...]] = []
     for index, artifact in enumerate(trip.artifacts):
-        golden = trip.bundle.golden(artifact.component)
+        golden = trip.bundle.stored_golden(artifact.component)
         try:
             found.append(compare_outputs(transport, heard.workers[index].outputs, golden, scratch))
         except DeviceError as error:

@@ -31,6 +31,10 @@ _NAMES = {"component": "components", "variant": "variants", "warmup": "warm_up"}
 @click.option("--idle", metavar="TIME", help="Watch the idle device for this long first (default 2s).")
 @click.option("--patience", metavar="TIME", help="Longest silence of the device (default 2m).")
 @click.option("--python", metavar="PATH", help="The device's Python that has the runtime (default python3).")
+@click.option(
+    "--tool", metavar="FILE", help="A benchmark tool, as benchmark_model, where there is no Python."
+)
+@click.option("--accelerator", metavar="NAME", help="What the tool uses: cpu (default), gpu or nnapi.")
 @click.option("--keep", metavar="FOLDER", help="Work in this folder on the device and leave it there.")
 @click.option("--power-csv", metavar="FILE", help="Log of your own power meter: time and W, or V and A.")
 @click.option("--resume", metavar="FILE", help="Go on with the profile of a run that broke off.")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from edgekit.profiles.probes.transport import Running
+
 _CHUNK = 1 << 16
 _KEPT_ERRORS = 40
 _POLITE_S = 2.0
@@ -115,7 +117,7 @@ class Stream:
             return
 
 
-def run_to_end(stream: Stream, *, patience_s: float, most: int = MOST_OUTPUT) -> tuple[int, bytes, str]:
+def run_to_end(stream: Running, *, patience_s: float, most: int = MOST_OUTPUT) -> tuple[int, bytes, str]:
     """(exit status, stdout, last lines of stderr) of a command that ends on its own."""
     lines = []
     size = 0

@@ -14,6 +14,7 @@ from edgekit.targets.litert.options import read_options
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edgekit._device_tool import DeviceTool
     from edgekit._values import Artifact, Component, Device
     from edgekit.target import Job, Session
 
@@ -73,6 +74,14 @@ class LiteRT(Target):
         from edgekit.targets.litert.snippets import write_snippets
 
         return write_snippets(artifacts, job, out)
+
+    def device_tool(self, artifact: Artifact, folder: Path, accelerator: str) -> DeviceTool:
+        """LiteRT's benchmark_model, which runs on phones as they are."""
+        from edgekit.targets.litert.benchmark_model import BenchmarkModel
+        from edgekit.targets.litert.session import LiteRTSession
+
+        session = LiteRTSession(folder / artifact.main)
+        return BenchmarkModel(session.describe_inputs(), session.describe_outputs(), accelerator)
 
     def device_run(self, artifact: Artifact, device: Device) -> DeviceRun:
         """The runner loads the .tflite file with the device's own ai-edge-litert wheel (Linux only)."""

@@ -61,7 +61,7 @@ def test_the_tests_own_adbd_listens_nowhere_outside_its_namespace() -> None:
 
 def ask(transport: AdbTransport, *command: str) -> str:
     stream = transport.start(command)
-    code, output, errors = run_to_end(stream, patience_s=20)  # type: ignore[arg-type]  # adb gives Streams
+    code, output, errors = run_to_end(stream, patience_s=20)
     assert code == 0, errors
     return output.decode()
 

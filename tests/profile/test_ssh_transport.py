@@ -46,7 +46,7 @@ def transport(server: Sshd, monkeypatch: pytest.MonkeyPatch) -> Iterator[SshTran
 
 def ask(transport: SshTransport, *command: str) -> str:
     stream = transport.start(command)
-    code, output, errors = run_to_end(stream, patience_s=20)  # type: ignore[arg-type]  # ssh gives Streams
+    code, output, errors = run_to_end(stream, patience_s=20)
     assert code == 0, errors
     return output.decode()
 

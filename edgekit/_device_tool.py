@@ -1,0 +1,99 @@
+"""The contract of a native benchmark tool: a program that runs and times one artifact where no Python is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """Mean time of one layer (node of the artifact as its runtime names it), in microseconds."""
+
+    name: str
+    op: str
+    us: float
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How many operators run on one unit (CPU, GPU, NPU), as the runtime said it, and why; None: not told."""
+
+    unit: str
+    ops: int | None
+    why: str
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """One call: which files on the device, how long. `output` and `layers` name files to write, "" for none.
+
+    The tool runs until it has done `runs` and `seconds`, at most `most_seconds`.
+    """
+
+    model: str
+    inputs: tuple[str, ...]
+    threads: int
+    runs: int
+    seconds: float = 0.0
+    most_seconds: float = 600.0
+    warm_up: int = 0
+    output: str = ""
+    layers: str = ""
+
+
+@dataclass(frozen=True)
+class ToolTimes:
+    """What one call told. ms: mean, p50, p90, p95, p99, min, max, std of the timed runs, as far as told."""
+
+    count: int
+    ms: Mapping[str, float]
+    load_ms: float | None = None
+    first_ms: float | None = None
+    warm_up_ms: float | None = None
+    warm_up_count: int = 0
+    peak_bytes: float | None = None
+    placements: tuple[Placement, ...] = field(default=())
+
+
+class DeviceTool(Protocol):
+    """One artifact in one tool. DeviceError where the tool failed or printed what it never prints."""
+
+    #: As its makers call it; and where a user gets it; and what it leaves open.
+    name: str
+    needs: str
+    tells: str
+
+    def describe(self) -> str:
+        """What ran it, for the basis of each figure."""
+        ...
+
+    def encode(self, feeds: Mapping[str, np.ndarray]) -> list[bytes]:
+        """One golden sample as the files that the tool reads, in the order of the artifact's inputs."""
+        ...
+
+    def command(self, call: ToolCall) -> tuple[str, ...]:
+        """The words behind the program's path."""
+        ...
+
+    def read(self, printed: str) -> ToolTimes:
+        """What a call that ended well printed."""
+        ...
+
+    @property
+    def output_bytes(self) -> int:
+        """How large the file of outputs is."""
+        ...
+
+    def decode(self, data: bytes) -> dict[str, np.ndarray]:
+        """That file's outputs by name, in the artifact's own layout."""
+        ...
+
+    def layers(self, text: str) -> tuple[LayerTime, ...]:
+        """Mean times by operator from the profile that a call wrote."""
+        ...
