@@ -103,6 +103,12 @@ def _read_labels(path: Path, files: Sequence[Path]) -> tuple[str, ...] | None:
         with path.open(encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream, strict=True))
         found = {row["file"]: row["label"] for row in rows}
+        absent = sorted(name for name in found if not (path.parent / str(name)).is_file())
+        if absent:
+            raise SamplesError(
+                f"'{path}' labels '{absent[0]}', which is no file beside it: {len(absent)} such row(s)",
+                fix="write the columns file,label with one row a sample, named as the files are",
+            )
         return tuple(_require_text(found[file.name]) for file in files)
     except (KeyError, TypeError, UnicodeDecodeError, csv.Error) as error:
         raise SamplesError(

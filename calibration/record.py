@@ -30,6 +30,11 @@ class TensorRange:
     clip_low: float
     clip_high: float
 
+    def whole(self) -> TensorRange:
+        """The same tensor with nothing clipped: what minmax keeps of it."""
+        threshold = max(abs(self.low), abs(self.high))
+        return TensorRange(self.low, self.high, threshold, min(0.0, self.low), max(0.0, self.high))
+
 
 @dataclass(frozen=True)
 class ChannelRange:

@@ -45,6 +45,11 @@ def _with_shape(info: TensorInfo, shapes: ShapeSpec) -> TensorInfo:
     return replace(info, shape=tuple(dims))
 
 
+def default_observer(recipe: Recipe) -> str:
+    """minmax; where ranges are searched for too, mse: its record holds the extremes beside its own range."""
+    return "minmax" if recipe.max_drop is None else "mse"
+
+
 def calibrate_component(
     component: Component, samples: Samples, *, recipe: Recipe, cache: Cache, progress: Progress
 ) -> CalibrationRecord:
@@ -59,7 +64,7 @@ def calibrate_component(
     from edgekit.calibration.observers import observer_parameters
     from edgekit.calibration.record import CalibrationRecord
 
-    observer = recipe.observer or "minmax"
+    observer = recipe.observer or default_observer(recipe)
     parameters = observer_parameters(observer)
     form = key(recipe.shapes, dict(recipe.bind), _structure(component))
     entry = key(component.name, component.digest, form, samples.digest, observer, parameters)

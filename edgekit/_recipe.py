@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 SchemeChoice = Literal["auto", "portable", "native"]
 GoldenChoice = Literal["samples", "random"]
 WeightBlock = Literal[0, 32, 64, 128]
+PrecisionChoice = Literal["auto", "int8", "w8", "w4", "fp16", "fp32"]
+# What `--precision auto` allows INT8 to lose where no --max-drop says it (issue 7).
+AUTO_DROP = 0.005
 Shape = str | Sequence[int | str | DimRange]
 # The fields of edgekit._verify.Gate, named here because that room imports numpy; a test compares the two.
 GATE_LIMITS = (
@@ -69,7 +72,8 @@ class Recipe:
     """One convert.
 
     targets: as typed (device, device@software, alias or toolchain).
-    precisions: empty means int8 with samples, else each target's default float.
+    precisions: empty means int8 with samples, else each target's default float; `auto` becomes int8 with
+        a max_drop of AUTO_DROP, where none is given.
     samples: a folder, a file, "random", "module:function" or a callable; None: no calibration.
     limit: take the first samples only.
     preprocess: for images, `size=320x48,mean=0.5,...` or the same as a table.
@@ -78,7 +82,7 @@ class Recipe:
     shapes: input -> dims; scheme "auto" takes each target's own.
     float_nodes: nodes kept in float; only_ops: quantize these op types only (empty: all of the table).
     weight_block: how many int4 weights share a scale under w4; 0: all of a channel.
-    max_drop: the share that INT8 may lose on the samples; layers stay float until it loses no more.
+    max_drop: the share that INT8 may lose on the samples: schemes, ranges and layers are searched for it.
     metric: "top1", "cer", "exact", "cosine" or "module:function".
     vocabulary: a text file with a character a line, for cer and exact; None: the model's own metadata.
     gate: limits that take the place of gate.toml's (names: GATE_LIMITS; min_top1 may be "90%").
@@ -117,12 +121,22 @@ class Recipe:
         """A recipe from what a person types; raises UsageError for every value that makes no sense."""
         refuse_unknown(given, [item.name for item in fields(cls)], "option")
         values = {name: _value(name, value) for name, value in given.items()}
-        return cls(model=Path(model), **cast("Any", values))
+        return cls(model=Path(model), **cast("Any", _settle_auto(values)))
 
     @property
     def output_folder(self) -> Path:
         """Where the bundles go, one folder a device below it."""
         return self.output if self.output is not None else Path(f"{self.model.stem}-edgekit")
+
+
+def _settle_auto(values: dict[str, object]) -> dict[str, object]:
+    """Precision `auto` is INT8 that is searched for a max_drop, by default AUTO_DROP."""
+    asked = cast("tuple[str, ...]", values.get("precisions", ()))
+    if "auto" not in asked:
+        return values
+    settled = tuple(dict.fromkeys("int8" if name == "auto" else name for name in asked))
+    drop = values.get("max_drop")
+    return {**values, "precisions": settled, "max_drop": AUTO_DROP if drop is None else drop}
 
 
 def _value(name: str, value: object) -> object:
@@ -275,7 +289,7 @@ def _option_texts(value: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _precisions(value: str | Sequence[str]) -> tuple[str, ...]:
-    return tuple(_choice("precision", Precision)(word) for word in _words(value))
+    return tuple(_choice("precision", PrecisionChoice)(word) for word in _words(value))
 
 
 _READ: dict[str, Callable[[Any], Any]] = {

@@ -11,7 +11,7 @@ from edgekit._bundle import NO_ACCURACY, ComponentDraft
 from edgekit._choose_scheme import choose_measured, choose_products, plan_form
 from edgekit._plan import choose_scheme, job_for, refuse_errors, weight_gaps
 from edgekit._qdq import INT4_OPSET
-from edgekit._search import search_float
+from edgekit._search import search_mix
 from edgekit._tasks import score_task
 from edgekit._values import PORTABLE, SCHEMES, WEIGHT_BITS
 from edgekit._verify import (
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from edgekit._bundle.draft import SamplesKind
     from edgekit._choose_scheme import ChosenScheme
     from edgekit._qdq import QdqResult, WeightsResult
+    from edgekit._search import FoundMix
     from edgekit._values import Artifact, Component, Parity, Precision, TaskScore
     from edgekit._verify import Gate, Golden, WorstTensor
     from edgekit._verify.golden import GoldenKind
@@ -56,6 +57,7 @@ class TargetWork:
         self._weighted: dict[Precision, WeightsResult] = {}
         self._measured: Session | None = None
         self._unmet: tuple[str, ...] = ()
+        self._mix: FoundMix | None = None
 
     def quantized(self) -> QdqResult:
         """The Q/DQ graph in the scheme that the recipe names, or that the samples speak for."""
@@ -65,10 +67,10 @@ class TargetWork:
             allowed = self.workshop.recipe.max_drop
             if allowed is not None:
                 forms = [plan_form(self.plan, SCHEMES[name]) for name in self._schemes_to_try(scheme)]
-                found = search_float(self.workshop, forms, allowed)
+                self._mix = found = search_mix(self.workshop, forms, allowed)
                 self._quantized, self.scheme_note = found.result, found.note
                 self._measured = self.workshop.remember(found.reference)
-                self._unmet = () if found.drop <= allowed else (found.note,)
+                self._unmet = () if found.enough else (found.note,)
             elif choose is None:
                 self._quantized = self.workshop.quantize(plan_form(self.plan, SCHEMES[scheme]))
             else:
@@ -217,6 +219,8 @@ class TargetWork:
         scales = {"scheme": quantized.scales.scheme, "record": quantized.scales.record_digest}
         table = {name: asdict(params) for name, params in quantized.scales.tensors.items()}
         rows = [asdict(decision) for decision in quantized.decisions]
+        if self._mix is not None:
+            found["mix.json"] = _as_json(self._mix.table())
         return found | {
             "scales.json": _as_json({"schema": "edgekit.scales/1", **scales, "tensors": table}),
             "decisions.json": _as_json({"schema": "edgekit.decisions/1", "nodes": rows}),

@@ -10,7 +10,7 @@ import numpy as np
 
 from edgekit._values import TaskScore
 from edgekit._verify.metrics import OutputComparison, edit_distance
-from edgekit.errors import SamplesError, UsageError
+from edgekit.errors import EdgekitError, SamplesError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -131,7 +131,7 @@ def evaluate(
     if not count or not math.isfinite(score):
         raise SamplesError(
             f"metric '{metric.name}' is {score} on {count} samples",
-            fix="give at least one sample, and labels that are not empty",
+            fix="give at least one sample, labels that are not empty, a function that gives finite numbers",
         )
     return score, count
 
@@ -143,9 +143,21 @@ def _own_metric(spec: str) -> Metric:
     better = str(getattr(function, "better", "higher"))
     if better not in ("higher", "lower"):
         raise UsageError(f"metric '{spec}': better is '{better}'", fix="set it to 'higher' or 'lower'")
+
+    def score(stream: Iterable[Scored]) -> float:
+        try:
+            return float(function((scored.outputs, scored.label) for scored in stream))
+        except EdgekitError:
+            raise
+        except Exception as error:  # the user's own code may raise anything
+            raise UsageError(
+                f"metric '{spec}' failed with {type(error).__name__}: {error}",
+                fix="mend it: it is given pairs (outputs by name, label or None), and returns a number",
+            ) from error
+
     return Metric(
         spec,
-        lambda stream: function((scored.outputs, scored.label) for scored in stream),
+        score,
         better=cast("Literal['higher', 'lower']", better),
         needs="nothing",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ import numpy as np
 from edgekit._calibrate import calibrate_component, open_samples
 from edgekit._plan import prepare_source
 from edgekit._qdq import (
+    Mix,
     QdqForm,
     Steering,
     equalize_channels,
@@ -65,6 +66,8 @@ class Workshop:
     targets: Sequence[ResolvedTarget]
     cache: Cache
     progress: Progress
+    # What searches found, for the targets that come later.
+    mixes: list[Mix] = field(default_factory=list)
 
     @cached_property
     def _prepared(self) -> Prepared:
@@ -136,18 +139,25 @@ class Workshop:
         """The session, running each set of inputs once."""
         return _Remembered(session, {})
 
-    def quantize(self, form: QdqForm, *, also_float: frozenset[str] = frozenset()) -> QdqResult:
-        """Q/DQ in the form a target wants, from the one record; `also_float` nodes stay float besides."""
+    def quantize(self, form: QdqForm, mix: Mix | None = None) -> QdqResult:
+        """Q/DQ in the form a target wants, from the one record, with what a search decided besides."""
         component, record = self.equalized, self.record
         self.progress("insert Q/DQ", 0, None)
-        steering = replace(self._steering, float_nodes=self._steering.float_nodes | also_float)
+        steering, mix = self._steering, mix or Mix()
+        clipped = mix.clipped if self.searches_ranges else None
+        steering = replace(steering, searched=mix.float_nodes, clipped=clipped)
         if self.samples.kind != "random":
             # A flat background is rounded alike everywhere, and that is no noise which averages out.
-            return insert_corrected_qdq(component, record, self._few_feeds, form=form, steering=steering)
+            return insert_corrected_qdq(component, record, self.few_feeds, form=form, steering=steering)
         return insert_qdq(component, record, form=form, steering=steering)
 
+    @property
+    def searches_ranges(self) -> bool:
+        """Whether the record holds two ranges a tensor to choose from."""
+        return self.recipe.max_drop is not None and self.recipe.observer is None
+
     @cached_property
-    def _few_feeds(self) -> Sequence[Mapping[str, np.ndarray]]:
+    def few_feeds(self) -> Sequence[Mapping[str, np.ndarray]]:
         return pick_feeds(self.samples)
 
     def quantize_weights(self, forms: Sequence[WeightForm], precision: Precision) -> WeightsResult:

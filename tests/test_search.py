@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -16,11 +18,13 @@ from edgekit._plan import resolve_all
 from edgekit._qdq import QdqForm
 from edgekit._recipe import Recipe
 from edgekit._search import LayerCost, measure_sensitivity
-from edgekit._search.search_float import gallop, rank_layers
-from edgekit._values import PORTABLE
+from edgekit._search.fit_ranges import choose_clipped
+from edgekit._search.output_distance import measure_distance
+from edgekit._search.search_mix import gallop, give_back, rank_layers
+from edgekit._values import PORTABLE, QuantParams
 from edgekit._verify import float_session, reference_session
 from edgekit._workshop import Workshop
-from edgekit.errors import UsageError
+from edgekit.errors import EdgekitError, UsageError
 from edgekit.sources.bound_file import load_bound
 
 if TYPE_CHECKING:
@@ -31,15 +35,16 @@ CLASSES, WIDTH = 5, 16
 
 
 def fragile() -> onnx.ModelProto:
-    """Three products; the middle one has a column of large values, which costs the others their steps."""
-    first = np.eye(WIDTH, dtype=np.float32)
+    """Four products; the third one has a column of large values, which costs the others their steps."""
+    start = first = np.eye(WIDTH, dtype=np.float32)
     middle = np.concatenate([np.full((WIDTH, 1), 40.0), RNG.standard_normal((WIDTH, WIDTH - 1))], axis=1)
     last = RNG.standard_normal((WIDTH, CLASSES)).astype(np.float32)
     last[0] = 0.0  # the huge column says nothing: all that matters is below its step
-    weights = {"first": first, "middle": middle.astype(np.float32), "last": last}
+    weights = {"start": start, "first": first, "middle": middle.astype(np.float32), "last": last}
     graph = helper.make_graph(
         [
-            helper.make_node("MatMul", ["x", "first"], ["a"], "one"),
+            helper.make_node("MatMul", ["x", "start"], ["z"], "zero"),
+            helper.make_node("MatMul", ["z", "first"], ["a"], "one"),
             helper.make_node("Relu", ["a"], ["b"], "relu"),
             helper.make_node("MatMul", ["b", "middle"], ["c"], "two"),
             helper.make_node("MatMul", ["c", "last"], ["y"], "three"),
@@ -76,8 +81,8 @@ def test_sensitivity_is_the_outputs_change_under_the_layers_own_error(place: Pat
     form = QdqForm(PORTABLE, "int32", "int8", "int8")
     result = shop.quantize(form)
     model, feeds = shop.equalized.model, next(iter(shop.samples)).feeds
-    layers = {layer.tensor: layer for layer in measure_sensitivity(model, result.component.model, [feeds])}
-    (tensor,) = (name for name, layer in layers.items() if "two" in layer.nodes)
+    layers = {layer.tensor: layer for layer in measure_sensitivity(model, result, [feeds])}
+    (tensor,) = (name for name, layer in layers.items() if name.startswith("c"))
     # By hand: the weights behind the tensor are the last product's, so its error goes through them linearly.
     cut = cut_layers(result.component.model)
     from edgekit._verify import with_taps
@@ -90,9 +95,76 @@ def test_sensitivity_is_the_outputs_change_under_the_layers_own_error(place: Pat
     assert last is not None
     assert last.const_value is not None
     moved = (own[cut.outputs[tensor]] - exact[tensor]).astype(np.float64) @ last.const_value.numpy()
-    want = float(np.sum(moved**2) / np.sum(exact["y"].astype(np.float64) ** 2))
+    want = divergence(softmax(exact["y"] + moved), softmax(exact["y"]))
     assert layers[tensor].error == pytest.approx(want, rel=1e-3)
-    assert layers[tensor].macs == WIDTH * WIDTH
+    # The huge column makes the rounding of the tensor itself the error: who reads it must be float too.
+    assert layers[tensor].nodes == {"two", "three"}
+    assert layers[tensor].macs == WIDTH * WIDTH + WIDTH * CLASSES
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    powers = np.exp(scores.astype(np.float64))
+    shares: np.ndarray = powers / powers.sum(axis=-1, keepdims=True)
+    return shares
+
+
+def divergence(moved: np.ndarray, exact: np.ndarray) -> float:
+    """Kullback-Leibler by its definition, a row at a time."""
+    rows = [
+        sum(p * np.log(p / q) for p, q in zip(one, other, strict=True) if p > 0)
+        for one, other in zip(exact, moved, strict=True)
+    ]
+    return float(np.mean(rows))
+
+
+def test_a_close_call_counts_more_than_a_sure_class() -> None:
+    sure, close = np.array([[0.98, 0.01, 0.01]]), np.array([[0.40, 0.38, 0.22]])
+    step = np.array([[-0.005, 0.005, 0.0]])
+    outputs = {"y": sure.astype(np.float32)}
+    assert measure_distance(outputs, outputs) == 0.0
+    for rows in (sure, close):
+        got = measure_distance({"y": rows + step}, {"y": rows})
+        assert got == pytest.approx(divergence(rows + step, rows), rel=1e-6)
+
+
+def test_what_tells_no_class_is_compared_by_energy() -> None:
+    exact = RNG.standard_normal((1, 3, 4, 4)).astype(np.float32)
+    moved = exact + np.float32(0.5)
+    want = 0.25 * exact.size / float(np.sum(exact.astype(np.float64) ** 2))
+    assert measure_distance(
+        {"y": moved, "n": np.arange(3)}, {"y": exact, "n": np.arange(3)}
+    ) == pytest.approx(want, rel=1e-5)
+
+
+def test_a_range_is_clipped_only_where_the_outputs_are_better_off() -> None:
+    """x holds one value that is 50 times the rest; `use` reads it, `drop` does not."""
+    weights = np.zeros((4, 3), np.float32)
+    weights[:3] = RNG.standard_normal((3, 3))
+    kept = RNG.standard_normal((4, 3)).astype(np.float32)
+    kept[3] *= 0.05  # no class is so sure that nothing moves it
+    graph = helper.make_graph(
+        [
+            helper.make_node("Identity", ["x"], ["a"], "first"),
+            helper.make_node("Identity", ["x"], ["b"], "second"),
+            helper.make_node("MatMul", ["a", "drop"], ["u"], "drop"),
+            helper.make_node("MatMul", ["b", "use"], ["v"], "use"),
+            helper.make_node("Add", ["u", "v"], ["y"], "sum"),
+        ],
+        "outlier",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3])],
+        [numpy_helper.from_array(weights, "drop"), numpy_helper.from_array(kept, "use")],
+    )
+    model = ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    whole, clipped = QuantParams(50 / 127, 0, "int8"), QuantParams(1 / 127, 0, "int8")
+    feeds = [{"x": np.array([[0.3, -0.7, 0.45, 50.0]], np.float32)}]
+    chosen = choose_clipped(
+        model,
+        whole={"a": whole, "b": whole, "x": whole},
+        clipped={"a": clipped, "b": clipped, "x": clipped},
+        feeds=feeds,
+    )
+    assert chosen == {"a"}
 
 
 def test_the_layer_that_hurts_is_left_in_float_and_the_others_are_not(place: Path, tmp_path: Path) -> None:
@@ -104,6 +176,74 @@ def test_the_layer_that_hurts_is_left_in_float_and_the_others_are_not(place: Pat
     assert 0 < shares[1].share < 1
     assert mixed.bundles[0].parities[0].against_fp32[0].top1 == 1.0
     assert any("--max-drop 2%: INT8 loses" in note for note in mixed.notes)
+    folder = mixed.bundles[0].folder
+    table = json.loads((folder / "mix.json").read_text())
+    assert "two" in table["float_nodes"]
+    assert [row["precision"] for row in table["layers"] if row["tensor"] == "c"] == ["float"]
+    assert table["trials"][-1]["drop"] == table["drop"] <= table["allowed"] < table["trials"][0]["drop"]
+    rows = json.loads((folder / "decisions.json").read_text())["nodes"]
+    reasons = {row["node"]: row["reason"] for row in rows}
+    assert reasons["two"] == "left in float by the search for --max-drop"
+
+
+def test_one_targets_table_is_tried_on_the_next_before_its_own_search(place: Path, tmp_path: Path) -> None:
+    result = edgekit.convert(
+        place / "m.onnx",
+        targets=("litert", "jetson-orin"),
+        samples=place / "data",
+        cache="off",
+        output=tmp_path,
+        max_drop="2%",
+    )
+    tables = [json.loads((bundle.folder / "mix.json").read_text()) for bundle in result.bundles]
+    assert result.passed
+    if tables[1]["float_nodes"]:
+        assert tables[1]["float_nodes"] == tables[0]["float_nodes"]
+        assert tables[1]["trials"][-1]["tried"] == "the nodes that another target leaves in float"
+
+
+def test_precision_auto_is_int8_with_half_a_percent(place: Path) -> None:
+    recipe = Recipe.of(place / "m.onnx", precisions="auto")
+    assert (recipe.precisions, recipe.max_drop) == (("int8",), 0.005)
+    assert Recipe.of(place / "m.onnx", precisions=("auto", "fp16"), max_drop="2%").max_drop == 0.02
+
+
+def test_random_samples_judge_nothing(place: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="random ones say nothing"):
+        edgekit.convert(
+            place / "m.onnx",
+            targets="litert",
+            samples="random",
+            precisions="auto",
+            cache="off",
+            output=tmp_path,
+        )
+
+
+@pytest.mark.parametrize(("name", "said"), [("raises", "ZeroDivisionError"), ("not_a_number", "is nan")])
+def test_an_evaluation_that_fails_is_named_and_leaves_nothing(
+    place: Path, tmp_path: Path, name: str, said: str
+) -> None:
+    with pytest.raises(EdgekitError, match=said) as caught:
+        edgekit.convert(
+            place / "m.onnx",
+            targets="litert",
+            samples=place / "data",
+            cache="off",
+            output=tmp_path / "out",
+            precisions="auto",
+            metric=f"tests.test_search:{name}",
+        )
+    assert f"tests.test_search:{name}" in str(caught.value)
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def raises(stream: Any) -> float:
+    return 1 / len([item for item in stream if item is None])
+
+
+def not_a_number(stream: Any) -> float:
+    return sum(1 for _ in stream) * float("nan")
 
 
 def test_a_drop_that_nothing_reaches_is_reported_with_exit_1(place: Path, tmp_path: Path) -> None:
@@ -117,7 +257,7 @@ def test_a_drop_that_nothing_reaches_is_reported_with_exit_1(place: Path, tmp_pa
         metric="tests.test_search:never_good",
     )
     assert not result.passed
-    assert any("the best that was found" in note for note in result.notes)
+    assert any("the best of" in note for note in result.notes)
 
 
 SCORED: list[int] = []
@@ -150,6 +290,24 @@ def test_the_fewest_layers_are_found_in_few_tries(most: int, least: int) -> None
 def test_where_not_even_all_layers_are_enough_there_is_none() -> None:
     assert gallop(10, lambda _: False) is None
     assert gallop(0, lambda _: True) is None
+
+
+def test_layers_that_int8_can_have_back_go_back() -> None:
+    layers = [LayerCost(str(index), frozenset([str(index)]), 10 + index, 1.0) for index in range(8)]
+    needed = {"2", "5"}
+
+    def enough(chosen: Any) -> bool:
+        return needed <= {layer.tensor for layer in chosen}
+
+    assert {layer.tensor for layer in give_back(layers, enough, 99)} == needed
+    calls: list[int] = []
+
+    def never(chosen: Any) -> bool:
+        calls.append(len(chosen))
+        return False
+
+    give_back(layers, never, 3)
+    assert len(calls) == 3
 
 
 def test_layers_go_by_error_for_their_macs() -> None:

@@ -8,9 +8,11 @@ from edgekit._qdq.equalize import list_equalized as list_equalized
 from edgekit._qdq.insert import QdqResult as QdqResult
 from edgekit._qdq.insert import insert_qdq as insert_qdq
 from edgekit._qdq.islands import Decision as Decision
+from edgekit._qdq.islands import Mix as Mix
 from edgekit._qdq.islands import Steering as Steering
 from edgekit._qdq.islands import list_candidates as list_candidates
 from edgekit._qdq.parameters import QdqForm as QdqForm
+from edgekit._qdq.parameters import round_activation as round_activation
 from edgekit._qdq.quantize_weights import INT4_OPSET as INT4_OPSET
 from edgekit._qdq.quantize_weights import WeightsResult as WeightsResult
 from edgekit._qdq.quantize_weights import quantize_weights as quantize_weights

@@ -52,7 +52,8 @@ def insert_qdq(
     """
     model = component.model.clone()
     islands = find_islands(model.graph, steering, conv_output=form.conv_output, gemm_output=form.gemm_output)
-    params = _settle_params(islands, record, form.scheme)
+    clipped = None if steering is None else steering.clipped
+    params = _settle_params(islands, record, form.scheme, clipped)
     named = {str(value.name): param for value, param in params.items()}
     names = Names(model)
     parameters = ParameterWriter(form, params, names)
@@ -69,7 +70,7 @@ def insert_qdq(
 
 
 def _settle_params(
-    islands: Islands, record: CalibrationRecord, scheme: Scheme
+    islands: Islands, record: CalibrationRecord, scheme: Scheme, clipped: frozenset[str] | None
 ) -> dict[ir.Value, QuantParams]:
     """Scale and zero-point of every quantized tensor, from the widest range of its group."""
     widest: dict[ir.Value, TensorRange] = {}
@@ -80,6 +81,8 @@ def _settle_params(
                 f"tensor '{value.name}' has no range in the calibration record {record.digest[:12]}",
                 fix="calibrate this model again; the record belongs to another version of it",
             )
+        if clipped is not None and value.name not in clipped:
+            seen = seen.whole()
         if value in islands.chain_inputs:
             seen = narrow_range(islands.chain_inputs[value], seen)
         group = islands.groups[value]

@@ -21,13 +21,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Steering:
-    """What the user pinned: nodes that stay float, and (if any) the only op types to quantize."""
+    """What the user pinned: nodes that stay float, and (if any) the only op types to quantize.
+
+    searched: nodes that a search leaves in float. clipped: the tensors whose range the observer may cut,
+    all others keep their extremes; None: as the observer settled every one.
+    """
 
     float_nodes: frozenset[str] = frozenset()
     only_ops: frozenset[str] = frozenset()
+    searched: frozenset[str] = frozenset()
+    clipped: frozenset[str] | None = None
 
     def allows(self, node: ir.Node) -> bool:
-        return node.name not in self.float_nodes and (not self.only_ops or node.op_type in self.only_ops)
+        pinned = node.name in self.float_nodes or node.name in self.searched
+        return not pinned and (not self.only_ops or node.op_type in self.only_ops)
+
+    def explain(self, node: ir.Node) -> str:
+        """Why a node that is not allowed stays float."""
+        searched = node.name in self.searched and node.name not in self.float_nodes
+        return "left in float by the search for --max-drop" if searched else "kept float by the user"
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What a search decided: nodes left in float, and the tensors whose range the observer may cut."""
+
+    float_nodes: frozenset[str] = frozenset()
+    clipped: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -286,7 +306,7 @@ def _reason(node: ir.Node, inside: Collection[ir.Node], steering: Steering) -> t
     if row is None:
         return "float", "no int8 form in the placement table"
     if not steering.allows(node):
-        return "float", "kept float by the user"
+        return "float", steering.explain(node)
     if any(
         value.dtype not in (None, ir.DataType.FLOAT) for value in (*activation_inputs(node), *node.outputs)
     ):

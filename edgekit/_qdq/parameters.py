@@ -127,6 +127,14 @@ class ParameterWriter:
         return restored
 
 
+def round_activation(values: Floats, params: QuantParams) -> Floats:
+    """What Q and DQ make of values: rounded to even, saturated, restored, as ONNX defines them."""
+    limits = np.iinfo(params.dtype)
+    codes = np.rint(values / np.float32(params.scale)) + params.zero_point
+    codes = np.clip(codes, limits.min, limits.max) - params.zero_point
+    return np.asarray(codes * np.float32(params.scale), np.float32)
+
+
 def _channel_bias(node: ir.Node, bias: ir.Value | None) -> Floats | None:
     """One number an output channel: a Gemm's bias may also be a scalar, [1], [1, C]."""
     if bias is None or bias.const_value is None:

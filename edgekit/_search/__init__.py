@@ -1,6 +1,7 @@
-"""Mixed precision: which layers must stay in float so that INT8 loses no more than a user allows."""
+"""Mixed precision: the cheapest INT8 that loses no more than a user allows."""
 
-from edgekit._search.search_float import FoundMix, search_float
+from edgekit._search.found_mix import FoundMix, Trial
+from edgekit._search.search_mix import search_mix
 from edgekit._search.sensitivity import LayerCost, measure_sensitivity
 
-__all__ = ["FoundMix", "LayerCost", "measure_sensitivity", "search_float"]
+__all__ = ["FoundMix", "LayerCost", "Trial", "measure_sensitivity", "search_mix"]

@@ -1,7 +1,7 @@
 """What each layer's own rounding does to the model's outputs, in one float session.
 
 The layer's error with exact inputs is added to its exact result, and the float model runs on from there:
-no quantized model is built a layer.
+no quantized model is built a layer, and nothing is calibrated again.
 """
 
 from __future__ import annotations
@@ -10,26 +10,31 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx_ir as ir
 
 from edgekit._cost import node_costs
 from edgekit._layers import collect_layer, cut_layers
+from edgekit._qdq import round_activation
+from edgekit._qdq.placement import place
+from edgekit._search.shift_session import ShiftSession
 from edgekit._verify import float_session, reference_session, with_taps
-from edgekit.passes._rewire import Names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    Arrays = Mapping[str, np.ndarray]
+    import onnx_ir as ir
 
-_SHIFT = "/shift"
+    from edgekit._qdq import QdqResult
+
+    Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One layer: the nodes behind a quantized tensor, their MACs, and what its rounding does.
+    """One layer, what its rounding does, and what must be float for it to be gone.
 
-    error: energy of the change at the model's float outputs, over the outputs' energy, worst output.
+    nodes: those behind the quantized tensor; where the rounding of the tensor itself is most of the error,
+    those that read it too. macs: of all these nodes. error: distance of the model's outputs
+    (`measure_distance`: nats, or energy over the output's own).
     """
 
     tensor: str
@@ -39,68 +44,60 @@ class LayerCost:
 
 
 def measure_sensitivity(
-    float_model: ir.Model, qdq_model: ir.Model, feeds: Sequence[Arrays]
+    float_model: ir.Model, quantized: QdqResult, feeds: Sequence[Arrays]
 ) -> tuple[LayerCost, ...]:
     """Every layer in the graph's order; one run of the float model a layer and sample.
 
     Both models stay unchanged.
     """
-    cut = cut_layers(qdq_model)
-    made = {value.name for node in float_model.graph for value in node.outputs}
-    tensors = [name for name in cut.inputs if name in made]
+    cut = cut_layers(quantized.component.model)
+    values = {str(value.name): value for node in float_model.graph for value in node.outputs}
+    tensors = [name for name in cut.inputs if name in values]
     exact, alone = float_session(with_taps(float_model, tensors)), reference_session(cut.model)
-    shifted, shifts = _shift_tensors(float_model, tensors)
-    session = float_session(shifted)
-    energies = dict.fromkeys(tensors, 0.0)
+    session = ShiftSession(float_model, tensors)
+    seen = {name: _Seen() for name in tensors}
     for sample in feeds:
         known = exact.run(sample)
         own = alone.run({**sample, **{cut.inputs[name]: known[name] for name in tensors}})
-        still = {shifts[name]: np.zeros(1, known[name].dtype) for name in tensors}
-        quiet = session.run({**sample, **still})
+        quiet = session.run(sample)
         for name in tensors:
-            moved = session.run({**sample, **still, shifts[name]: own[cut.outputs[name]] - known[name]})
-            energies[name] += _worst_change(moved, quiet) / len(feeds)
+            shift = own[cut.outputs[name]] - known[name]
+            seen[name].distance += session.distance(sample, quiet, name, shift) / len(feeds)
+            seen[name].all += float(np.sum(shift.astype(np.float64) ** 2))
+            rounded = round_activation(known[name], quantized.scales.tensors[name]) - known[name]
+            seen[name].rounding += float(np.sum(rounded.astype(np.float64) ** 2))
     macs = {cost.name: cost.macs or 0 for cost in node_costs(float_model)}
-    borders = set(tensors)
-    layers = {name: collect_layer(float_model, name, borders)[0] for name in tensors}
-    return tuple(
-        LayerCost(name, frozenset(layers[name]), sum(macs[node] for node in layers[name]), energies[name])
-        for name in tensors
-    )
+    int8 = {decision.node for decision in quantized.decisions if decision.precision == "int8"}
+    costs = []
+    for name in tensors:
+        nodes = collect_layer(float_model, name, set(tensors))[0]
+        if 2 * seen[name].rounding > seen[name].all:
+            nodes |= _list_readers(values[name]) & int8
+        costs.append(
+            LayerCost(name, frozenset(nodes), sum(macs[node] for node in nodes), seen[name].distance)
+        )
+    return tuple(costs)
 
 
-def _shift_tensors(model: ir.Model, tensors: Sequence[str]) -> tuple[ir.Model, dict[str, str]]:
-    """A clone with an input added to each tensor (one zero for "no change"); tensor -> that input's name."""
-    shifted = model.clone()
-    graph, names = shifted.graph, Names(shifted)
-    values = {value.name: value for node in graph for value in node.outputs}
-    shifts: dict[str, str] = {}
-    for tensor in tensors:
-        value = values[tensor]
-        maker = value.producer()
-        if maker is None:
-            continue
-        # No shape: the one zero and the whole error go in by the same door.
-        shift = ir.val(names.free(f"{tensor}{_SHIFT}"), type=ir.TensorType(ir.DataType.FLOAT))
-        graph.inputs.append(shift)
-        add = ir.node("Add", [value, shift], name=names.free(f"{tensor}{_SHIFT}ed"))
-        add.outputs[0].name = str(add.name)
-        add.outputs[0].type, add.outputs[0].shape = value.type, value.shape
-        for user, place in tuple(value.uses()):
-            if user is not add:
-                user.replace_input_with(place, add.outputs[0])
-        graph.insert_after(maker, [add])
-        graph.outputs[:] = [add.outputs[0] if output is value else output for output in graph.outputs]
-        shifts[tensor] = str(shift.name)
-    return shifted, shifts
+@dataclass
+class _Seen:
+    """Of one layer: what the outputs say, and the energy of its whole error and of its result's rounding."""
+
+    distance: float = 0.0
+    all: float = 0.0
+    rounding: float = 0.0
 
 
-def _worst_change(moved: Arrays, quiet: Arrays) -> float:
-    """Energy of the difference over the energy of the output, of the output that changes most."""
-    changes = [
-        float(np.sum((moved[name].astype(np.float64) - value) ** 2))
-        / max(float(np.sum(value.astype(np.float64) ** 2)), 1e-30)
-        for name, value in quiet.items()
-        if value.dtype.kind == "f" and value.size
-    ]
-    return max(changes, default=0.0)
+def _list_readers(value: ir.Value) -> set[str]:
+    """Names of the nodes that read a tensor, and of those behind nodes that only move its values."""
+    found: set[str] = set()
+    waiting = [value]
+    while waiting:
+        for node, _ in waiting.pop().uses():
+            if node.name is None or node.name in found:
+                continue
+            found.add(node.name)
+            row = place(node)
+            if row is not None and row.kind in ("carry", "group"):
+                waiting.extend(node.outputs)
+    return found

@@ -56,11 +56,16 @@ class OutputComparison:
             self._noise += float(apart @ apart)
         self._largest = max(self._largest, float(apart.max(initial=0.0)))
 
+    @property
+    def top1(self) -> float | None:
+        """Share of rows whose argmax agrees so far; None where there are no such rows."""
+        return self._agreeing / self._rows if self._rows else None
+
     def result(self) -> OutputParity:
         """What the samples so far show."""
         if not self._elements:
             return OutputParity(self._output, math.nan, math.nan, 0.0, None)
-        top1 = self._agreeing / self._rows if self._rows else None
+        top1 = self.top1
         if self._broken or not math.isfinite(self._noise + self._expected + self._actual):
             return OutputParity(self._output, -math.inf, 0.0, math.inf, top1)
         return OutputParity(self._output, self._sqnr_db(), self._cosine(), self._largest, top1)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.command(short_help="Convert a model into one proven bundle a target.")
 @click.argument("model", required=False)
 @target_option
-@click.option("--precision", multiple=True, metavar="P", help="int8, w8, w4, fp16 or fp32. Repeat for more.")
+@click.option("--precision", multiple=True, metavar="P", help="auto, int8, w8, w4, fp16 or fp32. Repeatable.")
 @samples_options
 @shape_option
 @bind_option
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @steering_options
 @gate_options
 @metric_options
-@click.option("--max-drop", metavar="SHARE", help="Keep layers in float until INT8 loses no more, as 0.5%.")
+@click.option("--max-drop", metavar="SHARE", help="Search the INT8 that loses no more, as 0.5%.")
 @click.option(
     "--golden", metavar="KIND", help="Golden data in the bundle: samples, or random for private data."
 )

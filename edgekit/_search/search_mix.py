@@ -1,0 +1,185 @@
+"""The cheapest INT8 that keeps what a user allows: schemes, ranges and layers in float, each try verified."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from edgekit._qdq import Mix
+from edgekit._search.fit_ranges import choose_clipped
+from edgekit._search.found_mix import FoundMix, Trial
+from edgekit._search.judge import Judge
+from edgekit._search.sensitivity import LayerCost, measure_sensitivity
+from edgekit._verify import reference_session
+from edgekit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import numpy as np
+
+    from edgekit._qdq import QdqForm
+    from edgekit._workshop import Workshop
+
+# Tries that give layers back to int8, once enough are in float.
+_MOST_RETURNS = 8
+
+
+def search_mix(workshop: Workshop, forms: Sequence[QdqForm], allowed: float) -> FoundMix:
+    """INT8 with as few multiply-accumulates in float as its drop on the samples allows.
+
+    In this order, the first that is enough is taken: each of `forms` whole; the nearest of them with each
+    tensor's range chosen by what it does to the outputs; what an earlier target's search found; layers left
+    in float, the most sensitive for their MACs first, as few as are enough, less those that can go back.
+    Where nothing is enough, the best one tried. UsageError without real samples, and where nothing judges.
+    """
+    if workshop.samples.kind == "random":
+        raise UsageError(
+            "--max-drop and --precision auto judge INT8 by samples, and random ones say nothing",
+            fix="give real ones with --samples DATA, or leave the option out",
+        )
+    search = _Search(workshop, Judge(workshop, allowed))
+    for form in forms:
+        found = search.attempt(form, Mix(), f"{form.scheme.name} scheme, all in int8")
+        if found.enough:
+            return found
+    nearest = search.best
+    fitted = search.fit_ranges(nearest)
+    if fitted.enough:
+        return fitted
+    base = min((nearest, fitted), key=lambda mix: mix.drop)
+    return search.reuse(base) or search.leave_float(base)
+
+
+@dataclass
+class _Search:
+    """Attempts on one target's forms; each is built and judged on the samples.
+
+    Only the best and the last that was enough are kept: a graph and its session hold the weights.
+    """
+
+    workshop: Workshop
+    judge: Judge
+    trials: list[Trial] = field(default_factory=list)
+    _best: FoundMix | None = None
+    _enough: FoundMix | None = None
+
+    @property
+    def best(self) -> FoundMix:
+        """The least drop so far."""
+        if self._best is None:
+            raise ValueError("nothing was tried: a search needs a form")
+        return self._best
+
+    def attempt(self, form: QdqForm, mix: Mix, words: str) -> FoundMix:
+        """Build one mix and judge it."""
+        self.workshop.progress(f"try {words}", 0, None)
+        result = self.workshop.quantize(form, mix)
+        session = reference_session(result.component.model)
+        drop = self.judge.measure(session)
+        self.trials.append(Trial(words, drop.share, drop.samples))
+        judge = self.judge
+        made = FoundMix(
+            result, session, form, mix, drop.share, judge.allowed, judge.words, tuple(self.trials)
+        )
+        if self._best is None or made.drop < self._best.drop:
+            self._best = made
+        if made.enough:
+            self._enough = made
+        return made
+
+    def feeds(self, layers: int) -> Sequence[Mapping[str, np.ndarray]]:
+        """A few samples: all the runs over `layers` take no more than about two calibrations."""
+        few, total = self.workshop.few_feeds, len(self.workshop.samples)
+        return few[: max(1, 2 * total // max(layers, 1))]
+
+    def fit_ranges(self, base: FoundMix) -> FoundMix:
+        """The base with each tensor's better range, `base` itself where no tensor is better off."""
+        if not self.workshop.searches_ranges:
+            return base
+        self.workshop.progress("choose each tensor's range", 0, None)
+        names = frozenset(base.result.scales.tensors)
+        every = self.workshop.quantize(base.form, replace(base.mix, clipped=names))
+        whole, clipped = base.result.scales.tensors, every.scales.tensors
+        model = self.workshop.equalized.model
+        chosen = choose_clipped(model, whole=whole, clipped=clipped, feeds=self.feeds(len(names)))
+        if not chosen:
+            return base
+        words = f"{len(chosen)} of {len(names)} ranges clipped by squared error"
+        return self.attempt(base.form, replace(base.mix, clipped=chosen), words)
+
+    def reuse(self, base: FoundMix) -> FoundMix | None:
+        """The first of the mixes that earlier targets ended with, if it is enough here too."""
+        for mix in self.workshop.mixes:
+            made = self.attempt(base.form, mix, "the nodes that another target leaves in float")
+            if made.enough:
+                return made
+        return None
+
+    def leave_float(self, base: FoundMix) -> FoundMix:
+        """The fewest layers that are enough; where none are, the best tried."""
+        shop = self.workshop
+        shop.progress("measure each layer's sensitivity", 0, None)
+        feeds = self.feeds(len(base.result.scales.tensors))
+        layers = measure_sensitivity(shop.equalized.model, base.result, feeds)
+        ranked = rank_layers(layers)
+
+        def enough(chosen: Sequence[LayerCost]) -> bool:
+            nodes = frozenset(name for layer in chosen for name in layer.nodes)
+            mix = replace(base.mix, float_nodes=nodes)
+            return self.attempt(base.form, mix, f"{len(chosen)} of {len(layers)} layers in float").enough
+
+        count = gallop(len(ranked), lambda count: enough(ranked[:count]))
+        if count is not None:
+            give_back(ranked[:count], enough)
+        final = self._enough or replace(self.best, drop=self.judge.measure_all(self.best.reference).share)
+        if final.enough:
+            shop.mixes.append(final.mix)
+        return replace(final, trials=tuple(self.trials), layers=layers)
+
+
+def rank_layers(layers: Sequence[LayerCost]) -> list[LayerCost]:
+    """Most error for the fewest MACs first; layers without any error are left out."""
+    total = sum(layer.macs for layer in layers) or 1
+    # A layer without MACs costs something too: its neighbours' edges become float.
+    least = total / 1000
+    return sorted(
+        (layer for layer in layers if layer.error > 0),
+        key=lambda layer: (-layer.error / max(layer.macs, least), layer.tensor),
+    )
+
+
+def gallop(most: int, enough: Callable[[int], bool]) -> int | None:
+    """The smallest count that is enough, if enough stays enough; None where not even all are."""
+    low, high = 0, min(1, most)
+    while not (high and enough(high)):
+        if high == most:
+            return None
+        low, high = high, min(2 * high, most)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
+def give_back(
+    layers: Sequence[LayerCost], enough: Callable[[Sequence[LayerCost]], bool], most: int = _MOST_RETURNS
+) -> list[LayerCost]:
+    """The layers less those that int8 can have back: halves of them first, then halves of those.
+
+    What the ranking took too early is mended so; layers with the most MACs are tried first. At most
+    `most` calls of `enough`.
+    """
+    kept = sorted(layers, key=lambda layer: -layer.macs)
+    size, calls = len(kept) // 2, 0
+    while size and calls < most:
+        start = 0
+        while start < len(kept) and calls < most and len(kept) > 1:
+            left = kept[:start] + kept[start + size :]
+            calls += 1
+            if left and enough(left):
+                kept = left
+            else:
+                start += size
+        size //= 2
+    return kept
