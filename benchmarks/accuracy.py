@@ -134,7 +134,7 @@ def measure_set(name: str, methods: list[str]) -> list[tuple[str, ...]]:
     """A row a method."""
     truth = run_job(NAME, "truth", name).result
     exact = run_job(NAME, "answers", name, truth["model"]).result["answers"]
-    rows = [("fp32", *compare(exact, exact, truth["labels"]), "", "", "")]
+    rows: list[tuple[str, ...]] = [("fp32", *compare(exact, exact, truth["labels"]), "", "", "")]
     for method in methods:
         with tempfile.TemporaryDirectory() as work:
             try:
