@@ -66,7 +66,8 @@ class WorkerHeard:
 class Heard:
     """All events of one run; a run that broke off leaves what it gave.
 
-    clock and wall: one moment on the device's clock and on this machine's, in s.
+    told: the device itself told the problem, so it was there to the end.
+    clock, device_wall and wall: one moment on the device's steady clock, by its date and by ours, in s.
     """
 
     workers: dict[int, WorkerHeard]
@@ -76,8 +77,10 @@ class Heard:
     samples: list[tuple[float, dict[str, float]]] = field(default_factory=list)
     clock: float | None = None
     wall: float = 0.0
+    device_wall: float | None = None
     printed: list[str] = field(default_factory=list)
     problem: str = ""
+    told: bool = False
     done: bool = False
 
     @classmethod
@@ -99,6 +102,11 @@ class Heard:
             ) from error
         return name
 
+    @property
+    def skew_s(self) -> float:
+        """How far the device's date is ahead of this machine's; 0 where it did not tell."""
+        return 0.0 if self.device_wall is None else self.device_wall - self.wall
+
     def worker(self, event: Mapping[str, Any]) -> WorkerHeard:
         return self.workers[_integer(event["worker"])]
 
@@ -109,6 +117,7 @@ def _facts(heard: Heard, event: Mapping[str, Any]) -> None:
 
 def _clock(heard: Heard, event: Mapping[str, Any]) -> None:
     heard.clock = _number(event["at"])
+    heard.device_wall = _number(event["wall"])
 
 
 def _meters(heard: Heard, event: Mapping[str, Any]) -> None:
@@ -171,6 +180,7 @@ def _command(heard: Heard, event: Mapping[str, Any]) -> None:
 
 def _error(heard: Heard, event: Mapping[str, Any]) -> None:
     heard.problem = _text(event["problem"])
+    heard.told = True
 
 
 def _alive(heard: Heard, event: Mapping[str, Any]) -> None:

@@ -95,6 +95,7 @@ def describe_job(trip: Trip) -> dict[str, Any]:
         "soak_round_s": 5.0,
         "sample_hz": options.sample_hz,
         "idle_s": options.idle_s,
+        "quiet_s": options.patience_s,
         "keep": bool(options.keep),
         "power_mode": options.power_mode,
     }

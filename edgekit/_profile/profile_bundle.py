@@ -14,6 +14,7 @@ from edgekit._bundle import open_bundle
 from edgekit._cache import tool_versions
 from edgekit._device_tool import LayerTime
 from edgekit._profile.energy import find_total, measure_energy
+from edgekit._profile.explain_break import explain_break
 from edgekit._profile.figures import measure_artifact, timed_ms
 from edgekit._profile.heard import Heard
 from edgekit._profile.job import Trip, choose_artifacts, refuse_unrunnable
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from edgekit._values import Device, Measurement, Progress
     from edgekit.profiles.probes.transport import Transport
     from edgekit.target import Target
+
+
+_MOST_SKEW_S = 5.0
 
 
 def profile_bundle(
@@ -66,6 +70,8 @@ def profile_bundle(
         progress(f"reach {place}", 0, None)
         with _opened(transport):
             heard, parities = _visit(trip, target, transport, progress)
+            if heard.problem and not heard.told:
+                explain_break(heard, transport, options.patience_s, progress)
         told = [row for output in heard.printed for row in target.read(output.encode())]
         profile = _describe(trip, heard, parities, told)
     return replace(profile, started=started)
@@ -208,6 +214,10 @@ def _notes(trip: Trip, heard: Heard, profile: Profile) -> tuple[str, ...]:
     if find_total(heard) is None:
         # Power is never modelled under a measured heading: where no meter is, that is said.
         notes.append(f"power and energy: not measured, {_why_no_power(heard.facts)}")
+    if abs(heard.skew_s) > _MOST_SKEW_S:
+        where = "ahead of" if heard.skew_s > 0 else "behind"
+        off = f"{abs(heard.skew_s):.0f} s {where} this machine's"
+        notes.append(f"the device's date is {off}: times here are this machine's")
     if heard.facts.get("thermal_status", "0") != "0":
         level = heard.facts["thermal_status"]
         notes.append(f"the device was throttling before the run began (Android's thermal status {level})")

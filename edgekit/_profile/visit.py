@@ -36,8 +36,7 @@ def visit(trip: Trip, transport: Transport, progress: Progress) -> tuple[Heard, 
         if trip.options.earlier is not None:
             recall_turns(heard, trip.options.earlier)
         _listen(trip, transport, heard, progress)
-        if trip.options.power_csv is not None:
-            _add_meter(heard, read_power_csv(trip.options.power_csv))
+        add_meter(heard, trip.options.power_csv)
         progress("compare with the golden outputs", 0, None)
         return heard, _compare(trip, transport, heard, Path(scratch))
 
@@ -72,12 +71,13 @@ def _listen(trip: Trip, transport: Transport, heard: Heard, progress: Progress) 
         )
 
 
-def _add_meter(heard: Heard, log: list[tuple[float, float]]) -> None:
-    """A meter's own log on the device's clock: both clocks were read in one moment."""
-    if heard.clock is None:
+def add_meter(heard: Heard, log: Path | None) -> None:
+    """A meter's own log, where there is one, on the device's clock: both clocks were read in one moment."""
+    if heard.clock is None or log is None:
         return
     shift = heard.clock - heard.wall
-    heard.samples += [(at + shift, {"power/meter_W": watt}) for at, watt in log if at + shift >= heard.clock]
+    rows = [(at + shift, watt) for at, watt in read_power_csv(log)]
+    heard.samples += [(at, {"power/meter_W": watt}) for at, watt in rows if at >= heard.clock]
     heard.meters = (*heard.meters, "power/meter_W")
 
 

@@ -16,6 +16,7 @@ from edgekit._profile.job import FOLDER, SCRIPTS
 from edgekit._profile.parity import compare_arrays
 from edgekit._profile.resume import count_turns
 from edgekit._profile.tool_file import refuse_other_machine
+from edgekit._profile.visit import add_meter
 from edgekit.profiles.probes.streams import run_to_end
 from edgekit.profiles.probes.transport import DeviceError
 
@@ -56,6 +57,9 @@ class ToolVisit:
         """
         self._push()
         self.heard.facts = facts_of(self._ask("sh", f"{FOLDER}/describe.sh"))
+        date = self.heard.facts.pop("clock", "")
+        self.heard.device_wall = float(date) if date.isdigit() else None
+        self.heard.clock, self.heard.wall = self._uptime(), time.time()
         refuse_other_machine(self.trip.tool, self.heard.facts)
         self._refuse_little_memory()
         parities: list[tuple[OutputParity, ...]] = [() for _ in self.tools]
@@ -68,6 +72,7 @@ class ToolVisit:
         finally:
             sampler.stop()
             self.heard.samples, self.heard.meters = samples_of(sampler.lines, self.heard.facts)
+            add_meter(self.heard, self.trip.options.power_csv)
         return tuple(parities)
 
     def _push(self) -> None:

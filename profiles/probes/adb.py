@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.errors import UsageError
 from edgekit.profiles.probes.streams import Stream, run_to_end
-from edgekit.profiles.probes.transport import DeviceError
+from edgekit.profiles.probes.transport import BOOT, DeviceError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -120,6 +120,12 @@ class AdbTransport:
     def start(self, command: Sequence[str]) -> Running:
         """Run a command in the folder, in a process group that `close` ends."""
         return Stream(self._shell(_START, self._folder, *command), label=self.label)
+
+    def boot(self) -> str:
+        """Linux' boot id; a device on the network is connected again first."""
+        if ":" in self._serial:
+            self._finish(["adb", "connect", self._serial], _PATIENCE_S)
+        return self._ask(BOOT).decode("utf-8", "replace").strip()
 
     def close(self) -> None:
         """End what still runs there and remove the folder unless it is kept."""

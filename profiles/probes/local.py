@@ -79,6 +79,10 @@ class LocalTransport:
         ]
         return Stream(words, label=self.label, folder=self.folder)
 
+    def boot(self) -> str:
+        """This machine's own, which cannot have restarted."""
+        return ""
+
     def close(self) -> None:
         """Remove the folder unless it was named by the user."""
         if self._folder is not None and not self._keep:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.errors import UsageError
 from edgekit.profiles.probes.streams import Stream, run_to_end
-from edgekit.profiles.probes.transport import DeviceError
+from edgekit.profiles.probes.transport import BOOT, DeviceError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -117,6 +117,10 @@ class SshTransport:
     def start(self, command: Sequence[str]) -> Running:
         """Run a command in the folder."""
         return Stream(self._command(command, inside=self._folder), label=self.label)
+
+    def boot(self) -> str:
+        """Linux' boot id, or macOS' boot session; connects again where the connection is gone."""
+        return self._ask(["sh", "-c", BOOT]).decode("utf-8", "replace").strip()
 
     def close(self) -> None:
         """End what still runs there, remove the folder unless it is kept, and hang up."""

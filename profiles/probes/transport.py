@@ -15,6 +15,10 @@ MOST_LINE = 16 << 20
 MOST_OUTPUT = 512 << 20
 
 
+#: Script for sh that prints what changes when a system starts anew.
+BOOT = "cat /proc/sys/kernel/random/boot_id 2>/dev/null || sysctl -n kern.bootsessionuuid 2>/dev/null || true"
+
+
 class DeviceError(EdgekitError):
     """The device, or the way to it, failed: refused, dropped, silent, full, or it answered nonsense."""
 
@@ -58,6 +62,10 @@ class Transport(Protocol):
 
     def start(self, command: Sequence[str]) -> Running:
         """Run a command in the folder; its words reach the program as they are, whatever they hold."""
+        ...
+
+    def boot(self) -> str:
+        """What tells one start of the device's system from the next, asked anew; "" where nothing does."""
         ...
 
     def close(self) -> None:

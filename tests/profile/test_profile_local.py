@@ -204,7 +204,7 @@ def children(pid: int) -> Iterator[int]:
             yield from children(int(entry.name))
 
 
-def break_worker(number: int) -> None:
+def break_worker(number: int, after_s: float = 1.5) -> None:
     """Wait for a worker of this process's runner to time, then send it a signal."""
     until = time.monotonic() + 30
     while time.monotonic() < until:
@@ -214,7 +214,7 @@ def break_worker(number: int) -> None:
             except OSError:
                 continue
             if any(word.endswith(b"worker.py") for word in words):
-                time.sleep(1.5)
+                time.sleep(after_s)
                 os.kill(pid, number)
                 return
         time.sleep(0.05)

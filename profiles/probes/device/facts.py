@@ -22,6 +22,7 @@ def describe_device():
         "jetpack": _from_lines("/etc/nv_tegra_release", ("# R",)),
         "power_mode": _power_mode(),
         "load": "%.2f" % os.getloadavg()[0],
+        "boot": read_text("/proc/sys/kernel/random/boot_id") or ask("sysctl", "-n", "kern.bootsessionuuid"),
     }
     return {name: text[:MOST] for name, text in found.items() if text}
 
@@ -45,13 +46,18 @@ def _from_lines(path, keys):
     return ""
 
 
-def _power_mode():
-    """The name that nvpmodel gives on a Jetson."""
+def ask(*command):
+    """What a quick command prints; "" where it is missing or fails."""
     try:
-        done = subprocess.run(["nvpmodel", "-q"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10)
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return ""
-    for line in done.stdout.decode("utf-8", "replace").splitlines():
+    return done.stdout.decode("utf-8", "replace").strip() if done.returncode == 0 else ""
+
+
+def _power_mode():
+    """The name that nvpmodel gives on a Jetson."""
+    for line in ask("nvpmodel", "-q").splitlines():
         if "Power Mode" in line:
             return line.partition(":")[2].strip()
     return ""

@@ -18,7 +18,7 @@ import sensors
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LOAD_S = 600.0
-QUIET_S = 60.0
+MEMORY_S = 60.0
 SHOWN = 2000
 ALIVE_S = 10.0
 MOST_PRINTED = 8 << 20
@@ -40,6 +40,7 @@ class Worker:
         )
         self.errors = []
         self.pending = b""
+        self.run_s = 0.0
         reader = threading.Thread(target=self._keep_errors, daemon=True)
         reader.start()
 
@@ -119,7 +120,8 @@ def main(arguments):
 
 def measure(job, path):
     """Everything, from the facts to the last event."""
-    emit("clock", at=time.monotonic())
+    emit("clock", at=time.monotonic(), wall=time.time())
+    threading.Thread(target=_say_alive, args=(job["quiet_s"] / 3,), daemon=True).start()
     known = facts.describe_device()
     emit("facts", facts=known)
     mode = known.get("power_mode", "unknown")
@@ -151,12 +153,14 @@ def run(job, path, workers):
         emit("loaded", worker=worker.index, **worker.ask("load", LOAD_S))
     for worker in workers:
         emit("outputs", worker=worker.index, **worker.ask("golden", LOAD_S))
-        emit("warm_up", worker=worker.index, **worker.ask("warm_up", LOAD_S, runs=job["warm_up"]))
+        warm = worker.ask("warm_up", LOAD_S, runs=job["warm_up"])
+        worker.run_s = max(warm["ns"]) / 1e9 if warm["ns"] else 1.0
+        emit("warm_up", worker=worker.index, **warm)
     if workers:
         take_turns(job, workers)
     for worker in workers:
         emit("layers", worker=worker.index, **worker.ask("layers", LOAD_S))
-        emit("memory", worker=worker.index, **worker.ask("memory", QUIET_S))
+        emit("memory", worker=worker.index, **worker.ask("memory", MEMORY_S))
     for command in job["commands"]:
         run_command(command)
 
@@ -168,8 +172,6 @@ def run_command(command):
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     except OSError as error:
         raise Failure("'%s' does not start: %s" % (command[0], error.strerror))
-    reader = threading.Thread(target=_say_alive, args=(process,), daemon=True)
-    reader.start()
     printed = process.stdout.read(MOST_PRINTED + 1)
     code = process.wait()
     if code != 0 or len(printed) > MOST_PRINTED:
@@ -177,27 +179,34 @@ def run_command(command):
     emit("command", stdout=printed.decode("utf-8", "replace"), start=start, end=time.monotonic())
 
 
-def _say_alive(process):
-    """An event now and then, so that a long engine build is not taken for a dropped connection."""
-    while process.poll() is None:
-        emit("alive")
-        time.sleep(ALIVE_S)
+def _say_alive(period_s):
+    """An event now and then, so that a long run or engine build is not taken for a dropped connection."""
+    try:
+        while True:
+            emit("alive")
+            time.sleep(min(ALIVE_S, period_s))
+    except OSError:
+        return  # nobody listens: the main thread finds out by itself
 
 
 def take_turns(job, workers):
     """Rounds that go through the artifacts forth and back, so that heat and clocks fall on all alike."""
     for number in range(job["first_round"], job["rounds"]):
         for worker in workers if number % 2 == 0 else reversed(workers):
-            time_round(worker, job["runs"], job["seconds"])
+            time_round(worker, job, job["runs"], job["seconds"])
     soak_until = time.monotonic() + job["soak_s"]
     while job["soak_s"] and time.monotonic() < soak_until:
-        time_round(workers[0], None, min(job["soak_round_s"], job["soak_s"]), soak=True)
+        time_round(workers[0], job, None, min(job["soak_round_s"], job["soak_s"]), soak=True)
 
 
-def time_round(worker, runs, seconds, **mark):
-    """One worker's round of timed runs, with its start and end on the clock of the sensors."""
+def time_round(worker, job, runs, seconds, **mark):
+    """One worker's round of timed runs, with its start and end on the clock of the sensors.
+
+    A round that takes ten times what the warm-up promised, and the patience on top, hangs.
+    """
     start = time.monotonic()
-    answer = worker.ask("time", QUIET_S + 10 * (seconds or 60.0), runs=runs, seconds=seconds)
+    expected = (seconds or 0.0) + (runs or 5) * worker.run_s
+    answer = worker.ask("time", job["quiet_s"] + 10 * expected, runs=runs, seconds=seconds)
     emit("round", worker=worker.index, start=start, end=time.monotonic(), **dict(answer, **mark))
 
 
