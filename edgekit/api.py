@@ -145,7 +145,7 @@ def profile(
     progress: Progress | None = None,
     **options: Unpack[ProfileWords],
 ) -> ProfileResult:
-    """Run a bundle on the device at `on` (`local`, `ssh://user@host`, `adb://serial`) and measure it.
+    """Run a bundle on the device at `on` (`local`, `ssh://`, `mac://user@host`, `adb://serial`), measure it.
 
     The profile is kept as JSON beside the sealed bundle (or at `output`), which it never changes. A run
     that breaks off is kept too, with its `problem`. Raises EdgekitError where nothing could be measured.

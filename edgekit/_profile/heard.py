@@ -7,17 +7,19 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from edgekit._device_tool import Placement
 from edgekit.profiles.probes.transport import DeviceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from edgekit._device_tool import Placement, ToolTimes
+    from edgekit._device_tool import ToolTimes
 
 _MOST_TEXT = 4000
 _MOST_RUNS = 5_000_000
 _MOST_ROWS = 100_000
 _MOST_COMMANDS = 1000
+_MOST_UNITS = 100
 
 
 @dataclass
@@ -132,6 +134,7 @@ def _loaded(heard: Heard, event: Mapping[str, Any]) -> None:
     worker = heard.worker(event)
     worker.runtime = _text(event["runtime"])
     worker.load_ns, worker.first_run_ns = _integer(event["load_ns"]), _integer(event["first_run_ns"])
+    _placed(worker, event)
 
 
 def _outputs(heard: Heard, event: Mapping[str, Any]) -> None:
@@ -164,7 +167,19 @@ def _layers(heard: Heard, event: Mapping[str, Any]) -> None:
     rows = event.get("rows", [])
     if len(rows) > _MOST_ROWS:
         raise ValueError("too many layers")
+    _placed(worker, event)
     worker.layers = [(_text(row["name"]), _text(row["op"]), _number(row["us"])) for row in rows]
+
+
+def _placed(worker: WorkerHeard, event: Mapping[str, Any]) -> None:
+    """Where operators run, if the runtime says so."""
+    rows = event.get("placements") or []
+    if len(rows) > _MOST_UNITS:
+        raise ValueError("too many units")
+    worker.placements += [
+        Placement(_text(row["unit"]), None if row["ops"] is None else _integer(row["ops"]), _text(row["why"]))
+        for row in rows
+    ]
 
 
 def _memory(heard: Heard, event: Mapping[str, Any]) -> None:

@@ -80,6 +80,7 @@ def describe_job(trip: Trip) -> dict[str, Any]:
                 "runtime": run.runtime,
                 "model": artifact.main,
                 "threads": options.threads,
+                "accelerator": options.accelerator,
                 "samples": [sample["inputs"] for sample in samples[artifact.component]],
             }
             for index, (artifact, run) in enumerate(zip(trip.artifacts, trip.runs, strict=True))
@@ -122,8 +123,12 @@ def list_files(trip: Trip) -> dict[str, Path]:
     return files
 
 
-def refuse_unrunnable(artifacts: Sequence[Artifact], runs: Sequence[DeviceRun]) -> None:
-    """CannotRunHere where there is nothing to run."""
+def refuse_unrunnable(artifacts: Sequence[Artifact], runs: Sequence[DeviceRun], accelerator: str) -> None:
+    """CannotRunHere where there is nothing to run; UsageError for an accelerator that nobody would heed."""
+    if accelerator and any(run.commands for run in runs):
+        raise UsageError(
+            f"this target's own scripts take no accelerator '{accelerator}'", fix="leave --accelerator out"
+        )
     if not artifacts:
         raise UsageError("no artifact is left to profile", fix="name other components or variants")
     for artifact, run in zip(artifacts, runs, strict=True):

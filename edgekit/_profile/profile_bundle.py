@@ -81,7 +81,7 @@ def _visit(trip: Trip, target: Target, transport: Transport, progress: Progress)
     """By edgekit's own runner, which needs Python there, or by the benchmark tool that the user named."""
     if trip.options.tool is None:
         return visit(trip, transport, progress)
-    accelerator = trip.options.accelerator
+    accelerator = trip.options.accelerator or "cpu"
     tools = tuple(target.device_tool(one, trip.bundle.folder, accelerator) for one in trip.artifacts)
     heard = Heard.of(len(tools))
     if trip.options.earlier is not None:
@@ -97,7 +97,7 @@ def _plan_trip(bundle: Bundle, target: Target, options: ProfileOptions, place: s
         read_machine(options.tool)
         return Trip(bundle, device, artifacts, (), options, place)
     runs = tuple(target.device_run(artifact, device) for artifact in artifacts)
-    refuse_unrunnable(artifacts, runs)
+    refuse_unrunnable(artifacts, runs, options.accelerator)
     return Trip(bundle, device, artifacts, runs, options, place)
 
 
@@ -132,7 +132,7 @@ def matches_device(device: Device, facts: Mapping[str, str]) -> bool | None:
         return True
     if "model" in device.facts:
         return any(
-            fnmatchcase(facts.get("model", ""), one.strip()) for one in device.facts["model"].split(",")
+            fnmatchcase(facts.get("model", ""), one.strip()) for one in device.facts["model"].split(";")
         )
     board = device.facts.get("board")
     return None if board is None else board in facts.get("board", "")

@@ -20,7 +20,8 @@ class ProfileOptions:
     runs: timed runs of each artifact, in `rounds` turns; seconds: the least time instead, where given.
     soak_s: how long the first artifact runs on after that. threads: of the runtime.
     sample_hz: of the sensors. python: the device's Python that has the runtime ("" for python3).
-    tool: a benchmark tool's file here, for a device without Python; accelerator: what it is told to use.
+    tool: a benchmark tool's file here, for a device without Python; accelerator: what it or the
+    runtime uses, "" for its default.
     power_csv: the log of a power meter of the user's own. patience_s: longest silence of the device.
     keep: a folder on the device to leave everything in. earlier: the run that broke off, to go on with.
     """
@@ -40,7 +41,7 @@ class ProfileOptions:
     power_csv: Path | None = None
     python: str = ""
     tool: Path | None = None
-    accelerator: str = "cpu"
+    accelerator: str = ""
     keep: str = ""
     earlier: Profile | None = None
 

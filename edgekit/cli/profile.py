@@ -18,7 +18,7 @@ _NAMES = {"component": "components", "variant": "variants", "warmup": "warm_up"}
     "place",
     default="local",
     metavar="PLACE",
-    help="local (default), ssh://user@host[:port] or adb://serial.",
+    help="local (default), ssh://user@host[:port], adb://serial or mac://user@host.",
 )
 @click.option("--runs", type=int, metavar="N", help="Timed runs of each artifact (default 100).")
 @click.option("--duration", metavar="TIME", help="Time each artifact for this long instead, as 30s.")
@@ -34,7 +34,7 @@ _NAMES = {"component": "components", "variant": "variants", "warmup": "warm_up"}
 @click.option(
     "--tool", metavar="FILE", help="A benchmark tool, as benchmark_model, where there is no Python."
 )
-@click.option("--accelerator", metavar="NAME", help="What the tool uses: cpu (default), gpu or nnapi.")
+@click.option("--accelerator", metavar="NAME", help="What runs it: cpu, gpu, nnapi; Core ML's units.")
 @click.option("--keep", metavar="FOLDER", help="Work in this folder on the device and leave it there.")
 @click.option("--power-csv", metavar="FILE", help="Log of your own power meter: time and W, or V and A.")
 @click.option("--resume", metavar="FILE", help="Go on with the profile of a run that broke off.")

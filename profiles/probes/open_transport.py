@@ -1,4 +1,4 @@
-"""`--on local | ssh://user@host | adb://serial` becomes a transport; plugins bring their own schemes."""
+"""`--on local | ssh://.. | mac://user@host | adb://serial` becomes a transport; plugins bring their own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 GROUP = "edgekit.transports"
 _PLACE = re.compile(r"([a-z][a-z0-9+-]*)(?:://(.*))?", re.DOTALL)
-_EXAMPLE = "write --on local, ssh://user@host[:port] or adb://serial"
+_EXAMPLE = "write --on local, ssh://user@host[:port], adb://serial or mac://user@host"
 
 
 def open_transport(place: str, *, keep: str = "") -> Transport:

@@ -68,7 +68,7 @@ class SshTransport:
         """Connect and make a folder of mode 700 there; DeviceError tells what ssh said and the way out."""
         self._control = tempfile.TemporaryDirectory(prefix="edgekit-ssh-")
         try:
-            folder = self._ask(["sh", "-c", _OPEN, "sh", self._keep]).decode().strip()
+            folder = self.ask(["sh", "-c", _OPEN, "sh", self._keep]).decode().strip()
         except BaseException:
             self.close()
             raise
@@ -120,13 +120,13 @@ class SshTransport:
 
     def boot(self) -> str:
         """Linux' boot id, or macOS' boot session; connects again where the connection is gone."""
-        return self._ask(["sh", "-c", BOOT]).decode("utf-8", "replace").strip()
+        return self.ask(["sh", "-c", BOOT]).decode("utf-8", "replace").strip()
 
     def close(self) -> None:
         """End what still runs there, remove the folder unless it is kept, and hang up."""
         if self._folder and not self._keep:
             with suppress(DeviceError):
-                self._ask(["sh", "-c", _END, "sh", self._folder], inside=self._folder)
+                self.ask(["sh", "-c", _END, "sh", self._folder], inside=self._folder)
         if self._control is not None:
             command = ["ssh", *self._options(), "-O", "exit", self._host]
             subprocess.run(command, capture_output=True, timeout=_PATIENCE_S, check=False)
@@ -135,13 +135,13 @@ class SshTransport:
 
     def _digests(self, names: list[str]) -> dict[str, str]:
         """sha256 by name of those files that are in the folder already."""
-        answer = self._ask(
+        answer = self.ask(
             ["sh", "-c", 'sha256sum -- "$@" 2>/dev/null; true', "sh", *names], inside=self._folder
         )
         rows = [line.split(maxsplit=1) for line in answer.decode("utf-8", "replace").splitlines()]
         return {row[1].removeprefix("*"): row[0] for row in rows if len(row) == 2}
 
-    def _ask(self, command: Sequence[str], inside: str = "") -> bytes:
+    def ask(self, command: Sequence[str], inside: str = "") -> bytes:
         """stdout of a short command; DeviceError where it fails."""
         stream = Stream(self._command(command, inside=inside), label=self.label)
         try:

@@ -90,8 +90,11 @@ def launch(folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
 
-def start_sshd(folder: Path, boot_id: str = "") -> Sshd:
-    """Serve 127.0.0.1 on a free port; no password, no PAM. Root may choose the boot id that it reads."""
+def start_sshd(folder: Path, boot_id: str = "", path: str = "") -> Sshd:
+    """Serve 127.0.0.1 on a free port; no password, no PAM. Root may choose the boot id that it reads.
+
+    path: what its sessions find programs by.
+    """
     if boot_id:
         (folder / "boot_id").write_text(f"{boot_id}\n")
     for name in ("host_key", "user_key"):
@@ -103,7 +106,8 @@ def start_sshd(folder: Path, boot_id: str = "") -> Sshd:
     (folder / "sshd_config").write_text(
         f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {folder}/host_key\nPidFile none\n"
         f"AuthorizedKeysFile {folder}/authorized_keys\nStrictModes no\nUsePAM no\n"
-        "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n"
+        + (f"SetEnv PATH={path}\n" if path else "")
+        + "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n"
     )
     host = (folder / "host_key.pub").read_text()
     (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {host}")

@@ -2,7 +2,9 @@
 
 import os
 import platform
+import re
 import subprocess
+import sys
 
 MOST = 200
 
@@ -24,7 +26,24 @@ def describe_device():
         "load": "%.2f" % os.getloadavg()[0],
         "boot": read_text("/proc/sys/kernel/random/boot_id") or ask("sysctl", "-n", "kern.bootsessionuuid"),
     }
+    if sys.platform == "darwin":
+        found.update(describe_mac())
     return {name: text[:MOST] for name, text in found.items() if text}
+
+
+def describe_mac():
+    """What a Mac tells by other ways than Linux."""
+    supply = re.search("drawing from '([^']+)'", ask("pmset", "-g", "batt"))
+    low_power = re.search(r"^\s*lowpowermode\s+(\d)", ask("pmset", "-g"), re.MULTILINE)
+    memory = ask("sysctl", "-n", "hw.memsize")
+    return {
+        "model": ask("sysctl", "-n", "hw.model"),
+        "cpu": ask("sysctl", "-n", "machdep.cpu.brand_string"),
+        "memory": "%d kB" % (int(memory) >> 10) if memory.isdigit() else "",
+        "macos": ask("sw_vers", "-productVersion"),
+        "supply": supply.group(1) if supply else "",
+        "power_mode": {"0": "normal", "1": "low power mode"}.get(low_power.group(1), "") if low_power else "",
+    }
 
 
 def read_text(path):

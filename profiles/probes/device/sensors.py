@@ -2,9 +2,11 @@
 
 import glob
 import os
+import sys
 import threading
 import time
 
+import powermetrics
 import tegrastats
 from facts import read_text
 
@@ -16,7 +18,8 @@ class Sampler:
         self.period = 1.0 / rate_hz
         self.tell = tell
         self.read = [source for source in find_sources() if source.read() is not None]
-        self.board = tegrastats.TegraStats(self.period)
+        mac = sys.platform == "darwin"
+        self.board = powermetrics.PowerMetrics(self.period) if mac else tegrastats.TegraStats(self.period)
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self._loop, daemon=True)
 
@@ -118,7 +121,8 @@ def _rapl():
 
 def _battery():
     for folder in sorted(glob.glob("/sys/class/power_supply/*")):
-        if read_text(folder + "/type") == "Battery":
+        # While something charges it, a fuel gauge shows the charger's current.
+        if read_text(folder + "/type") == "Battery" and read_text(folder + "/status") == "Discharging":
             paths = [folder + "/voltage_now", folder + "/current_now"]
             yield Product("power/battery_W", paths, 1e-12)  # uV x uA
 

@@ -37,7 +37,7 @@ class Worker:
             for sample in self.item["samples"]
         ]
         start = time.perf_counter_ns()
-        self.model = runtime.open_model(self.item["model"], self.item["threads"])
+        self.model = self._open(runtime)
         loaded = time.perf_counter_ns()
         self.model.prepare(self.samples[0])()
         first = time.perf_counter_ns()
@@ -45,7 +45,17 @@ class Worker:
             "load_ns": loaded - start,
             "first_run_ns": first - loaded,
             "runtime": self.model.describe(),
+            "placements": self.model.placements() if hasattr(self.model, "placements") else [],
         }
+
+    def _open(self, runtime):
+        """The model, on the accelerator that the user named; a runtime that has none refuses one."""
+        wanted, known = self.item["accelerator"], getattr(runtime, "ACCELERATORS", ())
+        if not wanted:
+            return runtime.open_model(self.item["model"], self.item["threads"])
+        if wanted not in known:
+            raise ValueError("accelerator %r is none of: %s" % (wanted, ", ".join(known) or "(this runtime has none)"))
+        return runtime.open_model(self.item["model"], self.item["threads"], wanted)
 
     def golden(self):
         """Each sample's outputs as .npy files beside the job."""

@@ -15,6 +15,9 @@ IO_KEY = "edgekit.io"
 UNITS = {"cpuOnly": "CPU_ONLY", "cpuAndGPU": "CPU_AND_GPU", "cpuAndNeuralEngine": "CPU_AND_NE", "all": "ALL"}
 
 
+SHOWN = {"cpu": "CPU", "gpu": "GPU", "neural-engine": "Neural Engine"}
+
+
 class Model:
     """One package, compiled and loaded by Core ML; inputs and outputs under the ONNX model's names."""
 
@@ -28,17 +31,26 @@ class Model:
         self.io = json.loads(self.model.user_defined_metadata[IO_KEY])
 
     def describe(self):
-        """What runs it, and on which units Core ML means to run how many operations."""
-        words = f"Core ML, coremltools {self.version}, compute units {self.setting}"
+        return f"Core ML, coremltools {self.version}, compute units {self.setting}"
+
+    def placements(self):
+        """On which units Core ML means to run how many operations: a plan, not what ran."""
         try:
             from coremltools.models.compute_plan import MLComputePlan
 
             path = self.model.get_compiled_model_path()
             counted = plan.count_operations(MLComputePlan.load_from_path(path, compute_units=self.units))
         except Exception as error:  # a plan is extra; coremltools raises bare exceptions
-            return f"{words}, no compute plan ({error})"[:400]
-        ops = [f"{row['ops']} on {unit}" for unit, row in sorted(counted.items()) if unit != plan.UNKNOWN]
-        return f"{words}; operations planned: {', '.join(ops) or 'none'}"
+            return [{"unit": "unknown", "ops": None, "why": f"no compute plan ({error})"[:400]}]
+        return [
+            {
+                "unit": SHOWN[unit],
+                "ops": row["ops"],
+                "why": f"Core ML's plan, {row['cost']:.0%} of its cost: {common(row['names'])}",
+            }
+            for unit, row in sorted(counted.items())
+            if unit != plan.UNKNOWN
+        ]
 
     def run(self, feeds):
         """Outputs by source name, in the source's dtypes and ranks."""
@@ -57,11 +69,20 @@ class Model:
         return {row["coreml"]: _border(np.asarray(feeds[row["name"]])) for row in self.io["inputs"]}
 
 
-def open_model(path, threads):
-    """The model of one package; `threads` is Core ML's own choice."""
+def common(names):
+    """The operators met most, as `4 conv, 2 relu`."""
+    most = sorted(names.items(), key=lambda entry: (-entry[1], entry[0]))[:5]
+    return ", ".join(f"{count} {name}" for name, count in most)
+
+
+ACCELERATORS = tuple(UNITS)
+
+
+def open_model(path, threads, accelerator=""):
+    """The model of one package; `threads` is Core ML's own choice, `accelerator` one of its compute units."""
     if sys.platform != "darwin":
         raise RuntimeError("Core ML runs on a Mac only; profile this bundle there")
-    setting = os.environ.get("EDGEKIT_COREML_UNITS", "all")
+    setting = accelerator or os.environ.get("EDGEKIT_COREML_UNITS", "all")
     if setting not in UNITS:
         raise RuntimeError(f"EDGEKIT_COREML_UNITS={setting!r} is none of {', '.join(UNITS)}")
     return Model(path, setting)

@@ -46,12 +46,18 @@ class Model:
                 session.run(self.outputs, feeds)
             with open(session.end_profiling(), encoding="utf-8") as file:
                 events = json.load(file)
-        total = {}
+        total, where = {}, {}
         for event in events:
             if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
                 key = (event["name"][: -len("_kernel_time")], event["args"].get("op_name", ""))
                 total[key] = total.get(key, 0) + event["dur"]
-        return {"rows": [{"name": name, "op": op, "us": total[name, op] / runs} for name, op in total]}
+                where.setdefault(event["args"].get("provider", "unknown"), set()).add(key)
+        rows = [{"name": name, "op": op, "us": total[name, op] / runs} for name, op in total]
+        units = [
+            {"unit": provider.replace("ExecutionProvider", ""), "ops": len(nodes), "why": "as the session's profile says"}
+            for provider, nodes in sorted(where.items())
+        ]
+        return {"rows": rows, "placements": units}
 
 
 def open_model(path, threads):
