@@ -76,7 +76,8 @@ def resume(broken: ProfileResult, bundle: Path, place: str, words: dict[str, Any
     assert broken.profile.facts["machine"]
     kept = min(len(one.turns) for one in broken.profile.artifacts)
     assert kept >= 1
-    whole = edgekit.profile(bundle, place, **{**words, "resume": broken.file}).profile
+    again: Any = {**words, "resume": broken.file}
+    whole = edgekit.profile(bundle, place, **again).profile
     assert whole.complete, whole.problem
     for before, after in zip(broken.profile.artifacts, whole.artifacts, strict=True):
         assert len(after.turns) == 5
