@@ -20,6 +20,7 @@ from edgekit._qdq import (
     insert_corrected_qdq,
     insert_qdq,
     lift_component,
+    measure_means,
     pick_feeds,
     quantize_weights,
 )
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from edgekit._cache import Cache
     from edgekit._plan import Prepared
-    from edgekit._qdq import QdqResult, WeightsResult
+    from edgekit._qdq import FloatMeans, QdqResult, WeightsResult
     from edgekit._recipe import Recipe
     from edgekit._values import Component, Precision, Progress, WeightForm
     from edgekit._verify import Golden, OrtSession
@@ -148,7 +149,7 @@ class Workshop:
         steering = replace(steering, searched=mix.float_nodes, clipped=clipped)
         if self.samples.kind != "random":
             # A flat background is rounded alike everywhere, and that is no noise which averages out.
-            return insert_corrected_qdq(component, record, self.few_feeds, form=form, steering=steering)
+            return insert_corrected_qdq(component, record, self._floats, form=form, steering=steering)
         return insert_qdq(component, record, form=form, steering=steering)
 
     @property
@@ -159,6 +160,11 @@ class Workshop:
     @cached_property
     def few_feeds(self) -> Sequence[Mapping[str, np.ndarray]]:
         return pick_feeds(self.samples)
+
+    @cached_property
+    def _floats(self) -> FloatMeans:
+        """What the float model shows on them: every form of its Q/DQ graph is held to it."""
+        return measure_means(self.equalized.model, self.few_feeds)
 
     def quantize_weights(self, forms: Sequence[WeightForm], precision: Precision) -> WeightsResult:
         """Integer weights in the forms a target has; no sample takes part."""

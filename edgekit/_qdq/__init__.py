@@ -11,6 +11,8 @@ from edgekit._qdq.islands import Decision as Decision
 from edgekit._qdq.islands import Mix as Mix
 from edgekit._qdq.islands import Steering as Steering
 from edgekit._qdq.islands import list_candidates as list_candidates
+from edgekit._qdq.mean_errors import FloatMeans as FloatMeans
+from edgekit._qdq.mean_errors import measure_means as measure_means
 from edgekit._qdq.parameters import QdqForm as QdqForm
 from edgekit._qdq.parameters import round_activation as round_activation
 from edgekit._qdq.quantize_weights import INT4_OPSET as INT4_OPSET
