@@ -59,7 +59,9 @@ class OrtMobile(Target):
 
     def build(self, components: Sequence[Component], job: Job, out: Path) -> list[Artifact]:
         from edgekit.targets.ort_mobile.build_component import build_component
+        from edgekit.targets.ort_mobile.options import read_options
 
+        read_options(job)
         refuse_unsafe_names(components)
         return [build_component(component, job, out, proves=_PROVES) for component in components]
 

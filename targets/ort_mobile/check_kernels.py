@@ -106,6 +106,7 @@ def _broken_types(node: ir.Node, kernels: list[_Kernel], key: tuple[str, str, in
 _ORT_TYPES = {"DOUBLE": "double", "FLOAT": "float", "BOOL": "bool", "STRING": "string"}
 
 
+@cache
 def _since(domain: str, op: str, version: int | None) -> int:
     known = [since for (dom, name, since) in _type_names() if (dom, name) == (domain, op)]
     return max((since for since in known if since <= (version or 1)), default=version or 1)

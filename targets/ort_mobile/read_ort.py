@@ -9,7 +9,7 @@ from edgekit.errors import TargetError
 from edgekit.targets.ort_mobile.ort_schema import load_schema
 
 if TYPE_CHECKING:
-    from edgekit.targets.ort_mobile.ort_schema import Schema, Table
+    from edgekit.targets.ort_mobile.ort_schema import Kind, Schema, Table
 
 _WAY_OUT = "build with an onnxruntime version that edgekit names in `edgekit doctor`"
 
@@ -39,50 +39,55 @@ class _Reader:
     def __init__(self, data: bytes, schema: Schema) -> None:
         self.data = data
         self.schema = schema
+        self.layouts: dict[tuple[str, int], tuple[int, ...]] = {}
 
     def uint32(self, position: int) -> int:
         return int(struct.unpack_from("<I", self.data, position)[0])
 
     def table(self, name: str, position: int) -> Table:
         vtable = position - int(struct.unpack_from("<i", self.data, position)[0])
-        size = int(struct.unpack_from("<H", self.data, vtable)[0])
-        offsets = struct.unpack_from(f"<{(size - 4) // 2}H", self.data, vtable + 4)
-        fields = self.schema.tables[name]
-        known = {slot for _, kind, slot in fields if kind != "deprecated"}
-        known |= {slot + 1 for _, kind, slot in fields if kind.startswith("union ")}
-        if any(offset and slot not in known for slot, offset in enumerate(offsets)):
-            raise TargetError(
-                f"table {name} of the .ort file has a field edgekit does not know", fix=_WAY_OUT
-            )
+        offsets = self.offsets(name, vtable)
+        count = len(offsets)
         result: Table = {}
-        for field, kind, slot in fields:
-            if slot < len(offsets) and offsets[slot]:
-                result[field] = self.field(kind, position, offsets, slot)
+        for field in self.schema.tables[name]:
+            if field.slot < count and offsets[field.slot]:
+                result[field.name] = self.field(field.kind, position, offsets, field.slot)
         return result
 
-    def field(self, kind: str, position: int, offsets: tuple[int, ...], slot: int) -> Any:
+    def offsets(self, name: str, vtable: int) -> tuple[int, ...]:
+        """Where the fields of a table lie, by slot; many tables share one such list."""
+        key = (name, vtable)
+        if key not in self.layouts:
+            size = int(struct.unpack_from("<H", self.data, vtable)[0])
+            found = struct.unpack_from(f"<{(size - 4) // 2}H", self.data, vtable + 4)
+            known = self.schema.slots[name]
+            if any(offset and slot not in known for slot, offset in enumerate(found)):
+                raise TargetError(
+                    f"table {name} of the .ort file has a field edgekit does not know", fix=_WAY_OUT
+                )
+            self.layouts[key] = found
+        return self.layouts[key]
+
+    def field(self, kind: Kind, position: int, offsets: tuple[int, ...], slot: int) -> Any:
         where = position + offsets[slot]
-        if kind.startswith("union "):
+        if kind.form == "union":
             tag = self.data[where]
             value = position + offsets[slot + 1]
-            member = self.schema.unions[kind.removeprefix("union ")][tag - 1]
-            return (tag, self.table(member, value + self.uint32(value)))
-        if kind in self.schema.scalars:
-            return struct.unpack_from(f"<{self.schema.scalars[kind]}", self.data, where)[0]
+            return (tag, self.table(kind.inner[tag - 1], value + self.uint32(value)))
+        if kind.form == "scalar":
+            return struct.unpack_from(f"<{kind.code}", self.data, where)[0]
         return self.behind_offset(kind, where + self.uint32(where))
 
-    def behind_offset(self, kind: str, position: int) -> Any:
-        if kind == "string":
+    def behind_offset(self, kind: Kind, position: int) -> Any:
+        if kind.form == "string":
             return self.slice(position + 4, self.uint32(position))
-        if not kind.startswith("["):
-            return self.table(kind, position)
-        inner = kind[1:-1]
+        if kind.form == "table":
+            return self.table(kind.inner[0], position)
         count = self.uint32(position)
-        size = self.schema.element_size(inner)
-        if size is not None:
-            return self.slice(position + 4, count * size)
+        if kind.element is None:
+            return self.slice(position + 4, count * kind.size)
         starts = range(position + 4, position + 4 + 4 * count, 4)
-        return [self.behind_offset(inner, start + self.uint32(start)) for start in starts]
+        return [self.behind_offset(kind.element, start + self.uint32(start)) for start in starts]
 
     def slice(self, start: int, size: int) -> bytes:
         if start + size > len(self.data):

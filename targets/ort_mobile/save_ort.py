@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import tempfile
@@ -47,10 +48,7 @@ def save_styles(model: Path, out: Path, stem: str, precision: Precision) -> tupl
         save_ort(model, fixed, settings=_STYLE["fixed"], precision=precision)
         save_ort(model, runtime, settings=_STYLE["runtime"], precision=precision)
         _optimize(model, replayed, settings=_STYLE["replayed"], precision=precision)
-        configs = tuple(
-            _write_config([fixed, runtime, replayed], out / f"{stem}.{name}.config", kind=name)
-            for name in ("required_operators", "required_operators_and_types")
-        )
+        configs = _write_configs([fixed, runtime, replayed], out, stem)
     return (fixed.name, runtime.name, *configs)
 
 
@@ -86,15 +84,29 @@ def _optimize(model: Path, path: Path, *, settings: Mapping[str, str], precision
         ) from error
 
 
-def _write_config(models: list[Path], path: Path, *, kind: str) -> str:
-    """The operator list of a reduced build; onnxruntime's helper, without the host's paths."""
-    create_config = _config_helper()
-    create_config(models, path, kind == "required_operators_and_types")
-    lines = path.read_text(encoding="utf-8").splitlines()
+def _write_configs(models: list[Path], out: Path, stem: str) -> tuple[str, str]:
+    """The operator lists of a reduced build; onnxruntime's helper, without the host's paths."""
+    plain, typed = (
+        out / f"{stem}.{name}.config" for name in ("required_operators", "required_operators_and_types")
+    )
+    _config_helper()(models, typed, True)
+    lines = typed.read_text(encoding="utf-8").splitlines()
     entries = [line for line in lines if not line.startswith("#")]
-    header = [f"# Operators of {', '.join(model.name for model in models[:2])}"]
-    path.write_text("\n".join([*header, *entries]) + "\n", encoding="utf-8")
-    return path.name
+    header = f"# Operators of {', '.join(model.name for model in models[:2])}"
+    # The helper reads every file anew for each list, and the shorter one is the longer without its types.
+    for path, rows in ((plain, map(_without_types, entries)), (typed, entries)):
+        path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return plain.name, typed.name
+
+
+def _without_types(entry: str) -> str:
+    """`domain;opset;Op{JSON},...` without the JSON objects."""
+    kept, start = "", entry.find("{")
+    while start >= 0:
+        _, end = json.JSONDecoder().raw_decode(entry, start)
+        kept, entry = kept + entry[:start], entry[end:]
+        start = entry.find("{")
+    return kept + entry
 
 
 def _config_helper() -> Callable[[list[Path], Path, bool], None]:

@@ -7,15 +7,16 @@ two conversions of one model differ; here each such vector is sorted and the fil
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgekit.targets.ort_mobile.ort_schema import load_schema
 from edgekit.targets.ort_mobile.read_ort import read_ort
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from edgekit.targets.ort_mobile.ort_schema import Schema, Table
+    from edgekit.targets.ort_mobile.ort_schema import Field, Kind, Schema, Table
 
 # Weights start on a 16-byte boundary, so that a runtime may use them in place.
 WEIGHT_ALIGNMENT = 16
@@ -37,23 +38,32 @@ def write_ort(root: Table) -> bytes:
 
 def _sorted(name: str, table: Table, schema: Schema) -> Table:
     result: Table = {}
-    for field, kind, _ in schema.tables[name]:
-        if field not in table:
+    for field in schema.tables[name]:
+        if field.name not in table:
             continue
-        value = table[field]
-        if kind.startswith("union "):
+        value, kind = table[field.name], field.kind
+        if kind.form == "union":
             tag, member = value
-            value = (tag, _sorted(schema.unions[kind.removeprefix("union ")][tag - 1], member, schema))
-        elif kind in schema.tables:
-            value = _sorted(kind, value, schema)
-        elif kind[1:-1] in schema.tables:
-            value = [_sorted(kind[1:-1], item, schema) for item in value]
-            key = schema.order.get(f"{name}.{field}")
-            if key is not None:
-                blank = schema.blank(kind[1:-1], key)
-                value = sorted(value, key=_field_or(key, blank))
-        result[field] = value
+            value = (tag, _sorted(kind.inner[tag - 1], member, schema))
+        elif kind.form == "table":
+            value = _sorted(kind.inner[0], value, schema)
+        elif kind.element is not None and kind.element.form == "table":
+            (inner,) = kind.element.inner
+            value = [_sorted(inner, item, schema) for item in value]
+            if field.order is not None:
+                value = sorted(value, key=_field_or(field.order, schema.blank(inner, field.order)))
+        result[field.name] = value
     return result
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How a table with certain fields lies: its vtable, its bytes, and where each field goes, by size."""
+
+    vtable: bytes
+    size: int
+    inline: tuple[tuple[Field, int], ...]
+    behind: tuple[tuple[Field, int], ...]
 
 
 class _Writer:
@@ -63,6 +73,7 @@ class _Writer:
         self.schema = schema
         self.out = bytearray(4) + schema.identifier
         self.vtables: dict[bytes, int] = {}
+        self.layouts: dict[tuple[str, tuple[bool, ...]], _Layout] = {}
         self.strings: dict[bytes, list[int]] = {}
 
     def align(self, size: int, ahead: int = 0) -> None:
@@ -73,62 +84,56 @@ class _Writer:
         struct.pack_into("<I", self.out, where, target - where)
 
     def table(self, name: str, table: Table) -> int:
-        rows = self._inline_rows(name, table)
-        offsets, size = _lay_out(rows)
-        vtable = struct.pack(f"<HH{len(offsets)}H", 4 + 2 * len(offsets), size, *offsets)
-        if vtable not in self.vtables:
+        layout = self._layout(name, table)
+        if layout.vtable not in self.vtables:
             self.align(2)
-            self.vtables[vtable] = len(self.out)
-            self.out += vtable
+            self.vtables[layout.vtable] = len(self.out)
+            self.out += layout.vtable
         self.align(8)
         position = len(self.out)
-        self.out += bytes(size)
-        struct.pack_into("<i", self.out, position, position - self.vtables[vtable])
-        for slot, code, value, _ in rows:
-            if code:
-                struct.pack_into(f"<{code}", self.out, position + offsets[slot], value)
-        for slot, code, value, kind in rows:
-            if not code:
-                self._behind_offset(kind, value, position + offsets[slot])
+        self.out += bytes(layout.size)
+        struct.pack_into("<i", self.out, position, position - self.vtables[layout.vtable])
+        for field, offset in layout.inline:
+            value = table[field.name]
+            number = value[0] if field.kind.form == "union" else value
+            struct.pack_into(f"<{_code(field.kind)}", self.out, position + offset, number)
+        for field, offset in layout.behind:
+            value = table[field.name]
+            if field.kind.form == "union":
+                tag, member = value
+                self.patch(position + offset, self.table(field.kind.inner[tag - 1], member))
+            else:
+                self._behind_offset(field.kind, value, position + offset)
         return position
 
-    def _inline_rows(self, name: str, table: Table) -> list[tuple[int, str, Any, str]]:
-        """(slot, struct code or '' for an offset, value, kind) of every field present."""
-        rows: list[tuple[int, str, Any, str]] = []
-        for field, kind, slot in self.schema.tables[name]:
-            if field not in table:
-                continue
-            value = table[field]
-            if kind.startswith("union "):
-                tag, member = value
-                rows.append((slot, "B", tag, "uint8"))
-                rows.append((slot + 1, "", member, self.schema.unions[kind.removeprefix("union ")][tag - 1]))
-            else:
-                rows.append((slot, self.schema.scalars.get(kind, ""), value, kind))
-        return rows
+    def _layout(self, name: str, table: Table) -> _Layout:
+        fields = self.schema.tables[name]
+        key = (name, tuple(field.name in table for field in fields))
+        if key not in self.layouts:
+            self.layouts[key] = _lay_out([field for field in fields if field.name in table])
+        return self.layouts[key]
 
-    def _behind_offset(self, kind: str, value: Any, where: int) -> None:
-        if kind == "string":
+    def _behind_offset(self, kind: Kind, value: Any, where: int) -> None:
+        if kind.form == "string":
             self.strings.setdefault(value, []).append(where)
-        elif kind.startswith("["):
-            self._vector(kind[1:-1], value, where)
+        elif kind.form == "table":
+            self.patch(where, self.table(kind.inner[0], value))
         else:
-            self.patch(where, self.table(kind, value))
+            self._vector(kind, value, where)
 
-    def _vector(self, inner: str, value: Any, where: int) -> None:
-        size = self.schema.element_size(inner)
-        if size is not None:
-            self.align(4)
-            self.align(WEIGHT_ALIGNMENT if inner == "uint8" else min(size, 8) if size != 12 else 4, ahead=4)
+    def _vector(self, kind: Kind, value: Any, where: int) -> None:
+        self.align(4)
+        if kind.element is None:
+            size = kind.size
+            self.align(WEIGHT_ALIGNMENT if kind.code == "B" else min(size, 8) if size != 12 else 4, ahead=4)
             self.patch(where, len(self.out))
             self.out += struct.pack("<I", len(value) // size) + value
             return
-        self.align(4)
         start = len(self.out)
         self.patch(where, start)
         self.out += struct.pack("<I", len(value)) + bytes(4 * len(value))
         for index, item in enumerate(value):
-            self._behind_offset(inner, item, start + 4 + 4 * index)
+            self._behind_offset(kind.element, item, start + 4 + 4 * index)
 
     def finish_strings(self) -> None:
         """Write each distinct string once, after everything that points at it."""
@@ -144,15 +149,28 @@ def _field_or(key: str, blank: bytes | int) -> Callable[[Table], Any]:
     return lambda item: item.get(key, blank)
 
 
-def _lay_out(rows: list[tuple[int, str, Any, str]]) -> tuple[list[int], int]:
-    """Offset of each slot from the table's start (0: absent), and the table's size in bytes."""
+def _lay_out(fields: Sequence[Field]) -> _Layout:
+    """Small fields first; what has no code is an offset of 4 bytes."""
+    rows = [(field.slot, _code(field.kind), field) for field in fields]
+    rows += [(field.slot + 1, "", field) for field in fields if field.kind.form == "union"]
     offsets = [0] * (max((row[0] for row in rows), default=-1) + 1)
     size = 4
-    for slot, code, _, _ in sorted(rows, key=lambda row: (_size(row[1]), row[0])):
+    for slot, code, _ in sorted(rows, key=lambda row: (_size(row[1]), row[0])):
         size += -size % _size(code)
         offsets[slot] = size
         size += _size(code)
-    return offsets, size
+    placed = [(field, offsets[slot], code) for slot, code, field in sorted(rows, key=lambda row: row[0])]
+    return _Layout(
+        vtable=struct.pack(f"<HH{len(offsets)}H", 4 + 2 * len(offsets), size, *offsets),
+        size=size,
+        inline=tuple((field, offset) for field, offset, code in placed if code),
+        behind=tuple((field, offset) for field, offset, code in placed if not code),
+    )
+
+
+def _code(kind: Kind) -> str:
+    """The struct code of what lies inline: a scalar, or a union's tag."""
+    return "B" if kind.form == "union" else kind.code if kind.form == "scalar" else ""
 
 
 def _size(code: str) -> int:

@@ -114,6 +114,22 @@ def test_operator_lists_name_the_ops_of_the_file_and_no_host_path(tmp_path: Path
     assert "/tmp" not in plain + typed
 
 
+def test_the_plain_operator_list_is_the_one_onnxruntimes_helper_writes(tmp_path: Path) -> None:
+    from onnxruntime.tools.ort_format_model import create_config_from_models
+
+    artifact = build(qdq_cnn("u8"), tmp_path)
+    models = [tmp_path / name for name in artifact.files if name.endswith(".ort")]
+    create_config_from_models(models, tmp_path / "helper.config", False)
+    wanted = [line for line in (tmp_path / "helper.config").read_text().splitlines() if line[0] != "#"]
+    plain = (tmp_path / "model.int8.required_operators.config").read_text().splitlines()[1:]
+    # What the saved optimizations need when they are replayed stands in ours besides.
+    found = {tuple(line.split(";")[:2]): set(line.split(";")[2].split(",")) for line in plain}
+    for line in wanted:
+        domain, opset, names = line.split(";")
+        assert set(names.split(",")) <= found[domain, opset]
+    assert not any("{" in line or '"' in line for line in plain)
+
+
 def test_building_leaves_the_users_log_handlers_alone(tmp_path: Path) -> None:
     handlers = list(logging.getLogger().handlers)
     build(toy_cnn(), tmp_path, "fp32")
