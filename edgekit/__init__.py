@@ -5,7 +5,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from edgekit._late_sympy import load_sympy_late
+
 __version__ = "0.1.0"
+
+load_sympy_late()  # before any room imports onnx_ir
 
 if TYPE_CHECKING:
     from edgekit.api import (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -81,17 +82,25 @@ def load_device(path: Path, software: str | None = None) -> Device:
 def _read(path: Path) -> Table:
     """One TOML file; its size is capped, since plugins and users bring their own."""
     try:
-        if path.stat().st_size > MAX_BYTES:
+        state = path.stat()
+        if state.st_size > MAX_BYTES:
             raise TargetError(
                 f"device file {path} is larger than {MAX_BYTES // 1024} KiB", fix="give a device TOML"
             )
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return _parse(path, state.st_mtime_ns, state.st_size)
     except OSError as error:
         raise TargetError(
             f"device file {path} cannot be read ({error.strerror})", fix="check the path"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise TargetError(f"device file {path} is not TOML ({error})", fix="mend the file") from error
+
+
+@cache
+def _parse(path: Path, changed: int, size: int) -> Table:
+    """The file as it was when it last changed; each is asked for several times a command."""
+    del changed, size
+    return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 def _versions(table: Table, path: Path) -> dict[str, Mapping[str, str]]:

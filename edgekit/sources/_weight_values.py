@@ -49,7 +49,7 @@ def _weights(model: ir.Model) -> Iterator[tuple[ir.Value, ir.TensorProtocol]]:
         for node in graph:
             tensor = node.attributes.get("value") if node.op_type == "Constant" else None
             if tensor is not None and tensor.type == ir.AttributeType.TENSOR:
-                yield node.outputs[0], tensor.as_tensor()
+                yield node.outputs[0], tensor.value
 
 
 def _largest(tensor: ir.TensorProtocol) -> float:
