@@ -34,13 +34,11 @@ def prepare(work: str, name: str) -> str:
 
 def convert_with_edgekit(work: str, name: str, source: str, times: str) -> float:
     """The conversion without proof, so often; user CPU seconds of the last one."""
-    import onnx_ir as ir
-
     from benchmarks.litert_models import MODELS
     from edgekit._plan import prepare_source
     from edgekit._recipe import Recipe
-    from edgekit._values import Component
     from edgekit.registry import resolve_target
+    from edgekit.sources.onnx_file import load_onnx
     from edgekit.target import Job
 
     spent = 0.0
@@ -48,8 +46,7 @@ def convert_with_edgekit(work: str, name: str, source: str, times: str) -> float
         start = resource.getrusage(resource.RUSAGE_SELF).ru_utime
         target = resolve_target("litert")
         recipe = Recipe.of(source, targets="litert", precisions="fp32", shapes=MODELS[name].shapes)
-        component = Component("model", ir.load(source), "0" * 64)
-        prepared = prepare_source(component, [target], recipe).component
+        prepared = prepare_source(load_onnx(source), [target], recipe).component
         job = Job(target.device, "fp32")
         target.target.check([prepared], job)
         target.target.build([prepared], job, Path(work))

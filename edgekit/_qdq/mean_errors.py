@@ -177,7 +177,7 @@ class _Copies:
             return self._emit("ReduceMean", [value], axes=axes, keepdims=1)[0]
         return self._emit("ReduceMean", [value, self._constant(np.array(axes, np.int64))], keepdims=1)[0]
 
-    def _constant(self, array: NDArray[np.generic]) -> ir.Value:
+    def _constant(self, array: np.ndarray) -> ir.Value:
         value = initializer_from(ir.Tensor(array), f"number{len(self._constants)}")
         self._constants[value] = value
         return value

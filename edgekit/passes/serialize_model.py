@@ -28,11 +28,12 @@ def serialize_model(model: ir.Model) -> bytes:
             f"the weights are {size} bytes, and one protobuf message holds {INLINE_LIMIT_BYTES}",
             fix="save the model to a file, which puts the weights beside it",
         )
-    clone = model.clone()
-    for value in _initializers(clone):
-        if isinstance(value.const_value, ir.ExternalTensor):
-            value.const_value = ir.tensor(value.const_value.numpy(), name=value.name)
-    data: bytes = ir.to_proto(clone).SerializeToString(deterministic=True)
+    if any(isinstance(value.const_value, ir.ExternalTensor) for value in _initializers(model)):
+        model = model.clone()
+        for value in _initializers(model):
+            if isinstance(value.const_value, ir.ExternalTensor):
+                value.const_value = ir.tensor(value.const_value.numpy(), name=value.name)
+    data: bytes = ir.to_proto(model).SerializeToString(deterministic=True)
     return data
 
 
