@@ -25,9 +25,10 @@ LEVELS = 127
 def derive_scales(record: CalibrationRecord, scheme: Scheme) -> Scales:
     """Scale and zero-point of every recorded tensor under `scheme`.
 
-    Symmetric: scale = threshold / 127, zero-point 0. Asymmetric: 256 codes that cover the clip range to
-    both its ends, the zero-point a whole number, so that 0 is exact. Under `fp16_scales` each scale is
-    rounded up to a number fp16 holds exactly, at least 2^-14; a range too large for that raises ModelError.
+    Symmetric: scale = threshold / 127, zero-point 0. Asymmetric: 256 (uint16: 65536) codes that cover the
+    clip range to both its ends, the zero-point a whole number, so that 0 is exact. Under `fp16_scales` each
+    scale is rounded up to a number fp16 holds exactly, at least 2^-14; a range too large for that raises
+    ModelError.
     """
     tensors = {name: _derive_params(name, seen, scheme) for name, seen in record.ranges.items()}
     return Scales(scheme.name, record.digest, tensors)
@@ -38,9 +39,10 @@ def _derive_params(name: str, seen: TensorRange, scheme: Scheme) -> QuantParams:
         scale = round_scales(np.array(seen.threshold / LEVELS), scheme, what=f"tensor '{name}'")
         return QuantParams(float(scale), 0 if scheme.activation == "int8" else 128, scheme.activation)
     low, high = min(0.0, seen.clip_low), max(0.0, seen.clip_high)
-    steps = 254 if low < 0 < high else 255  # one step to spare, so that a whole zero-point covers both ends
+    codes = 65535 if scheme.activation == "uint16" else 255
+    steps = codes - 1 if low < 0 < high else codes  # one to spare: a whole zero-point covers both ends
     scale = round_scales(np.array((high - low) / steps), scheme, what=f"tensor '{name}'")
-    code = int(np.clip(np.ceil(-low / float(scale)), 0, 255))
+    code = int(np.clip(np.ceil(-low / float(scale)), 0, codes))
     offset = 128 if scheme.activation == "int8" else 0
     return QuantParams(float(scale), code - offset, scheme.activation)
 

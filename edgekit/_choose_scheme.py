@@ -34,14 +34,15 @@ class ChosenScheme:
 
 
 def choose_measured(workshop: Workshop, plan: Plan) -> ChosenScheme:
-    """The native scheme, unless it is far from fp32 on the golden samples and the portable one is nearer.
+    """The native scheme, unless that is far from fp32 on the golden samples and the plan's second one nearer.
 
     Neither wins on every model: one more bit for one-sided tensors against rounding that is symmetric
     around what the background of an image becomes.
     """
     first = plan_form(plan, plan.scheme)
-    named = ("INT8 scheme portable was taken", plan.scheme.name)
-    return _choose(workshop, first, replace(first, scheme=PORTABLE), named)
+    second = plan.second_scheme
+    named = (f"INT8 scheme {second.name} was taken", plan.scheme.name)
+    return _choose(workshop, first, replace(first, scheme=second), named)
 
 
 def choose_products(workshop: Workshop, plan: Plan) -> ChosenScheme:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Shape = tuple[int, ...]
 
 _INT8 = frozenset({ir.DataType.INT8, ir.DataType.UINT8})
+_INT16 = frozenset({ir.DataType.INT16, ir.DataType.UINT16})
 # Shape arithmetic and flags are no parameters, though they are weights in the file.
 _NO_PARAMETERS = frozenset({ir.DataType.INT64, ir.DataType.BOOL, ir.DataType.STRING})
 
@@ -96,7 +97,7 @@ def count_macs(model: ir.Model) -> MacShare | None:
     Conv, ConvTranspose, Gemm and MatMul count when data and weight both come from a DequantizeLinear
     of an int8 or uint8 tensor; the QLinear and Integer ops count by their operands' dtypes.
     """
-    int8 = total = 0
+    int8 = int16 = total = 0
     weights = {4: 0, 8: 0}
     for node in model.graph:
         macs = node_macs(node)
@@ -105,9 +106,11 @@ def count_macs(model: ir.Model) -> MacShare | None:
         total += macs
         if is_int8(node):
             int8 += macs
+        elif _is_16_by_8(node):
+            int16 += macs
         elif bits := _weight_bits(node):
             weights[bits] += macs
-    return MacShare(int8, total, weight_int8=weights[8], weight_int4=weights[4])
+    return MacShare(int8, total, weight_int8=weights[8], weight_int4=weights[4], int16=int16)
 
 
 def is_int8(node: ir.Node) -> bool:
@@ -116,6 +119,14 @@ def is_int8(node: ir.Node) -> bool:
         return all(_is_dequantized_int8(_at(node, index)) for index in (0, 1))
     places = _INTEGER_PRODUCTS.get(node.op_type)
     return places is not None and all(_dtype_of(_at(node, index)) in _INT8 for index in places)
+
+
+def _is_16_by_8(node: ir.Node) -> bool:
+    """Whether the node multiplies dequantized 16-bit data by dequantized 8-bit weights (or 16-bit data)."""
+    if node.op_type not in _FLOAT_PRODUCTS:
+        return False
+    data, weight = (_dequantized_dtype(_at(node, index)) for index in (0, 1))
+    return data in _INT16 and weight in (*_INT8, *_INT16)
 
 
 def _weight_bits(node: ir.Node) -> int:
@@ -218,10 +229,15 @@ def _dtype_of(value: ir.Value | None) -> ir.DataType | None:
 
 
 def _is_dequantized_int8(value: ir.Value | None) -> bool:
+    return _dequantized_dtype(value) in _INT8
+
+
+def _dequantized_dtype(value: ir.Value | None) -> ir.DataType | None:
+    """The integers' dtype where a DequantizeLinear makes the value, else None."""
     producer = None if value is None else value.producer()
     if producer is None or producer.op_type != "DequantizeLinear":
-        return False
-    return _dtype_of(_at(producer, 0)) in _INT8
+        return None
+    return _dtype_of(_at(producer, 0))
 
 
 def _product(*parts: Shape | None) -> int | None:

@@ -80,14 +80,16 @@ class TargetWork:
         return self._quantized
 
     def _schemes_to_try(self, scheme: str) -> tuple[str, ...]:
-        """The one that is asked for, and the portable one where the recipe leaves the choice."""
-        other = self.workshop.recipe.scheme == "auto" and scheme != PORTABLE.name
-        return (scheme, PORTABLE.name) if other else (scheme,)
+        """The one that is asked for, and the plan's second one where the recipe leaves the choice."""
+        second = self.plan.second_scheme.name
+        other = self.workshop.recipe.scheme == "auto" and scheme not in (PORTABLE.name, second)
+        return (scheme, second) if other else (scheme,)
 
     def _choice_for(self, scheme: str) -> Callable[[Workshop, Plan], ChosenScheme] | None:
         """What real samples decide for this target, if anything."""
         if scheme != PORTABLE.name:
-            return choose_measured if self.workshop.recipe.scheme == "auto" else None
+            open_choice = self.workshop.recipe.scheme == "auto" and scheme != self.plan.second_scheme.name
+            return choose_measured if open_choice else None
         products = any(node.op_type in ("Gemm", "MatMul") for node in self.workshop.component.model.graph)
         return choose_products if products and self.plan.gemm_output == "int8" else None
 

@@ -15,7 +15,8 @@ Precision = Literal["fp32", "fp16", "int8", "w8", "w4"]
 WeightBits = Literal[4, 8]
 BiasForm = Literal["float", "int32"]
 ConvOutput = Literal["int8", "float"]
-GemmOutput = Literal["float", "int8"]
+GemmOutput = Literal["float", "int8", "all"]
+Activation = Literal["int8", "uint8", "uint16"]
 Kind = Literal["measured", "predicted", "unknown"]
 
 # The folder of a bundle's weights that several ONNX files point to.
@@ -77,10 +78,11 @@ class Scheme:
 
     `portable`: int8 symmetric activations, zero-point 0, scales that fp16 holds exactly.
     `native-u8`: uint8 asymmetric activations, uint8 weights around 128 (ONNX Runtime).
+    `native-u8-s8`, `native-u16-s8`: uint8 or uint16 asymmetric activations, int8 weights (Hexagon).
     """
 
     name: str
-    activation: Literal["int8", "uint8"]
+    activation: Activation
     symmetric: bool
     weight: Literal["int8", "uint8"]
     fp16_scales: bool
@@ -88,7 +90,9 @@ class Scheme:
 
 PORTABLE = Scheme("portable", "int8", True, "int8", True)
 NATIVE_U8 = Scheme("native-u8", "uint8", False, "uint8", False)
-SCHEMES = {scheme.name: scheme for scheme in (PORTABLE, NATIVE_U8)}
+NATIVE_U8_S8 = Scheme("native-u8-s8", "uint8", False, "int8", False)
+NATIVE_U16_S8 = Scheme("native-u16-s8", "uint16", False, "int8", False)
+SCHEMES = {scheme.name: scheme for scheme in (PORTABLE, NATIVE_U8, NATIVE_U8_S8, NATIVE_U16_S8)}
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ class QuantParams:
 
     scale: float
     zero_point: int
-    dtype: Literal["int8", "uint8"]
+    dtype: Activation
 
 
 @dataclass(frozen=True)
@@ -146,13 +150,14 @@ class MacShare:
     """Multiply-accumulates of one artifact, and those whose operands are both int8 in it.
 
     weight_int8 and weight_int4 count those on float data whose weights alone are integers: that is no
-    int8 arithmetic, and never part of `share`.
+    int8 arithmetic, and never part of `share`; nor is int16, of 16-bit data with 8- or 16-bit operands.
     """
 
     int8: int
     total: int
     weight_int8: int = 0
     weight_int4: int = 0
+    int16: int = 0
 
     @property
     def share(self) -> float:
@@ -161,12 +166,12 @@ class MacShare:
 
     def weight_words(self) -> list[str]:
         """Shares of the MACs on float data with integer weights, in words; empty where there are none."""
-        counts = {"int8": self.weight_int8, "int4": self.weight_int4}
-        return [
-            f"{name} weights only: {100 * count / self.total:.1f} %"
-            for name, count in counts.items()
-            if count
-        ]
+        counts = {
+            "int8 weights only": self.weight_int8,
+            "int4 weights only": self.weight_int4,
+            "int16 data": self.int16,
+        }
+        return [f"{name}: {100 * count / self.total:.1f} %" for name, count in counts.items() if count]
 
 
 @dataclass(frozen=True)

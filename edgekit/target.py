@@ -52,6 +52,7 @@ class Plan:
     expand: ops (function-bodied in ONNX) the target wants expanded into primitives.
     scheme/bias/conv_output/gemm_output: the form of its INT8 graph (QdqForm). `portable` must always be
     accepted; `native` is what the target does best from the same record.
+    second_scheme: what is tried where the samples show `scheme` to be far from fp32.
     weights: how it holds integer weights beside float data (w8, w4); empty: it does not.
     default_float: what a user gets who brings no samples.
     baselines: float variants built beside an INT8 artifact.
@@ -60,6 +61,7 @@ class Plan:
     max_opset: int | None
     expand: frozenset[str] = frozenset()
     scheme: Scheme = PORTABLE
+    second_scheme: Scheme = PORTABLE
     bias: BiasForm = "float"
     conv_output: ConvOutput = "int8"
     gemm_output: GemmOutput = "float"

@@ -23,6 +23,8 @@ SCHEMA = "edgekit.bundle"
 VERSION = 1
 
 Json = dict[str, Any]
+# MACs that are not int8 arithmetic; a count of none is left out of the manifest.
+_OTHER_MACS = ("weight_int8", "weight_int4", "int16")
 
 
 def render_manifest(draft: BundleDraft, files: Mapping[str, Json], golden: Mapping[str, Json]) -> bytes:
@@ -166,15 +168,16 @@ def macs_value(row: Json | None) -> MacShare | None:
     """A row of counted MACs back to the value."""
     if row is None:
         return None
-    return MacShare(row["int8"], row["total"], row.get("weight_int8", 0), row.get("weight_int4", 0))
+    others = {name: row.get(name, 0) for name in _OTHER_MACS}
+    return MacShare(row["int8"], row["total"], **others)
 
 
 def _macs(macs: MacShare | None) -> Json | None:
     if macs is None:
         return None
-    weights = {"weight_int8": macs.weight_int8, "weight_int4": macs.weight_int4}
+    others = {name: getattr(macs, name) for name in _OTHER_MACS}
     counted = {"int8": macs.int8, "total": macs.total, "share": macs.share}
-    return counted | {name: count for name, count in weights.items() if count}
+    return counted | {name: count for name, count in others.items() if count}
 
 
 def _output(parity: OutputParity) -> Json:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edgekit._qdq.insert import QdqResult, insert_qdq
+from edgekit._qdq.insert import QdqResult, insert_qdq, reach_scheme
 from edgekit._qdq.mean_errors import measure_errors
 from edgekit.passes._rewire import Names, constant_array
 
@@ -65,6 +65,7 @@ def insert_corrected_qdq(
     Scales, zero-points and integer weights stay those of `insert_qdq`, except where a corrected bias
     leaves int32. Raises what `insert_qdq` and `measure_errors` raise.
     """
+    component = reach_scheme(component, form.scheme)
     first = insert_qdq(component, record, form=form, steering=steering)
     errors = measure_errors(floats, first.component.model)
     if not errors:

@@ -16,6 +16,7 @@ from edgekit.calibration.record import TensorRange
 from edgekit.calibration.scales import derive_scales
 from edgekit.errors import ModelError
 from edgekit.passes._rewire import Names
+from edgekit.passes.reach_opset import reach_opset
 from edgekit.passes.remove_unused import remove_unused
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from edgekit._qdq.islands import Islands
     from edgekit._values import Component, Scheme
     from edgekit.calibration.record import CalibrationRecord
+
+_OPSET_16_BIT, _IR_16_BIT = 21, 10
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ def insert_qdq(
 
     Raises ModelError where the record lacks a tensor that the placement needs, or a weight has no scale.
     """
+    component = reach_scheme(component, form.scheme)
     model = component.model.clone()
     islands = find_islands(model.graph, steering, conv_output=form.conv_output, gemm_output=form.gemm_output)
     clipped = None if steering is None else steering.clipped
@@ -67,6 +71,16 @@ def insert_qdq(
     scales = Scales(form.scheme.name, record.digest, dict(sorted(named.items())))
     narrowed = frozenset(str(value.name) for value in islands.chain_inputs)
     return QdqResult(replace(component, model=model), scales, islands.decisions, narrowed)
+
+
+def reach_scheme(component: Component, scheme: Scheme) -> Component:
+    """The component in an opset that has the scheme's Q and DQ: 16-bit ones came with opset 21."""
+    if scheme.activation != "uint16" or component.model.opset_imports[""] >= _OPSET_16_BIT:
+        return component
+    model = component.model.clone()
+    reach_opset(model, _OPSET_16_BIT)
+    model.ir_version = max(model.ir_version, _IR_16_BIT)
+    return replace(component, model=model)
 
 
 def _settle_params(
@@ -125,7 +139,7 @@ class _PairWriter:
         ]
         integers = self._node("QuantizeLinear", [value, *constants], value, "quantized")
         restored = self._node("DequantizeLinear", [integers, *constants], value, "dequantized")
-        integers.type = ir.TensorType(ir.DataType.UINT8 if param.dtype == "uint8" else ir.DataType.INT8)
+        integers.type = ir.TensorType(ir.DataType[param.dtype.upper()])
         restored.type = ir.TensorType(ir.DataType.FLOAT)
         for node, index in readers:
             node.replace_input_with(index, restored)

@@ -87,16 +87,17 @@ def find_islands(
     """Grow islands from the multiply-accumulate nodes through everything that lies between them.
 
     conv_output `float`: what only a pointwise chain reads of a convolution goes on in float, as after Gemm.
-    gemm_output `int8`: results of Gemm and MatMul are quantized, behind their bias, all but the last.
+    gemm_output `int8`: results of Gemm and MatMul are quantized, behind their bias, all but the last;
+    `all`: the last ones too.
     UsageError where the user's only ops include one that the placement table lacks.
     """
     steering = steering or Steering()
     _refuse_unknown_ops(steering)
-    sums, found = split_biases(find_chains(graph)) if gemm_output == "int8" else ({}, find_chains(graph))
+    sums, found = split_biases(find_chains(graph)) if gemm_output != "float" else ({}, find_chains(graph))
     chains = {chain.output: chain for chain in found}
     units = _list_units(graph, chains, steering)
-    if gemm_output == "int8":
-        units = _quantize_products(units, sums, graph)
+    if gemm_output != "float":
+        units = _quantize_products(units, sums, set() if gemm_output == "all" else _list_last(units, graph))
     if conv_output == "float":
         units = [replace(unit, float_output=True) if unit.is_anchor else unit for unit in units]
     anchors = {unit for unit in units if unit.is_anchor}
@@ -186,15 +187,11 @@ def _as_unit(node: ir.Node, steering: Steering) -> _Unit | None:
 
 
 def _quantize_products(
-    units: Sequence[_Unit], sums: Mapping[ir.Node, ir.Node], graph: ir.Graph
+    units: Sequence[_Unit], sums: Mapping[ir.Node, ir.Node], in_float: Collection[ir.Node]
 ) -> list[_Unit]:
-    """Products end in int8 behind the Add of their bias, which is then no unit of its own.
-
-    The last ones don't: their result is the model's answer, and 8 bits cost most there.
-    """
+    """Products end in integers behind the Add of their bias, which is then no unit of its own."""
     products = {unit.nodes[0] for unit in units if unit.is_anchor}
     joined = {add for matmul, add in sums.items() if matmul in products}
-    feeding = list_feeding(graph, products)
     made = []
     for unit in units:
         if unit.nodes[0] in joined:
@@ -202,9 +199,16 @@ def _quantize_products(
         add = sums.get(unit.nodes[0]) if unit.is_anchor else None
         nodes = unit.nodes if add is None else (*unit.nodes, add)
         outputs = tuple(nodes[-1].outputs)
-        last = unit.float_output and feeding.isdisjoint(outputs)
-        made.append(replace(unit, nodes=nodes, outputs=outputs, float_output=last))
+        stays = unit.float_output and unit.nodes[0] in in_float
+        made.append(replace(unit, nodes=nodes, outputs=outputs, float_output=stays))
     return made
+
+
+def _list_last(units: Sequence[_Unit], graph: ir.Graph) -> set[ir.Node]:
+    """Products whose result is the model's answer, where 8 bits cost most: no other product depends on it."""
+    products = {unit.nodes[0] for unit in units if unit.is_anchor}
+    feeding = list_feeding(graph, products)
+    return {node for node in products if feeding.isdisjoint(node.outputs)}
 
 
 def _spread(units: Sequence[_Unit], anchors: Collection[_Unit], seeds: set[ir.Value]) -> set[_Unit]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
+from edgekit._qdq.split_activations import split_activations
 from edgekit._values import WEIGHT_BITS, Artifact
 from edgekit.errors import ModelError
 from edgekit.passes.serialize_model import save_model
@@ -16,7 +17,6 @@ from edgekit.targets.ort_mobile.absorb_weights import absorb_weights
 from edgekit.targets.ort_mobile.artifact_macs import MacCount, count_macs
 from edgekit.targets.ort_mobile.options import read_options
 from edgekit.targets.ort_mobile.save_ort import save_ort, save_styles
-from edgekit.targets.ort_mobile.split_activations import split_activations
 from edgekit.targets.ort_mobile.usability import check_usability, usability_text
 
 if TYPE_CHECKING:

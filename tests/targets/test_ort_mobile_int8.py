@@ -7,11 +7,11 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from edgekit._qdq.split_activations import split_activations
 from edgekit._values import Component, DimRange
 from edgekit.passes.prepare_component import prepare_component
 from edgekit.passes.serialize_model import serialize_model
 from edgekit.targets.ort_mobile import OrtMobile
-from edgekit.targets.ort_mobile.split_activations import split_activations
 from tests.models import QUICK_SHAPES, package_model, run_onnx
 from tests.targets.ort_mobile_models import STEP, QdqGraph, build, component, job, onnxruntime_graph, qdq_cnn
 

@@ -1,8 +1,9 @@
 """Put the Q/DQ of a following Relu or Clip before it too, so that the op in front gets an integer kernel.
 
-ONNX Runtime makes `Conv -> Relu -> Q` integer only where the Relu is implied by the Q (uint8, zero-point 0).
-`Conv -> Q -> DQ -> Relu -> Q` with the same scale always is, and gives the same numbers: rounding and
-clamping are monotone, so they commute with a monotone clip. A clip that its Q implies is dropped.
+Qualcomm's compiler takes `Conv -> Relu -> Q` on int8 for a float convolution. ONNX Runtime makes it integer
+only where the Relu is implied by the Q (uint8, zero-point 0). `Conv -> Q -> DQ -> Relu -> Q` with the same
+scale always is, and gives the same numbers: rounding and clamping are monotone, so they commute with a
+monotone clip. A clip that its Q implies is dropped.
 """
 
 from __future__ import annotations
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _CLIPS = {"Relu", "Clip"}
-_RANGES = {ir.DataType.UINT8: (0, 255), ir.DataType.INT8: (-128, 127)}
+_RANGES = {
+    ir.DataType.UINT8: (0, 255),
+    ir.DataType.INT8: (-128, 127),
+    ir.DataType.UINT16: (0, 65535),
+}
 # Ops with an integer kernel of their own in onnxruntime (QLinearConv, QGemm, QLinearAdd, ...).
 _INTEGER_OPS = {
     "Add", "AveragePool", "Concat", "Conv", "Gemm", "GlobalAveragePool", "MatMul", "Mul", "Sigmoid",

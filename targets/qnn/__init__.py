@@ -1,0 +1,69 @@
+"""The target `qnn`: context binaries for the Hexagon NPU (HTP) of Snapdragon chips."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgekit._values import NATIVE_U8_S8, NATIVE_U16_S8, Gap
+from edgekit.profiles.loader import device_files
+from edgekit.target import Plan, Target, refuse_unsafe_names
+from edgekit.targets.qnn.chips import chips_of
+from edgekit.targets.qnn.library import explain_missing
+from edgekit.targets.qnn.options import read_options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from edgekit._values import Artifact, Component
+    from edgekit.target import Job, Session
+
+
+class Qnn(Target):
+    """Qualcomm's compiler behind ONNX Runtime's QNN provider; its x86 library executes what it compiled."""
+
+    name = "qnn"
+    summary = "Snapdragon NPU: context binaries compiled and executed here by Qualcomm's x86 library"
+
+    def missing(self) -> str | None:
+        return explain_missing()
+
+    def devices(self) -> list[Path]:
+        return device_files(self.name)
+
+    def plan(self, components: Sequence[Component], job: Job) -> Plan:
+        del components
+        options = read_options(job)
+        chips_of(job.device, options.chips)
+        first = NATIVE_U16_S8 if options.activation == "u16" else NATIVE_U8_S8
+        return Plan(
+            max_opset=21,
+            scheme=first,
+            second_scheme=first if options.activation != "auto" else NATIVE_U16_S8,
+            bias="int32",
+            gemm_output="all",
+            default_float="fp16",
+            baselines=("fp32",),
+        )
+
+    def check(self, components: Sequence[Component], job: Job) -> list[Gap]:
+        from edgekit.targets.qnn.check_model import check_model
+
+        return [gap for component in components for gap in check_model(component, job)]
+
+    def build(self, components: Sequence[Component], job: Job, out: Path) -> list[Artifact]:
+        from edgekit.targets.qnn.build_component import build_component
+
+        refuse_unsafe_names(components)
+        return [build_component(component, job, out) for component in components]
+
+    def open(self, artifact: Artifact, folder: Path) -> Session:
+        from edgekit.targets.qnn.session import HtpSession
+
+        source = next((folder / name for name in artifact.files if name.endswith(".qdq.onnx")), None)
+        return HtpSession(folder / artifact.main, source)
+
+    def extras(self, artifacts: Sequence[Artifact], job: Job, out: Path) -> list[str]:
+        from edgekit.targets.qnn.snippets import write_snippets
+
+        return write_snippets(artifacts, job, out)

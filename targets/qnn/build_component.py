@@ -1,0 +1,145 @@
+"""One prepared component -> the context of each chip, and the Q/DQ graph that a phone can compile itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from edgekit._cost import count_macs
+from edgekit._values import Artifact, Gap
+from edgekit.passes.serialize_model import save_model
+from edgekit.targets.qnn.chips import chips_of
+from edgekit.targets.qnn.compile_contexts import compile_context, refuse_fallbacks
+from edgekit.targets.qnn.library import version
+from edgekit.targets.qnn.options import read_options
+from edgekit.targets.qnn.prepare_htp import prepare_htp
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import onnx_ir as ir
+
+    from edgekit._values import Component, MacShare
+    from edgekit.target import Job
+    from edgekit.targets.qnn.compile_contexts import Context
+    from edgekit.targets.qnn.partition import Partition
+
+PROVES = (
+    "this host executed the compiled HTP graph with Qualcomm's own x86 library: it loads, and its integer "
+    "arithmetic gives these numbers. It is not the phone: the HTP itself, its memory, its time and its power "
+    "are not shown, and equality with a chip to the bit is not promised by Qualcomm"
+)
+PROVES_FLOAT = (
+    "this host ran the ONNX file on onnxruntime's CPU provider: what a phone's CPU falls back to. No ARM CPU "
+    "and no HTP was used"
+)
+
+
+def build_component(component: Component, job: Job, out: Path) -> Artifact:
+    """Write one variant into `out`; the component's model stays unchanged.
+
+    MissingToolError without Qualcomm's library, TargetError where its compiler fails, GapError where a node
+    falls back and the options refuse that.
+    """
+    if job.precision == "fp32":
+        return _build_float(component, out)
+    options = read_options(job)
+    chips = chips_of(job.device, options.chips)
+    model, notes = prepare_htp(component.model)
+    stem = f"{component.name}.{job.precision}"
+    source = save_model(model, out / f"{stem}.qdq.onnx" if job.precision == "int8" else out / f"{stem}.onnx")
+    contexts = [
+        compile_context(
+            source[0], chip, out=out, folder=f"{stem}.v{chip.htp_arch}.{chip.name}", vtcm_mb=options.vtcm_mb
+        )
+        for chip in chips
+    ]
+    if options.fallback == "refuse":
+        refuse_fallbacks([gap for one in contexts for gap in list_gaps(component.name, one.partition)])
+    report = _write_report(contexts, out, stem)
+    main = contexts[0]
+    files = [
+        path.relative_to(out).as_posix() for one in contexts for path in sorted((out / one.folder).iterdir())
+    ]
+    return Artifact(
+        component=component.name,
+        variant=job.precision,
+        main=main.folder,
+        files=(*files, *(one.trace for one in contexts), *(path.name for path in source), report),
+        runtime=f"onnxruntime-qnn {version()}",
+        macs=_without_fallbacks(count_macs(model), model, main.partition),
+        notes=(*notes, *_words(contexts)),
+        proves=PROVES,
+    )
+
+
+def list_gaps(component: str, partition: Partition) -> list[Gap]:
+    """Each node that stays on the CPU, as a warning."""
+    return [
+        Gap(
+            "qnn",
+            component,
+            fallback.node,
+            fallback.op,
+            f"runs on the CPU: {fallback.reason}",
+            fallback.way_out,
+            severity="warning",
+        )
+        for fallback in partition.fallbacks
+    ]
+
+
+def _build_float(component: Component, out: Path) -> Artifact:
+    import onnxruntime as ort
+
+    files = save_model(component.model, out / f"{component.name}.fp32.onnx")
+    return Artifact(
+        component=component.name,
+        variant="fp32",
+        main=files[0].name,
+        files=tuple(path.name for path in files),
+        runtime=f"onnxruntime {ort.__version__}",
+        macs=count_macs(component.model),
+        proves=PROVES_FLOAT,
+    )
+
+
+def _words(contexts: Sequence[Context]) -> list[str]:
+    told = [f"{one.chip.name} (v{one.chip.htp_arch}): {one.partition.words()}" for one in contexts]
+    if len(contexts) > 1:
+        others = ", ".join(one.chip.name for one in contexts[1:])
+        told.append(
+            f"the context of {contexts[0].chip.name} is the one that was executed; {others}: compiled only"
+        )
+    return told
+
+
+def _write_report(contexts: Sequence[Context], out: Path, stem: str) -> str:
+    """What stays on the CPU for each chip, with the reason and the way out."""
+    name = f"{stem}.partition.json"
+    rows = [
+        {"chip": one.chip.name, "htp_arch": one.chip.htp_arch, "soc_model": one.chip.soc_model}
+        | one.partition.as_json()
+        for one in contexts
+    ]
+    table = {"schema": "edgekit.qnn-partition/1", "compiler": f"onnxruntime-qnn {version()}", "chips": rows}
+    (out / name).write_text(json.dumps(table, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return name
+
+
+def _without_fallbacks(macs: MacShare | None, model: ir.Model, partition: Partition) -> MacShare | None:
+    """The count less the products whose weights the CPU restores: those run in float on the HTP."""
+    from edgekit._cost import is_int8, node_macs
+
+    restored = {fallback.node for fallback in partition.fallbacks}
+    if macs is None or not restored:
+        return macs
+    lost = sum(
+        node_macs(node) or 0
+        for node in model.graph
+        if is_int8(node)
+        and any((maker := value.producer()) and maker.name in restored for value in node.inputs if value)
+    )
+    return replace(macs, int8=macs.int8 - lost)

@@ -1,0 +1,98 @@
+"""What of a graph went to the HTP and what stayed on the CPU, and why: read from the compiler's own trace."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# The provider leaves Q of an input and DQ of an output to the CPU on purpose: less to copy to the HTP.
+_AT_BORDER = ("consume a graph input", "generate a graph output")
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """One node that stays on the CPU: the compiler's reason and the way out."""
+
+    node: str
+    op: str
+    reason: str
+    way_out: str
+
+
+@dataclass(frozen=True)
+class Partition:
+    """contexts: graphs on the HTP; on_htp, total: nodes (of the graph as ONNX Runtime hands it over)."""
+
+    contexts: int
+    on_htp: int
+    total: int
+    at_border: int
+    fallbacks: tuple[Fallback, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """One graph, and nothing but the quantizers of inputs and outputs beside it."""
+        return self.contexts == 1 and not self.fallbacks
+
+    def words(self) -> str:
+        """One line for the manifest."""
+        border = (
+            f"; {self.at_border} quantizers of inputs and outputs run on the CPU" if self.at_border else ""
+        )
+        if self.is_whole:
+            return f"whole on the HTP: {self.on_htp} of {self.total} nodes in one context{border}"
+        return (
+            f"{self.on_htp} of {self.total} nodes on the HTP in {self.contexts} contexts, "
+            f"{len(self.fallbacks)} on the CPU{border}"
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        rows = [vars(fallback) for fallback in self.fallbacks]
+        return {
+            "contexts": self.contexts,
+            "nodes_on_htp": self.on_htp,
+            "nodes": self.total,
+            "quantizers_at_the_border": self.at_border,
+            "on_cpu": rows,
+        }
+
+
+def read_partition(trace: Path) -> Partition:
+    """The partition of a qnn_op_trace.json (schema_version 2)."""
+    table = json.loads(trace.read_text(encoding="utf-8"))
+    summary, left = table["summary"], table.get("unsupported_nodes", [])
+    inside = [row for row in left if not any(words in row["reason"] for words in _AT_BORDER)]
+    return Partition(
+        contexts=int(summary["qnn_subgraphs"]),
+        on_htp=int(summary["supported_nodes"]),
+        total=int(summary["total_onnx_nodes"]),
+        at_border=len(left) - len(inside),
+        fallbacks=tuple(_fallback(row) for row in inside),
+    )
+
+
+def _fallback(row: Mapping[str, Any]) -> Fallback:
+    reason = str(row["reason"]).rstrip(". ")
+    return Fallback(str(row["node_name"]), str(row["op_type"]), reason, _find_way_out(row["op_type"], reason))
+
+
+def _find_way_out(op: str, reason: str) -> str:
+    """The first row of ways_out.toml whose words are in the compiler's reason, or that names the op."""
+    for row in _ways_out():
+        if (row.get("op") in (None, op)) and row["words"] in reason:
+            return str(row["way_out"])
+    return "express the node by ops that the QNN provider lists, or accept that it runs on the CPU"
+
+
+@cache
+def _ways_out() -> list[dict[str, str]]:
+    text = (Path(__file__).parent / "ways_out.toml").read_text(encoding="utf-8")
+    rows: list[dict[str, str]] = tomllib.loads(text)["row"]
+    return rows

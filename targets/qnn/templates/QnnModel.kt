@@ -1,0 +1,48 @@
+// Loads @FOLDER@ on the Hexagon NPU of @CHIPS@ with ONNX Runtime and its QNN provider.
+// Gradle: implementation("com.microsoft.onnxruntime:onnxruntime-android:1.24.3")  (this version or a newer one)
+//         implementation("com.qualcomm.qti:onnxruntime-android-qnn:@QNN@"), implementation("com.qualcomm.qti:qnn-runtime:@QAIRT@")
+// A context runs on the QNN runtime that made it (@QAIRT@) or a newer one. Manifest: extractNativeLibs="true".
+// Copy the folder into the app's files: a context is read from a path. Generated, and NOT compiled by edgekit.
+// The other way to this NPU is LiteRT: the bundle of the same phone's `litert` device with --option litert.aot=CHIP.
+package edgekit.generated
+
+import ai.onnxruntime.OnnxTensor
+import ai.onnxruntime.OrtEnvironment
+import ai.onnxruntime.OrtSession
+import android.content.Context
+import java.io.File
+
+class @CLASS@(context: Context, folder: File) : AutoCloseable {
+    private val environment: OrtEnvironment = OrtEnvironment.getEnvironment()
+    private val session: OrtSession
+
+    init {
+        val libraries = context.applicationInfo.nativeLibraryDir
+        registerOnce(environment, "$libraries/libonnxruntime_providers_qnn.so")
+        val npu = environment.epDevices.filter { it.epName == PROVIDER }
+        check(npu.isNotEmpty()) { "no Qualcomm NPU on this phone" }
+        session = OrtSession.SessionOptions().use { options ->
+            options.addExecutionProvider(npu, mapOf("backend_path" to "$libraries/libQnnHtp.so", "htp_performance_mode" to "burst"))
+            environment.createSession(File(folder, MODEL_FILE).path, options)
+        }
+    }
+
+    /** Inputs by name, each of the shape and type in INPUTS; the results must be closed by the caller. */
+    fun run(inputs: Map<String, OnnxTensor>): OrtSession.Result = session.run(inputs)
+
+    override fun close() = session.close()
+
+    companion object {
+        const val PROVIDER = "QNNExecutionProvider"
+        const val MODEL_FILE = "@FOLDER@/model.onnx"
+        val INPUTS = listOf(@INPUTS@)
+        val OUTPUTS = listOf(@OUTPUTS@)
+        private var registered = false
+
+        @AT@Synchronized
+        private fun registerOnce(environment: OrtEnvironment, library: String) {
+            if (!registered) environment.registerExecutionProviderLibrary(PROVIDER, library)
+            registered = true
+        }
+    }
+}

@@ -1,0 +1,295 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import TensorProto, helper
+
+from edgekit._qdq import QdqForm, insert_qdq
+from edgekit._qdq.split_activations import split_activations
+from edgekit._qdq.to_unsigned import to_unsigned
+from edgekit._values import NATIVE_U8_S8, NATIVE_U16_S8, PORTABLE, Component, DimRange, Scheme
+from edgekit.errors import BundleError, GapError, MissingToolError, TargetError, UsageError
+from edgekit.passes.flatten_bias import flatten_bias
+from edgekit.passes.prepare_component import prepare_component
+from edgekit.profiles.loader import load_device
+from edgekit.target import Job
+from edgekit.targets.qnn import Qnn, library
+from edgekit.targets.qnn.chips import Chip, load_chips
+from edgekit.targets.qnn.compile_contexts import compile_context
+from tests.models import package_model, random_feeds, run_onnx, toy_cnn
+from tests.qdq.qdq_nets import all_tensors, record_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from edgekit._values import Artifact, Precision, ShapeSpec
+
+TARGET = Qnn()
+RNG = np.random.default_rng(3)
+FEEDS = {"x": RNG.standard_normal((1, 3, 16, 16)).astype(np.float32)}
+
+
+def job(precision: Precision = "int8", device: str = "snapdragon-8-gen-3", **options: str) -> Job:
+    path = next(path for path in TARGET.devices() if path.stem == device)
+    named = {name.replace("_", "-"): value for name, value in options.items()}
+    return Job(load_device(path), precision, options=named)
+
+
+def as_component(model: onnx.ModelProto, shapes: ShapeSpec | None = None) -> Component:
+    return prepare_component(Component("model", ir.from_proto(model), "0" * 64), shapes=shapes or {})
+
+
+def quantized(
+    model: onnx.ModelProto,
+    scheme: Scheme,
+    feeds: Mapping[str, np.ndarray] = FEEDS,
+    shapes: ShapeSpec | None = None,
+) -> Component:
+    """In the form that the target asks for, its ranges from the one sample."""
+    component = as_component(model, shapes)
+    plan = TARGET.plan([component], job())
+    record = record_of(all_tensors(ir.to_proto(component.model), dict(feeds)))
+    form = QdqForm(scheme, plan.bias, plan.conv_output, plan.gemm_output)
+    return insert_qdq(component, record, form=form).component
+
+
+def build(component: Component, out: Path, given: Job) -> Artifact:
+    return TARGET.build([component], given, out)[0]
+
+
+@pytest.mark.parametrize("scheme", [NATIVE_U8_S8, NATIVE_U16_S8, PORTABLE], ids=lambda scheme: scheme.name)
+def test_the_htp_computes_what_the_qdq_graph_says_in_one_whole_context(
+    scheme: Scheme, tmp_path: Path
+) -> None:
+    component = quantized(toy_cnn(), scheme)
+    artifact = build(component, tmp_path, job())
+    session = TARGET.open(artifact, tmp_path)
+    got = session.run(FEEDS)
+    # Softmax in float16: 2^-11 of each value, beside a step or two of the 8-bit logits.
+    tolerance = 2e-3 if scheme.activation == "uint16" else 3e-2
+    np.testing.assert_allclose(got["y"], run_onnx(component.model, FEEDS)["y"], atol=tolerance)
+    assert np.array_equal(session.run(FEEDS)["y"], got["y"])
+    context = onnx.load(tmp_path / artifact.main / "model.onnx")
+    kinds = [node.op_type for node in context.graph.node]
+    assert kinds.count("EPContext") == 1
+    assert set(kinds) <= {"EPContext", "QuantizeLinear", "DequantizeLinear"}
+    told = json.loads((tmp_path / "model.int8.partition.json").read_text())["chips"][0]
+    assert (told["htp_arch"], told["contexts"], told["on_cpu"]) == (75, 1, [])
+    assert artifact.macs is not None
+    counted = artifact.macs.int16 if scheme.activation == "uint16" else artifact.macs.int8
+    assert counted == artifact.macs.total > 0
+
+
+def test_two_builds_give_the_same_bytes_and_leave_the_component_alone(tmp_path: Path) -> None:
+    component = quantized(toy_cnn(), NATIVE_U8_S8)
+    before = ir.to_proto(component.model).SerializeToString(deterministic=True)
+    digests = []
+    for run in ("one", "two"):
+        (tmp_path / run).mkdir()
+        artifact = build(component, tmp_path / run, job())
+        files = {name: (tmp_path / run / name).read_bytes() for name in artifact.files}
+        digests.append({name: hashlib.sha256(data).hexdigest() for name, data in files.items()})
+        written = [path for path in (tmp_path / run).rglob("*") if path.is_file()]
+        assert len(written) == len(files) == 5
+    assert digests[0] == digests[1]
+    assert ir.to_proto(component.model).SerializeToString(deterministic=True) == before
+
+
+def test_taps_of_the_htp_lie_within_two_steps_of_the_reference(tmp_path: Path) -> None:
+    component = quantized(toy_cnn(), NATIVE_U8_S8)
+    artifact = build(component, tmp_path, job())
+    graph = onnx.load(tmp_path / "model.int8.qdq.onnx")
+    taps = ["p", "logits"]
+    got = TARGET.open(artifact, tmp_path).run(FEEDS, taps)
+    for tap in taps:
+        name = f"{tap}/dequantized"
+        twin = onnx.ModelProto()
+        twin.CopyFrom(graph)
+        twin.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+        scale = next(row for row in graph.graph.initializer if row.name == f"{tap}/scale")
+        step = float(onnx.numpy_helper.to_array(scale))
+        np.testing.assert_allclose(got[tap], run_onnx(twin, FEEDS)[name], atol=2.01 * step)
+
+
+def net_with(op: str, **attributes: Any) -> onnx.ModelProto:
+    """Conv -> op 'odd' -> Conv."""
+    weights = [
+        onnx.numpy_helper.from_array(RNG.standard_normal((3, 3, 1, 1)).astype(np.float32), name)
+        for name in ("w1", "w2")
+    ]
+    nodes = [
+        helper.make_node("Conv", ["x", "w1"], ["a"], "first"),
+        helper.make_node(op, ["a"], ["h"], "odd", **attributes),
+        helper.make_node("Conv", ["h", "w2"], ["y"], "second"),
+    ]
+    shape = (1, 3, 16, 16)
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("x", "y")]
+    graph = helper.make_graph(nodes, "odd", infos[:1], infos[1:], weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_an_op_without_a_form_is_reported_with_its_reason_and_the_rest_still_runs(tmp_path: Path) -> None:
+    component = quantized(net_with("Hardmax", axis=1), NATIVE_U8_S8)
+    artifact = build(component, tmp_path, job())
+    told = json.loads((tmp_path / "model.int8.partition.json").read_text())["chips"][0]
+    rows = {row["op"]: row for row in told["on_cpu"]}
+    assert "odd" in rows["Hardmax"]["node"]
+    assert rows["Hardmax"]["reason"]
+    assert rows["Hardmax"]["way_out"]
+    assert told["contexts"] == 2
+    assert any("on the CPU" in note for note in artifact.notes)
+    got = TARGET.open(artifact, tmp_path).run(FEEDS)["y"]
+    np.testing.assert_allclose(got, run_onnx(component.model, FEEDS)["y"], atol=0.1)
+
+
+def test_a_fallback_is_refused_by_name_where_the_user_says_so(tmp_path: Path) -> None:
+    component = quantized(net_with("Hardmax", axis=1), NATIVE_U8_S8)
+    with pytest.raises(GapError, match="Hardmax 'odd': runs on the CPU") as caught:
+        build(component, tmp_path, job(fallback="refuse"))
+    assert any(gap.op == "Hardmax" for gap in caught.value.gaps)
+
+
+def test_the_float_model_runs_on_the_htp_in_fp16_and_on_the_cpu_as_it_is(tmp_path: Path) -> None:
+    component, truth = as_component(toy_cnn()), run_onnx(toy_cnn(), FEEDS)["y"]
+    fp16 = build(component, tmp_path, job("fp16"))
+    np.testing.assert_allclose(TARGET.open(fp16, tmp_path).run(FEEDS)["y"], truth, atol=2e-3)
+    fp32 = build(component, tmp_path, job("fp32"))
+    np.testing.assert_allclose(TARGET.open(fp32, tmp_path).run(FEEDS)["y"], truth, atol=1e-5)
+
+
+def test_chips_options_and_shapes_that_do_not_fit_are_refused_with_a_way_out() -> None:
+    component = as_component(toy_cnn())
+    with pytest.raises(UsageError, match=r"chip 'SM8651'.*did you mean 'SM8650'"):
+        TARGET.plan([component], job(chips="SM8651"))
+    with pytest.raises(UsageError, match=r"no option 'activations'.*did you mean 'activation'"):
+        TARGET.plan([component], job(activations="u8"))
+    with pytest.raises(UsageError, match="no count of megabytes"):
+        TARGET.plan([component], job(vtcm_mb="9999"))
+    assert [gap.op for gap in TARGET.check([component], job("fp16", "qcs6490"))] == ["fp16"]
+    open_batch = prepare_component(
+        Component("model", ir.from_proto(toy_cnn(batch="n")), "0" * 64),
+        shapes={"x": (DimRange(1, 4), DimRange(3, 3), DimRange(16, 16), DimRange(16, 16))},
+    )
+    gaps = TARGET.check([open_batch], job())
+    assert [(gap.op, gap.severity) for gap in gaps] == [("input", "error")]
+    assert "--shape x=" in gaps[0].way_out
+
+
+def test_a_missing_wheel_and_an_old_glibc_are_told_before_any_work(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert library.explain_glibc(("glibc", "2.36")) is None
+    for found in (("glibc", "2.31"), ("musl", "1.2.4"), ("", "")):
+        assert "glibc 2.35 or later" in str(library.explain_glibc(found))
+    monkeypatch.setattr(library, "find_spec", lambda _: None)
+    assert TARGET.missing() == 'pip install "onnxruntime-qnn>=2.7"'
+    with pytest.raises(MissingToolError, match="onnxruntime-qnn"):
+        build(quantized(toy_cnn(), NATIVE_U8_S8), tmp_path, job())
+
+
+def test_what_the_compiler_cannot_allocate_is_an_error_that_says_what_that_means(tmp_path: Path) -> None:
+    model = onnx.load(package_model("ppocr-cls"))
+    feeds = random_feeds({"x": (1, 3, 48, 192)}, package_model("ppocr-cls"))
+    shapes = {"x": tuple(DimRange(size, size) for size in (1, 3, 48, 192))}
+    component = quantized(model, NATIVE_U8_S8, feeds, shapes)
+    ir.save(component.model, tmp_path / "qdq.onnx")
+    no_chip = Chip("SM0000", "a chip that was never named", 0, 75, False)  # so: no float16 inside
+    with pytest.raises(TargetError, match=r"fails for SM0000 \(v75\): the graph needs more memory") as caught:
+        compile_context(tmp_path / "qdq.onnx", no_chip, out=tmp_path, folder="context")
+    assert "QNN_COMMON_ERROR_MEM_ALLOC" in str(caught.value)
+
+
+def test_a_damaged_context_does_not_load(tmp_path: Path) -> None:
+    artifact = build(quantized(toy_cnn(), NATIVE_U8_S8), tmp_path, job())
+    binary = next((tmp_path / artifact.main).glob("*.bin"))
+    binary.write_bytes(binary.read_bytes()[:1000])
+    with pytest.raises(BundleError, match="does not load here"):
+        TARGET.open(artifact, tmp_path)
+
+
+def test_every_device_names_a_chip_that_is_known_and_a_generic_one_gets_four() -> None:
+    devices = [load_device(path) for path in TARGET.devices()]
+    named = {device.name: device.facts.get("chip") for device in devices}
+    assert [name for name, chip in named.items() if chip is None] == ["generic-qnn"]
+    assert {chip for chip in named.values() if chip} == set(load_chips())
+    for device in devices:
+        arch = load_chips()[device.facts["chip"]].htp_arch if "chip" in device.facts else None
+        assert device.facts.get("npu") in (None, f"Hexagon v{arch}")
+
+
+def codes_of(model: ir.Model) -> list[Any]:
+    return [node.inputs[2].const_value.dtype for node in model.graph if node.op_type == "QuantizeLinear"]  # type: ignore[union-attr]  # initializers
+
+
+def test_unsigned_codes_mean_the_same_numbers_to_the_bit() -> None:
+    component = quantized(toy_cnn(), PORTABLE)
+    model = component.model.clone()
+    assert to_unsigned(model) == len(codes_of(component.model)) > 0
+    assert set(codes_of(model)) == {ir.DataType.UINT8}
+    split_activations(model)
+    assert np.array_equal(run_onnx(model, FEEDS)["y"], run_onnx(component.model, FEEDS)["y"])
+
+
+def test_a_bias_of_any_rank_behind_a_product_becomes_a_row() -> None:
+    bias = onnx.numpy_helper.from_array(RNG.standard_normal((1, 1, 5)).astype(np.float32), "b")
+    weight = onnx.numpy_helper.from_array(RNG.standard_normal((4, 5)).astype(np.float32), "w")
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["m"]), helper.make_node("Add", ["b", "m"], ["y"])]
+    infos = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 3, 4)),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 3, 5)),
+    ]
+    graph = helper.make_graph(nodes, "sum", infos[:1], infos[1:], [weight, bias])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    feeds = {"x": RNG.standard_normal((1, 3, 4)).astype(np.float32)}
+    model = prepare_component(Component("model", ir.from_proto(proto), "0" * 64), shapes={}).model
+    assert flatten_bias(model) == 1
+    add = next(node for node in model.graph if node.op_type == "Add")
+    assert [value.const_value.shape.numpy() for value in add.inputs if value and value.const_value] == [(5,)]
+    assert np.array_equal(run_onnx(model, feeds)["y"], run_onnx(proto, feeds)["y"])
+
+
+def clipped(low: float, high: float) -> onnx.ModelProto:
+    """Conv -> Clip, its grid wider than the limits."""
+    weight = onnx.numpy_helper.from_array(RNG.standard_normal((4, 3, 3, 3)).astype(np.float32), "w")
+    bounds = [
+        onnx.numpy_helper.from_array(np.array(value, np.float32), name)
+        for name, value in (("lo", low), ("hi", high))
+    ]
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], "conv", pads=[1, 1, 1, 1]),
+        helper.make_node("Clip", ["c", "lo", "hi"], ["k"], "clip"),
+        helper.make_node("MaxPool", ["k"], ["y"], "pool", kernel_shape=[2, 2], strides=[2, 2]),
+    ]
+    infos = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 3, 16, 16)),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 4, 8, 8)),
+    ]
+    graph = helper.make_graph(nodes, "clipped", infos[:1], infos[1:], [weight, *bounds])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 3), (-1, 1), (0, 50)])
+@pytest.mark.parametrize("scheme", [NATIVE_U8_S8, PORTABLE], ids=lambda scheme: scheme.name)
+def test_limits_inside_the_grid_hold_on_the_htp(
+    low: float, high: float, scheme: Scheme, tmp_path: Path
+) -> None:
+    """Qualcomm's compiler loses such a Clip behind a convolution: rewritten, it is right."""
+    component = as_component(clipped(low, high))
+    ranges = {name: array.copy() for name, array in all_tensors(clipped(low, high), FEEDS).items()}
+    for name in ("k", "y"):  # a grid that other tensors share, wider than the limits
+        ranges[name].reshape(-1)[:2] = (min(low - 1, 0), min(high + 2, 20))
+    plan = TARGET.plan([component], job())
+    form = QdqForm(scheme, plan.bias, plan.conv_output, plan.gemm_output)
+    graph = insert_qdq(component, record_of(ranges), form=form).component
+    got = TARGET.open(build(graph, tmp_path, job()), tmp_path).run(FEEDS)["y"]
+    want = run_onnx(graph.model, FEEDS)["y"]
+    assert want.min() >= low - 1e-6
+    assert want.max() <= high + 1e-6
+    np.testing.assert_allclose(got, want, atol=0.2)
