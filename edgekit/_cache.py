@@ -153,6 +153,12 @@ class Cache:
 
         return self.folder(stage, entry_key, copy)
 
+    def scratch(self) -> Path:
+        """A new folder beside the entries, for its maker to remove; what a killed run left goes later."""
+        folder = self._temporary()
+        folder.mkdir(parents=True)
+        return folder
+
     def size(self) -> int:
         """Bytes in all entries."""
         return sum(size for _, size, _ in self._entries())

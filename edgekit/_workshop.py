@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgekit._calibrate import calibrate_component, open_samples
+from edgekit._choose_rounding import Asked, choose_rounding
 from edgekit._plan import prepare_source
 from edgekit._qdq import (
     Mix,
     QdqForm,
     Steering,
+    WeightRounder,
     equalize_channels,
     insert_corrected_qdq,
     insert_qdq,
@@ -24,25 +26,32 @@ from edgekit._qdq import (
     pick_feeds,
     quantize_weights,
 )
+from edgekit._qdq.kept_codes import CodeFile
 from edgekit._scope_recipe import scope_recipe
 from edgekit.calibration.random_samples import make_random
 from edgekit.errors import ModelError
+from edgekit.passes.serialize_model import weight_bytes
 from edgekit.sources.graph_io import inputs_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edgekit._cache import Cache
+    from edgekit._choose_rounding import ChosenRounding
     from edgekit._plan import Prepared
     from edgekit._qdq import FloatMeans, QdqResult, WeightsResult
     from edgekit._recipe import Recipe
     from edgekit._values import Component, Precision, Progress, WeightForm
-    from edgekit._verify import Golden, OrtSession
+    from edgekit._verify import Golden, OrtSession, PiecewiseSession
     from edgekit._verify.golden import GoldenKind
     from edgekit.calibration.record import CalibrationRecord
     from edgekit.calibration.samples import Samples
     from edgekit.registry import ResolvedTarget
     from edgekit.target import Plan, Session
+
+
+# Models with more weights than this have their integer weights in a file until they are written.
+IN_MEMORY_BYTES = 1_000_000_000
 
 
 def open_workshops(
@@ -115,12 +124,13 @@ class Workshop:
         return self._calibrated[1]
 
     @cached_property
-    def expected(self) -> OrtSession:
+    def expected(self) -> OrtSession | PiecewiseSession:
         """The source as the user gave it; models that no file holds run as they were prepared."""
         from edgekit._verify import float_session
 
         return float_session(
-            self.source.source or (self.source.model if self.recipe.bind else self.component.model)
+            self.source.source or (self.source.model if self.recipe.bind else self.component.model),
+            self.source.model if self.source.source else None,
         )
 
     def make_golden(self, kind: GoldenKind, reference: Session | None) -> Golden:
@@ -167,10 +177,28 @@ class Workshop:
         return measure_means(self.equalized.model, self.few_feeds)
 
     def quantize_weights(self, forms: Sequence[WeightForm], precision: Precision) -> WeightsResult:
-        """Integer weights in the forms a target has; no sample takes part."""
+        """Integer weights in the forms a target has; how they are rounded is decided once for all targets."""
         self.progress(f"quantize weights to {precision}", 0, None)
-        block, steering = self.recipe.weight_block, self._steering
-        return quantize_weights(self.component, forms, precision=precision, block=block, steering=steering)
+        if precision not in self._roundings:
+            asked = Asked(forms, precision, self.recipe.weights, self._steering)
+            samples = None if self.recipe.samples is None else self.samples
+            plain = WeightRounder(block=self.recipe.weight_block, file=self._code_file)
+            self._roundings[precision] = choose_rounding(self.component, samples, asked, plain)
+        rounding, steering = self._roundings[precision], self._steering
+        made = quantize_weights(
+            self.component, forms, precision=precision, steering=steering, rounder=rounding.rounder
+        )
+        return replace(made, method="; ".join(filter(None, (made.method, rounding.note))))
+
+    @cached_property
+    def _code_file(self) -> CodeFile | None:
+        """Where integer weights wait that are too many to wait in memory."""
+        large = weight_bytes(self.component.model) > IN_MEMORY_BYTES
+        return CodeFile(self.cache.scratch()) if large else None
+
+    @cached_property
+    def _roundings(self) -> dict[Precision, ChosenRounding]:
+        return {}
 
     @cached_property
     def _steering(self) -> Steering:

@@ -36,7 +36,7 @@ RANKS = (
     ("_baseline",),
     ("_doctor", "_inspect", "_estimate", "_plan", "_calibrate", "_verify_samples"),
     ("reports",),
-    ("_workshop",),
+    ("_choose_rounding", "_workshop"),
     ("_choose_scheme", "_search"),
     ("_target_work",),
     ("_convert_target", "_debug"),

@@ -31,10 +31,17 @@ ROWS, COLUMNS = 48, 96
 TARGETS = (JETSON, "ort-mobile", "litert", "iphone")
 
 
-@pytest.fixture(scope="module")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+@pytest.fixture(scope="module", params=["rtn", "gptq"])
+def bundles(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("same")
-    weight = np.random.default_rng(5).standard_normal((COLUMNS, ROWS)).astype(np.float32)
+    rng = np.random.default_rng(5)
+    weight = rng.standard_normal((COLUMNS, ROWS)).astype(np.float32)
+    mixed = rng.standard_normal((COLUMNS, COLUMNS)).astype(np.float32)
+    (folder / "data").mkdir()
+    for index in range(8):
+        np.savez(
+            folder / "data" / f"{index}.npz", x=rng.standard_normal((3, COLUMNS)).astype(np.float32) @ mixed
+        )
     node = helper.make_node("MatMul", ["x", "w"], ["y"], name="product")
     model = model_of([node], {"x": [3, COLUMNS]}, {"w": weight})
     (folder / "m.onnx").write_bytes(model.SerializeToString())
@@ -42,11 +49,15 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         folder / "m.onnx",
         targets=TARGETS,
         precisions=["w4", "w8"],
+        weights=request.param,
+        samples=folder / "data",
         options={"litert.weights": "dynamic"},
         output=folder / "out",
         cache="off",
     )
     assert result.passed
+    words = {"rtn": "; round to nearest", "gptq": "; gptq: "}[request.param]
+    assert sum(words in note for note in result.notes) == 2 * len(TARGETS)
     return dict(zip(TARGETS, (bundle.folder for bundle in result.bundles), strict=True))
 
 

@@ -18,3 +18,4 @@ from edgekit._qdq.parameters import round_activation as round_activation
 from edgekit._qdq.quantize_weights import INT4_OPSET as INT4_OPSET
 from edgekit._qdq.quantize_weights import WeightsResult as WeightsResult
 from edgekit._qdq.quantize_weights import quantize_weights as quantize_weights
+from edgekit._qdq.weight_rounder import WeightRounder as WeightRounder

@@ -1,7 +1,7 @@
 """Weight-only quantization: constant weights become int8 or int4 behind a DequantizeLinear.
 
-It is done once for all runtimes: activations stay float and no sample is needed. Each target says in its
-Plan which forms it holds; equal forms have equal codes and scales in every runtime.
+It is done once for all runtimes: activations stay float, and samples only help to choose the integers. Each
+target says in its Plan which forms it holds; equal forms have equal codes and scales in every runtime.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import onnx_ir as ir
 
 from edgekit._qdq.islands import Decision, Steering
-from edgekit._qdq.round_weights import METHOD, Grouping, round_weight
+from edgekit._qdq.round_weights import Grouping
+from edgekit._qdq.weight_rounder import METHOD_WORDS, WeightRounder
 from edgekit._values import WEIGHT_BITS
 from edgekit.errors import ModelError
 from edgekit.passes._rewire import Names, graph_of, input_of
@@ -26,6 +26,8 @@ from edgekit.passes.remove_unused import remove_unused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy as np
 
     from edgekit._values import Component, Precision, WeightBits, WeightForm
 
@@ -47,30 +49,33 @@ def quantize_weights(
     forms: Sequence[WeightForm],
     *,
     precision: Precision,
-    block: int = 32,
     steering: Steering | None = None,
+    rounder: WeightRounder | None = None,
 ) -> WeightsResult:
     """A clone whose Conv, ConvTranspose, Gemm, MatMul and Gather weights are integers where `forms` has one.
 
-    Of a w4 model, a weight takes int4 in blocks of `block` where the target holds those and the summed
+    Of a w4 model, a weight takes int4 in the rounder's blocks where the target holds those and the summed
     axis divides by it, else int8 with a scale a channel (int4 with one destroys small networks; block 0
-    asks for it). ModelError names a node whose weight is not finite.
+    asks for it). The rounder (round to nearest unless given) remembers what it made, for the next target.
+    ModelError names a node whose weight is not finite.
     """
     model = component.model.clone()
     bits = WEIGHT_BITS[precision]
     if bits == 4:
         reach_opset(model, INT4_OPSET)
         model.ir_version = max(model.ir_version, INT4_IR_VERSION)
-    writer = _Writer(Names(model))
+    rounder = rounder or WeightRounder()
+    writer = _Writer(Names(model), rounder)
     steering = steering or Steering()
     decisions = [
-        _decide(node, [form for form in forms if form.bits >= bits], block, steering, writer)
+        _decide(node, [form for form in forms if form.bits >= bits], steering, writer)
         for node in tuple(model.graph)
         if node.op_type in _table()["ops"] and not node.domain
     ]
     remove_unused(model)
     told = tuple(decision for decision in decisions if decision is not None)
-    return WeightsResult(replace(component, model=model), told, f"{precision}: {_words(told)}{METHOD}")
+    method = f"{precision}: {_words(told)}{METHOD_WORDS[rounder.method]}"
+    return WeightsResult(replace(component, model=model), told, method)
 
 
 def _words(decisions: Sequence[Decision]) -> str:
@@ -85,7 +90,7 @@ def _table() -> dict[str, Any]:
 
 
 def _decide(
-    node: ir.Node, forms: Sequence[WeightForm], block: int, steering: Steering, writer: _Writer
+    node: ir.Node, forms: Sequence[WeightForm], steering: Steering, writer: _Writer
 ) -> Decision | None:
     """Quantize one node's weight; None where it has none that could be."""
     row = _table()["ops"][node.op_type]
@@ -95,16 +100,16 @@ def _decide(
     name = str(node.name)
     if not steering.allows(node):
         return Decision(name, node.op_type, "float", "pinned by the user")
-    chosen = _choose(node, weight, [form for form in forms if form.op == node.op_type], block)
+    chosen = _choose(node, weight, [form for form in forms if form.op == node.op_type], writer.rounder.block)
     if chosen is None:
         return Decision(name, node.op_type, "float", "the target holds no integer weights of this op")
     bits, grouping = chosen
     try:
-        sqnr_db = writer.write(node, row["weight"], bits, grouping)
+        errors = writer.write(node, row["weight"], bits, grouping)
     except ModelError as error:
         raise ModelError(f"{node.op_type} '{name}': {error.problem}", fix=error.fix) from error
     shared = f"blocks of {grouping.block}" if grouping.block else "a scale a channel"
-    return Decision(name, node.op_type, f"int{bits} weights", f"{shared}, {sqnr_db:.1f} dB")
+    return Decision(name, node.op_type, f"int{bits} weights", f"{shared}, {errors}")
 
 
 def _is_candidate(weight: ir.Value, row: dict[str, Any]) -> bool:
@@ -141,24 +146,25 @@ class _Writer:
     """Puts DequantizeLinear nodes in; nodes that hold one weight alike share one."""
 
     names: Names
-    made: dict[tuple[ir.Value, Grouping], tuple[ir.Value, float]] = field(default_factory=dict)
+    rounder: WeightRounder
+    made: dict[tuple[ir.Value, Grouping], tuple[ir.Value, str]] = field(default_factory=dict)
 
-    def write(self, node: ir.Node, index: int, bits: WeightBits, grouping: Grouping) -> float:
-        """Let the node read integers; how far they are from its weight, SQNR in dB."""
+    def write(self, node: ir.Node, index: int, bits: WeightBits, grouping: Grouping) -> str:
+        """Let the node read integers; how far they are from its weight, in words."""
         weight = input_of(node, index)
         assert weight is not None
         assert weight.const_value is not None
         key = (weight, grouping)
         if key not in self.made:
-            rounded = round_weight(weight.const_value.numpy(), bits, grouping)
-            tensor = _tensor(rounded.codes, bits, self.names.free(f"{weight.name}/codes"))
+            rounded = self.rounder.round(weight, bits, grouping)
+            tensor = rounded.tensor(self.names.free(f"{weight.name}/codes"))
             attributes = {"axis": grouping.summed if grouping.block else grouping.channel}
             attributes |= {"block_size": grouping.block} if grouping.block else {}
             restored = self._restore(graph_of(node), weight, (tensor, rounded.scales), attributes)
-            self.made[key] = restored, rounded.sqnr_db
-        restored, sqnr_db = self.made[key]
+            self.made[key] = restored, rounded.words
+        restored, errors = self.made[key]
         node.replace_input_with(index, restored)
-        return sqnr_db
+        return errors
 
     def _restore(
         self,
@@ -179,13 +185,3 @@ class _Writer:
         value.name, value.type, value.shape = name, ir.TensorType(ir.DataType.FLOAT), weight.shape
         graph.insert_before(graph[0], made)
         return value
-
-
-def _tensor(codes: np.ndarray, bits: WeightBits, name: str) -> ir.TensorProtocol:
-    """int8 as it is; int4 two to a byte, the first in the low half."""
-    if bits == 8:
-        return ir.tensor(codes, name=name)
-    flat = codes.reshape(-1).view(np.uint8)
-    packed = flat[0::2] & 15
-    packed[: flat.size // 2] |= flat[1::2] << 4
-    return ir.PackedTensor(packed, ir.DataType.INT4, shape=codes.shape, name=name)

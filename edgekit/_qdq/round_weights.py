@@ -1,4 +1,4 @@
-"""Rounds one float weight to symmetric int8 or int4, each scale clipped where that loses least."""
+"""Rounds one float weight to symmetric int8 or int4, each scale chosen where that loses least."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-METHOD = "round to nearest, each scale's clip chosen by mean squared error"
+RoundingMethod = Literal["rtn", "hqq", "gptq"]
+METHODS: dict[RoundingMethod, str] = {
+    "rtn": "round to nearest, each scale's clip chosen by mean squared error",
+    "hqq": "half-quadratic: scales fitted to where the errors that remain are few (p = 0.7)",
+}
 Below = Literal["raise", "keep"]
 _SMALLEST = 2.0**-100  # of a channel without weights: no division by zero
 _CHUNK = 2**18  # elements at a time: the work arrays stay in the processor's cache
@@ -47,11 +51,14 @@ class RoundedWeight:
 
     codes: int8 of the weight's shape, within +-127 (8 bits), -8..7 (4 bits in blocks) or +-7.
     scales: [channels], or for blocks the weight's shape with axis `summed` divided by the block.
+    product_db: SQNR of its product with the calibration samples' data, where those were looked at.
     """
 
     codes: NDArray[np.int8]
     scales: Floats
     sqnr_db: float
+    method: RoundingMethod = "rtn"
+    product_db: float | None = None
 
 
 class _Range(NamedTuple):
@@ -67,33 +74,71 @@ def _range_of(form: str) -> _Range:
     return _Range(row["low"], row["high"], np.array(row["clips"], np.float32))
 
 
-def round_weight(weight: Floats, bits: WeightBits, grouping: Grouping) -> RoundedWeight:
+def round_weight(
+    weight: Floats,
+    bits: WeightBits,
+    grouping: Grouping,
+    *,
+    method: Literal["rtn", "hqq"] = "rtn",
+    importance: Floats | None = None,
+) -> RoundedWeight:
     """Codes and scales of a weight; of every scale's clips the one with the least squared error is taken.
 
-    Scales are numbers that fp16 holds as normal ones, so that every runtime keeps them; those of blocks are
-    at least 2^-14, smaller ones of channels stay in fp32 (rounding them up would cost their levels).
-    Works through the weight piece by piece; ModelError where it is not finite.
+    method `hqq` then fits each scale further. importance: how much an error counts, along `summed` of a
+    matrix. Scales are numbers that fp16 holds as normal ones, so that every runtime keeps them; those of
+    blocks are at least 2^-14, smaller ones of channels stay in fp32 (rounding them up would cost their
+    levels). Works through the weight piece by piece; ModelError where it is not finite.
     """
-    limits = _range_of("int8" if bits == 8 else "int4" if grouping.block else "int4_channel")
+    limits = _limits(bits, grouping)
     groups = _group_view(weight, grouping)
     codes = np.empty(groups.shape, np.int8)
     scales = np.empty((groups.shape[0], groups.shape[2]), np.float32)
+    weighing = None if importance is None else importance.reshape(-1, groups.shape[1])
     signal = noise = 0.0
     for outer, inner in _pieces(groups.shape):
         piece = np.ascontiguousarray(groups[outer, :, inner], np.float32)
-        made, factor, error = _round_piece(piece, limits, "raise" if grouping.block else "keep")
+        rows = np.arange(outer.start, outer.start + len(piece))
+        weighed = None if weighing is None else weighing[rows % len(weighing)]
+        made, factor, error = _round_piece(piece, limits, _Fit(grouping.block > 0, method, weighed))
         codes[outer, :, inner], scales[outer, inner] = made, factor
         signal += float(np.sum(np.square(piece), dtype=np.float64))
         noise += error
-    ratio = np.inf if noise == 0 else 10 * np.log10(max(signal, 1e-300) / noise)
     return RoundedWeight(
         _ungroup(codes, weight.shape, grouping),
         scales.reshape(_scale_shape(weight.shape, grouping)),
-        float(ratio),
+        ratio_db(signal, noise),
+        method,
     )
 
 
-def _round_piece(piece: Floats, limits: _Range, below: Below) -> tuple[NDArray[np.int8], Floats, float]:
+def ratio_db(signal: float, noise: float) -> float:
+    """10 log10 of two sums of squares; inf without noise."""
+    return math.inf if noise == 0 else 10 * math.log10(max(signal, 1e-300) / noise)
+
+
+def code_range(bits: WeightBits, grouping: Grouping) -> tuple[int, int]:
+    """The lowest and the highest code."""
+    limits = _limits(bits, grouping)
+    return limits.low, limits.high
+
+
+def _limits(bits: WeightBits, grouping: Grouping) -> _Range:
+    return _range_of("int8" if bits == 8 else "int4" if grouping.block else "int4_channel")
+
+
+class _Fit(NamedTuple):
+    """How a piece's scales are found: raised to fp16's normal numbers or kept, and by which method."""
+
+    raised: bool
+    method: Literal["rtn", "hqq"]
+    importance: Floats | None  # [outer, group]
+
+    @property
+    def below(self) -> Below:
+        return "raise" if self.raised else "keep"
+
+
+def _round_piece(piece: Floats, limits: _Range, fit: _Fit) -> tuple[NDArray[np.int8], Floats, float]:
     """Codes, scales and squared error of groups [outer, group, inner]."""
     largest = np.abs(piece).max(axis=1)
     if not np.isfinite(largest).all():
@@ -102,15 +147,56 @@ def _round_piece(piece: Floats, limits: _Range, below: Below) -> tuple[NDArray[n
     chosen = np.ones_like(largest)
     work = np.empty_like(piece)
     for clip in limits.clips:
-        scale = fp16_scales(largest * (clip / limits.high), below)
+        scale = fp16_scales(largest * (clip / limits.high), fit.below)
         _round_into(work, piece, scale, limits)
         work *= scale[:, None, :]
         work -= piece
-        error = np.einsum("abc,abc->ac", work, work)
+        if fit.importance is None:
+            error = np.einsum("abc,abc->ac", work, work)
+        else:
+            error = np.einsum("abc,abc,ab->ac", work, work, fit.importance)
         better = error < best
         best[better], chosen[better] = error[better], scale[better]
+    if fit.method == "hqq":
+        chosen = _fit_scales(piece, chosen, limits, fit.below)
     _round_into(work, piece, chosen, limits)
-    return work.astype(np.int8), chosen, float(np.sum(best, dtype=np.float64))
+    codes = work.astype(np.int8)
+    work *= chosen[:, None, :]
+    work -= piece
+    return codes, chosen, float(np.einsum("abc,abc->", work, work, dtype=np.float64))
+
+
+def _fit_scales(piece: Floats, scale: Floats, limits: _Range, below: Below) -> Floats:
+    """Half-quadratic scales: errors that a shrinkage calls outliers no longer pull on them.
+
+    (Badri and Shaji 2023, "Half-Quadratic Quantization": there the zero-point is fitted, and symmetric
+    weights have none.) The iterate with the least sum of |error|^p is taken.
+    """
+    best, fitted = np.full(scale.shape, np.inf, np.float32), scale
+    work, pull = np.empty_like(piece), _HQQ.pull
+    for _ in range(_HQQ.rounds):
+        _round_into(work, piece, scale, limits)
+        error = piece / scale[:, None, :] - work  # in steps
+        size = np.abs(error)
+        cost = np.sum(size**_HQQ.power, axis=1) * scale**_HQQ.power
+        better = cost < best
+        best, fitted = np.where(better, cost, best), np.where(better, scale, fitted)
+        shrunk = np.sign(error) * np.maximum(size - np.maximum(size, 1e-6) ** (_HQQ.power - 1) / pull, 0)
+        square = np.einsum("abc,abc->ac", work, work)
+        moved = np.einsum("abc,abc->ac", work, (work + error - shrunk)) * scale
+        scale = fp16_scales(np.where(square > 0, moved / np.maximum(square, 1), scale), below)
+        pull *= _HQQ.growth
+    return fitted
+
+
+class _HalfQuadratic(NamedTuple):
+    power: float
+    pull: float
+    growth: float
+    rounds: int
+
+
+_HQQ = _HalfQuadratic(0.7, 10.0, 1.01, 20)  # the paper's p, beta, kappa and iterations
 
 
 def _round_into(out: Floats, piece: Floats, scale: Floats, limits: _Range) -> None:

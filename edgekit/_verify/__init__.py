@@ -4,6 +4,7 @@ from edgekit._verify.artifact import open_and_verify, unproven, verify_artifact,
 from edgekit._verify.gate import LIMITS, Gate, gate_for, load_gates
 from edgekit._verify.golden import DEFAULT_GOLDEN, Expected, Golden, GoldenSample, make_golden, random_feeds
 from edgekit._verify.metrics import OutputComparison, edit_distance
+from edgekit._verify.pieces import PiecewiseSession
 from edgekit._verify.sessions import OrtSession, float_session, reference_session
 from edgekit._verify.worst import WorstTensor, with_taps, with_worst, worst_tensors
 
@@ -16,6 +17,7 @@ __all__ = [
     "GoldenSample",
     "OrtSession",
     "OutputComparison",
+    "PiecewiseSession",
     "WorstTensor",
     "edit_distance",
     "float_session",

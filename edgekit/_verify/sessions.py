@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnxruntime as ort
 
+from edgekit._verify.pieces import PiecewiseSession
 from edgekit.errors import ModelError, SamplesError
 from edgekit.passes.serialize_model import INLINE_LIMIT_BYTES, save_model, serialize_model, weight_bytes
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import onnx_ir as ir
+
+WHOLE_BYTES = 3_000_000_000  # of weights; a model with more is never loaded at once
 
 
 class OrtSession:
@@ -63,8 +66,14 @@ class OrtSession:
         return {name: _tensor(name, array) for name, array in zip(wanted, arrays, strict=True)}
 
 
-def float_session(source: Path | ir.Model) -> OrtSession:
-    """The fp32 model as written: the ORIGINAL file where there is one, else a model in memory."""
+def float_session(source: Path | ir.Model, model: ir.Model | None = None) -> OrtSession | PiecewiseSession:
+    """The fp32 model as written: the ORIGINAL file where there is one, else a model in memory.
+
+    `model` is what was read of the file: with more than WHOLE_BYTES of weights it is run piece by piece.
+    """
+    whole = source if model is None and not isinstance(source, Path) else model
+    if whole is not None and weight_bytes(whole) > WHOLE_BYTES:
+        return PiecewiseSession(whole)
     if isinstance(source, Path):
         return OrtSession(str(source), name=source.name)
     return _model_session(source, "fp32")

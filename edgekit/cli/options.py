@@ -86,6 +86,9 @@ steering_options = together(
         metavar="N",
         help="w4: weights that share a scale: 32, 64, 128, or 0 (all of a channel).",
     ),
+    click.option(
+        "--weights", metavar="METHOD", help="w8, w4: rtn, hqq, gptq (needs samples) or auto (measures)."
+    ),
 )
 cache_option = click.option("--no-cache", is_flag=True, help="Neither read nor keep cached stages.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -140,6 +141,13 @@ def constant_array(value: ir.Value | None) -> np.ndarray | None:
     """`constant_tensor` as a numpy array (external data are mapped, not copied)."""
     tensor = constant_tensor(value)
     return None if tensor is None else tensor.numpy()
+
+
+def let_go(tensor: ir.TensorProtocol) -> None:
+    """Give back the memory that an external tensor is mapped to; it is mapped again when it is used."""
+    if isinstance(tensor, ir.ExternalTensor):
+        with suppress(BufferError):  # somebody still reads it: then the mapping goes with that view
+            tensor.release()
 
 
 def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:

@@ -45,6 +45,11 @@ def save_model(model: ir.Model, path: Path) -> tuple[Path, ...]:
     if weight_bytes(model) <= INLINE_LIMIT_BYTES:
         path.write_bytes(serialize_model(model))
         return (path,)
+    return save_beside(model, path)
+
+
+def save_beside(model: ir.Model, path: Path) -> tuple[Path, Path]:
+    """Write the model and, a tensor at a time, all but its smallest weights to `<name>.data` beside it."""
     side = path.with_name(f"{path.name}.data")
     ir.save(model.clone(), path, external_data=side.name)
     return (path, side)

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.passes._held_weight import held_weight
-from edgekit.passes._rewire import Names, constant_array, graph_of, input_of
+from edgekit.passes._rewire import Names, constant_array, graph_of, input_of, let_go
 from edgekit.passes.remove_unused import remove_unused
 
 if TYPE_CHECKING:
@@ -78,7 +78,9 @@ class _Rows:
         codes = self.held.codes.astype(np.int8, copy=False)
         codes = codes.T if self.turned else codes
         stored = np.full((self.size[0], width), zero, np.uint8)
-        np.add(codes, zero, out=stored[:, : self.size[1]], dtype=np.int16, casting="unsafe")
+        np.add(codes.view(np.uint8), zero, out=stored[:, : self.size[1]])
+        del codes
+        let_go(self.held.tensor)
         if self.held.bits == 8:
             return stored
         high = np.left_shift(stored[:, 1::2], 4, dtype=np.uint8)

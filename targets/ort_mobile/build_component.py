@@ -15,6 +15,7 @@ from edgekit.errors import ModelError
 from edgekit.passes.serialize_model import save_model
 from edgekit.targets.ort_mobile.absorb_weights import absorb_weights
 from edgekit.targets.ort_mobile.artifact_macs import MacCount, count_macs
+from edgekit.targets.ort_mobile.large_file import is_large, write_large
 from edgekit.targets.ort_mobile.options import read_options
 from edgekit.targets.ort_mobile.save_ort import save_ort, save_styles
 from edgekit.targets.ort_mobile.usability import check_usability, usability_text
@@ -35,6 +36,8 @@ def build_component(component: Component, job: Job, out: Path, *, proves: str) -
         )
     stem = f"{component.name}.{job.precision}"
     model, notes = _in_variant(component.model, job)
+    if is_large(model, job):
+        return write_large(component, model, job, out, notes)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "model.onnx"
         save_model(model, path)

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from edgekit._values import Gap
 from edgekit.passes.serialize_model import save_model
 from edgekit.targets.ort_mobile.check_kernels import check_kernels
+from edgekit.targets.ort_mobile.large_file import is_large
 from edgekit.targets.ort_mobile.usability import check_usability
 
 if TYPE_CHECKING:
@@ -26,7 +27,12 @@ def check_model(component: Component, job: Job, target: str) -> list[Gap]:
     gaps = [*_check_precision(component, job, target), *_check_runtime(component, job, target)]
     gaps += [*check_kernels(component, target), *_check_mixed_signs(component, target)]
     is_float = all(node.op_type != "QuantizeLinear" for node in component.model.graph)
-    if is_float and not any(gap.severity == "error" for gap in gaps):
+    if is_large(component.model, job):
+        rule = "the usability checker was not asked: it loads the whole model, several times over"
+        gaps.append(
+            Gap(target, component.name, "", "NNAPI, CoreML", rule, "stay on the CPU provider", "warning")
+        )
+    elif is_float and not any(gap.severity == "error" for gap in gaps):
         gaps += _check_providers(component, target)
     return gaps
 

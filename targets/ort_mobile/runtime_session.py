@@ -1,4 +1,4 @@
-"""Runs the .ort file itself on this host, with the settings that give an ARM CPU's numbers."""
+"""Runs the artifact itself on this host, with the settings that give an ARM CPU's numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class OrtSession:
-    """One loaded .ort file; the graph inside is final, so only outputs can be tapped."""
+    """One loaded .ort file, or .onnx of a large model; its graph is final, so only outputs can be tapped."""
 
     def __init__(self, path: Path) -> None:
         import onnxruntime as ort
@@ -25,7 +25,8 @@ class OrtSession:
         options.intra_op_num_threads = 1
         # Nothing is optimized for this host any more: what runs is what the file holds.
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.add_session_config_entry("session.load_model_format", "ORT")
+        if path.suffix == ".ort":
+            options.add_session_config_entry("session.load_model_format", "ORT")
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:

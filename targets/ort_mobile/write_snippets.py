@@ -21,11 +21,11 @@ _DTYPES = {"float": "float32", "double": "float64"}
 def write_snippets(artifacts: Sequence[Artifact], job: Job, out: Path) -> list[str]:
     """Write android/<Class>.kt and ios/<Class>.swift for the artifacts of the job's precision.
 
-    A language whose API lacks an input's dtype gets no file.
+    A language whose API lacks an input's dtype gets no file, and a model that is no .ort file gets none.
     """
     written: list[str] = []
     for artifact in artifacts:
-        if artifact.variant != job.precision:
+        if artifact.variant != job.precision or not artifact.main.endswith(".ort"):
             continue
         snippet = _snippet(artifact, out)
         for folder, ending, text in (("android", "kt", kotlin(snippet)), ("ios", "swift", swift(snippet))):

@@ -12,7 +12,7 @@ import onnxruntime as ort
 import pytest
 from onnx import helper, numpy_helper
 
-from edgekit._qdq import Steering, quantize_weights
+from edgekit._qdq import Steering, WeightRounder, quantize_weights
 from edgekit._qdq.round_weights import Grouping, round_weight
 from edgekit._values import Component, WeightForm
 from edgekit.errors import ModelError
@@ -203,7 +203,7 @@ def test_w4_takes_blocks_where_they_fit_else_int8(
     forms: tuple[WeightForm, ...], block: int, told: str
 ) -> None:
     component = component_of(MATMUL, {"x": [3, 64]}, {"w": weights_of(64, 48)})
-    result = quantize_weights(component, forms, precision="w4", block=block)
+    result = quantize_weights(component, forms, precision="w4", rounder=WeightRounder(block=block))
     assert [decision.precision for decision in result.decisions] == [told]
     blocks = [node.attributes.get("block_size") for node in result.component.model.graph]
     found = [attribute.as_int() for attribute in blocks if attribute is not None]

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edgekit._qdq import quantize_weights
+from edgekit._qdq import WeightRounder, quantize_weights
 from edgekit._values import MacShare
 from edgekit.errors import UsageError
 from edgekit.passes._rewire import constant_array
@@ -71,7 +71,9 @@ FEEDS: dict[str, Any] = {"x": floats(1, 16, 8, 8), "ids": np.array([-3], np.int6
 
 
 def weighted(model: onnx.ModelProto, precision: Precision, block: int = 32) -> WeightsResult:
-    return quantize_weights(prepared(model), WEIGHT_FORMS, precision=precision, block=block)
+    return quantize_weights(
+        prepared(model), WEIGHT_FORMS, precision=precision, rounder=WeightRounder(block=block)
+    )
 
 
 def written(component: Component, out: Path, precision: Precision = "fp32", **options: str) -> Artifact:

@@ -11,10 +11,10 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
 
-from edgekit._qdq import quantize_weights
+from edgekit._qdq import WeightRounder, quantize_weights
 from edgekit.errors import UsageError
 from edgekit.passes.serialize_model import serialize_model
-from edgekit.targets.ort_mobile import OrtMobile
+from edgekit.targets.ort_mobile import OrtMobile, large_file
 from edgekit.targets.ort_mobile.artifact_macs import op_types
 from edgekit.targets.ort_mobile.weight_forms import WEIGHT_FORMS
 from tests.converted import sqnr_db
@@ -68,7 +68,9 @@ FEEDS: dict[str, Any] = {"x": floats(2, 3, 64), "ids": np.array([[3, -2, 0], [49
 
 
 def weighted(model: onnx.ModelProto, precision: Precision, block: int = 32) -> Component:
-    return quantize_weights(component(model), WEIGHT_FORMS, precision=precision, block=block).component
+    return quantize_weights(
+        component(model), WEIGHT_FORMS, precision=precision, rounder=WeightRounder(block=block)
+    ).component
 
 
 def built(source: Component, out: Path, precision: Precision, **options: str) -> Artifact:
@@ -137,6 +139,23 @@ def test_a_product_without_a_form_keeps_the_rounded_numbers_in_float(tmp_path: P
     want = reference(onnx.load_from_string(serialize_model(weights.model)), feeds)
     np.testing.assert_allclose(TARGET.open(artifact, tmp_path).run(feeds)["y"], want["y"], rtol=1e-5)
     assert "1 int4 weights are held as float" in " ".join(artifact.notes)
+
+
+def test_a_large_model_is_onnx_with_its_weights_beside_it_and_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = weighted(net(), "w4")
+    inside = TARGET.open(built(weights, tmp_path, "w4"), tmp_path).run(FEEDS)
+    monkeypatch.setattr(large_file, "LARGEST_ORT_BYTES", 1000)
+    artifact = built(weights, tmp_path, "w4")
+    assert artifact.files == ("model.w4.onnx", "model.w4.onnx.data") == artifact.loaded
+    assert (tmp_path / "model.w4.onnx").stat().st_size < 20_000
+    got = TARGET.open(artifact, tmp_path).run(FEEDS)
+    np.testing.assert_allclose(got["y"], inside["y"], rtol=1e-5, atol=1e-4)
+    assert "not as .ort: that is one flatbuffer (2 GB at most)" in artifact.notes[-1]
+    assert ".onnx file itself" in artifact.proves
+    assert TARGET.extras([artifact], job("w4"), tmp_path) == []
+    assert any("usability checker was not asked" in gap.rule for gap in TARGET.check([weights], job("w4")))
 
 
 def test_a_build_leaves_the_component_as_it_was(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from edgekit._qdq import quantize_weights
+from edgekit._qdq import WeightRounder, quantize_weights
 from edgekit._values import Component, MacShare
 from edgekit.target import Job
 from edgekit.targets.tensorrt import TensorRT
@@ -43,7 +43,9 @@ def model(columns: int = 48) -> onnx.ModelProto:
 
 def weighted(source: onnx.ModelProto, precision: Precision, block: int = 32) -> Component:
     forms = weight_forms(table_for("10.1"))
-    return quantize_weights(prepared(source), forms, precision=precision, block=block).component
+    return quantize_weights(
+        prepared(source), forms, precision=precision, rounder=WeightRounder(block=block)
+    ).component
 
 
 def job(precision: Precision, version: str = "10.3") -> Job:
