@@ -22,7 +22,7 @@ RNG = np.random.default_rng(2)
 def net() -> onnx.ModelProto:
     """A chain with a skip over it, an If that reads from outside, and a tensor read twice."""
     weights = {f"w{i}": RNG.standard_normal((32, 32)).astype(np.float32) for i in range(6)}
-    branches = {
+    branches: dict[str, Any] = {
         name: helper.make_graph(
             [helper.make_node(op, ["m2", "m0"], ["out"], name=f"{name}/{op}")],
             name,
