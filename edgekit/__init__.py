@@ -49,6 +49,9 @@ if TYPE_CHECKING:
         report as report,
     )
     from edgekit.api import (
+        sweep as sweep,
+    )
+    from edgekit.api import (
         verify as verify,
     )
 
@@ -65,6 +68,7 @@ _PUBLIC = (
     "list_targets",
     "profile",
     "report",
+    "sweep",
     "verify",
 )
 __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - names are loaded lazily from api.py

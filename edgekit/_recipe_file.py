@@ -42,16 +42,20 @@ def load_recipe(
     file. A `module:function` in the file is code: UsageError unless trust is "code" (`--trust`).
     Unknown keys are a UsageError that names the nearest one.
     """
-    path = Path(path)
-    table = _read(path)
-    if table.pop("version", VERSION) != VERSION:
-        raise UsageError(f"recipe '{path}' is not of version {VERSION}", fix="use the edgekit that wrote it")
+    return read_recipe_table(Path(path), read_table(Path(path)), model, trust, typed)
+
+
+def read_recipe_table(
+    path: Path, table: dict[str, Any], model: str | Path | None, trust: Trust, typed: RecipeOptions
+) -> Recipe:
+    """As `load_recipe`, of a table that was read from `path` (or is a part of it)."""
     for name in TYPED_ONLY:
         if name in table:
             raise UsageError(
                 f"recipe '{path}' sets '{name}'", fix=f"a file cannot decide this: type --{name} or leave it"
             )
     refuse_unknown(table, SAVED, f"key in '{path.name}':")
+    table = dict(table)
     named = table.pop("model", None)
     if model is None and (not isinstance(named, str) or not named):
         raise UsageError(f"recipe '{path}' names no model", fix='add a line: model = "M.onnx"')
@@ -61,7 +65,7 @@ def load_recipe(
         _refuse_code(path, kept)
     base = Recipe.of(model if model is not None else _beside(path.parent, str(named)), **cast("Any", kept))
     over = Recipe.of(base.model, **typed)
-    changes = {name: getattr(over, name) for name in typed}
+    changes: dict[str, Any] = {name: getattr(over, name) for name in typed}
     tables = {name: {**getattr(base, name), **changes[name]} for name in _TABLES if name in typed}
     return replace(base, **{**changes, **tables})
 
@@ -92,6 +96,14 @@ def save_recipe(recipe: Recipe, path: str | Path) -> None:
         else:
             lines.append(f"{name} = {_toml(value)}")
     path.write_text("\n".join([*lines, *tables]) + "\n", encoding="utf-8")
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """What a recipe file says, without its version. UsageError for what is no such file."""
+    table = _read(path)
+    if table.pop("version", VERSION) != VERSION:
+        raise UsageError(f"recipe '{path}' is not of version {VERSION}", fix="use the edgekit that wrote it")
+    return table
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from edgekit._plan import ConvertPlan
     from edgekit._profile import ProfileResult, ProfileWords
     from edgekit._recipe import RecipeOptions, Shape
+    from edgekit._sweep import SweepWords
+    from edgekit._sweep_values import SweepResult
     from edgekit._values import ConvertResult, Device, Gap, Progress
     from edgekit._verify_samples import VerifyOptions
     from edgekit.calibration.record import CalibrationRecord
@@ -39,6 +41,19 @@ def convert(
     from edgekit._convert import convert_recipe
 
     return convert_recipe(_recipe(model, options), progress or _quiet)
+
+
+def sweep(
+    recipe: str | Path, *, progress: Progress | None = None, **words: Unpack[SweepWords]
+) -> SweepResult:
+    """Convert every model of a sweep recipe for every target: local processes, or `dask="tcp://host:8786"`.
+
+    `words`: dask, workers, output, cache, overwrite, trust. Look at `result.passed`: a job that is refused
+    or dies is a row, and the others go on. Raises EdgekitError where no job could be run.
+    """
+    from edgekit._sweep import run_sweep
+
+    return run_sweep(Path(recipe), words, progress or _quiet)
 
 
 def plan(model: str | Path | Recipe, **options: Unpack[RecipeOptions]) -> ConvertPlan:

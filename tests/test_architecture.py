@@ -18,7 +18,7 @@ TOPS = ("edgekit", "targets", "calibration", "profiles")
 # Lowest first; a room imports only rooms of a lower or its own rank. DESIGN: "Imports go one way".
 RANKS = (
     ("errors", "_late_sympy", "_values", "profiles", "_device_tool"),
-    ("_budget", "_cache", "_device_output", "_scenario"),
+    ("_budget", "_cache", "_device_output", "_sweep_values", "_scenario"),
     ("_cost", "_lowering"),
     ("_work",),
     ("_predict",),
@@ -41,6 +41,7 @@ RANKS = (
     ("_target_work",),
     ("_convert_target", "_debug"),
     ("_convert",),
+    ("_sweep",),
     ("api",),
     ("cli",),
 )

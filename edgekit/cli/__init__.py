@@ -10,11 +10,13 @@ from edgekit.cli.listings import devices, doctor, targets
 from edgekit.cli.models import calibrate, check, inspect, verify
 from edgekit.cli.profile import profile
 from edgekit.cli.report import report
+from edgekit.cli.sweep import sweep
 
 main = App(
     "edgekit",
     commands=[
         convert,
+        sweep,
         inspect,
         estimate,
         check,
