@@ -8,7 +8,8 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,9 +52,8 @@ def _start(kind: str, *words: str) -> subprocess.Popen[bytes]:
 
 
 def _count_workers(address: str) -> int:
-    from distributed import Client
-
-    with Client(address, timeout=5, set_as_default=False) as client:
+    distributed: Any = import_module("distributed")
+    with distributed.Client(address, timeout=5, set_as_default=False) as client:
         return len(client.scheduler_info()["workers"])
 
 

@@ -382,7 +382,7 @@ def test_a_python_warning_is_one_readable_line(monkeypatch: pytest.MonkeyPatch) 
         warnings.warn("samples are RANDOM", stacklevel=1)
         raise SourceError("stop", fix="here")
 
-    monkeypatch.setattr(api, "inspect", warn)
+    monkeypatch.setattr(api, "inspect_components", warn)
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # restored afterwards
     warnings.simplefilter("always")
     assert run("inspect", "m.onnx").stderr.startswith("warning: samples are RANDOM\nerror: stop\n")

@@ -25,7 +25,7 @@ _CHILD = (sys.executable, "-m", "edgekit._sweep.child")
 
 def run_job(job: SweepJob) -> SweepRow:
     """What came of a job, tried again where its process was killed; raises nothing of the job's own."""
-    started = time.monotonic()
+    started, told = time.monotonic(), ""
     for tries in range(1, TRIES + 1):
         answer, told = _run_once(job)
         if answer is not None:
