@@ -49,12 +49,16 @@ def write_source(model: str, work: str) -> None:
         onnx.save(onnx.load(prepared), path)
 
 
-def quantize(model: str, work: str, method: str, block: str) -> str:
-    """Write the quantized model; returns its path."""
+def place(work: str, method: str) -> Path:
+    """Where a method's model goes."""
+    return Path(work) / f"{method.replace(' ', '-')}.onnx"
+
+
+def quantize(model: str, work: str, method: str, block: str) -> None:
+    """Write the quantized model."""
     whose, how = method.split()
-    out = Path(work) / f"{method.replace(' ', '-')}.onnx"
-    (_edgekit if whose == "edgekit" else _ort)(model, Path(work) / "model.onnx", out, (how, int(block)))
-    return str(out)
+    write = _edgekit if whose == "edgekit" else _ort
+    write(model, Path(work) / "model.onnx", place(work, method), (how, int(block)))
 
 
 def _edgekit(model: str, source: Path, out: Path, chosen: tuple[Any, int]) -> None:
@@ -146,8 +150,9 @@ def main() -> None:
                 except SystemExit as error:
                     rows.append([method, "-", "-", "-", "-", str(error).strip().splitlines()[-1][:60]])
                     continue
-                score = run_job(NAME, "judge", model, work, made.result).result
-                size = Path(made.result).stat().st_size / 1e6
+                path = place(work, method)
+                score = run_job(NAME, "judge", model, work, path).result
+                size = path.stat().st_size / 1e6
                 rows.append([method, score["db"], 100 * score["same"], size, made.user_s, made.peak_mb])
             header = ["method", "SQNR dB", "same argmax %", "MB", "user CPU s", "peak MB"]
             print_table(f"{model}, int4 in blocks of {chosen.block}", header, rows)
