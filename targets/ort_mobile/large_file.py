@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from edgekit._values import Component
     from edgekit.target import Job
 
-# A .ort file is one flatbuffer of 2 GB at most, and onnxruntime holds several copies of it while writing.
-LARGEST_ORT_BYTES = 800_000_000
+# A .ort file is one flatbuffer of 2 GB at most. 640 MB of weights took 4 GB of memory to write it.
+LARGEST_ORT_BYTES = 400_000_000
 _WHY = (
     "{size:.1f} GB of weights are written as .onnx with external data, not as .ort: that is one flatbuffer "
     "(2 GB at most) and takes several times its size of memory to write. Load it by its path, with a full "
