@@ -42,33 +42,10 @@ class NodeCost:
     shape: tuple[int | str | None, ...] | None
 
 
-@dataclass(frozen=True)
-class TotalCost:
-    """The sums over all nodes; None where any node is unknown, and `unknown` names those nodes."""
-
-    macs: int | None
-    params: int
-    weight_bytes: int
-    activation_bytes: int | None
-    unknown: tuple[str, ...]
-
-
 def node_costs(model: ir.Model) -> tuple[NodeCost, ...]:
     """The cost of every node in the model's order; shapes must have been inferred."""
     counted: set[ir.Value] = set()
     return tuple(_node_cost(node, counted) for node in model.graph)
-
-
-def total_cost(model: ir.Model) -> TotalCost:
-    """The sums of `node_costs`."""
-    costs = node_costs(model)
-    return TotalCost(
-        macs=_sum(cost.macs for cost in costs),
-        params=sum(cost.params for cost in costs),
-        weight_bytes=sum(cost.weight_bytes for cost in costs),
-        activation_bytes=_sum(cost.activation_bytes for cost in costs),
-        unknown=tuple(cost.name for cost in costs if cost.macs is None or cost.activation_bytes is None),
-    )
 
 
 def peak_activation_bytes(model: ir.Model) -> int | None:

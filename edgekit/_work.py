@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from edgekit._cost import node_costs, node_macs, peak_activation_bytes
+from edgekit._cost import node_costs, peak_activation_bytes
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -59,19 +59,18 @@ def count_work(model: ir.Model) -> Work | None:
     costs, peak = node_costs(model), peak_activation_bytes(model)
     macs: dict[Kind, int] = dict.fromkeys(("dense", "depthwise", "grouped", "attention"), 0)
     layers = 0
-    for node in model.graph:
-        count = node_macs(node)
-        if count is None:
+    for node, cost in zip(model.graph, costs, strict=True):
+        if cost.macs is None:
             return None
-        macs[_kind(node)] += count
-        layers += count > 0
+        macs[_kind(node)] += cost.macs
+        layers += cost.macs > 0
     written = [_elements(value) for node in model.graph for value in node.outputs if value.name]
     known = [number for number in written if number is not None]
     if peak is None or len(known) < len(written):
         return None
     return Work(
         **macs,
-        weights=sum(c.params for c in costs),
+        weights=sum(cost.params for cost in costs),
         activations=sum(known),
         layers=layers,
         peak_activations=peak,

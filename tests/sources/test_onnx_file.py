@@ -67,8 +67,8 @@ import resource, sys
 from edgekit.sources.onnx_file import load_onnx
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 component = load_onnx(sys.argv[1])
-from edgekit._cost import total_cost
-size = total_cost(component.model).weight_bytes
+from edgekit._cost import node_costs
+size = sum(cost.weight_bytes for cost in node_costs(component.model))
 print(size, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
