@@ -78,6 +78,7 @@ class Workshop:
     progress: Progress
     # What searches found, for the targets that come later.
     mixes: list[Mix] = field(default_factory=list)
+    _plain_forms: dict[QdqForm, QdqResult] = field(default_factory=dict)
 
     @cached_property
     def _prepared(self) -> Prepared:
@@ -151,12 +152,22 @@ class Workshop:
         return _Remembered(session, {})
 
     def quantize(self, form: QdqForm, mix: Mix | None = None) -> QdqResult:
-        """Q/DQ in the form a target wants, from the one record, with what a search decided besides."""
+        """Q/DQ in the form a target wants, from the one record, with what a search decided besides.
+
+        Targets that want the same form get the same graph.
+        """
+        if mix is None and form in self._plain_forms:
+            return self._plain_forms[form]
+        result = self._insert(form, mix or Mix())
+        if mix is None:
+            self._plain_forms[form] = result
+        return result
+
+    def _insert(self, form: QdqForm, mix: Mix) -> QdqResult:
         component, record = self.equalized, self.record
         self.progress("insert Q/DQ", 0, None)
-        steering, mix = self._steering, mix or Mix()
         clipped = mix.clipped if self.searches_ranges else None
-        steering = replace(steering, searched=mix.float_nodes, clipped=clipped)
+        steering = replace(self._steering, searched=mix.float_nodes, clipped=clipped)
         if self.samples.kind != "random":
             # A flat background is rounded alike everywhere, and that is no noise which averages out.
             return insert_corrected_qdq(component, record, self._floats, form=form, steering=steering)
