@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
-import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,33 +112,23 @@ def test_a_tool_that_fails_is_quoted(bundle: Path, tmp_path: Path) -> None:
     assert "ended with status 1: ERROR: Failed to load model" in problem
 
 
-def freeze_tool(turns: int) -> None:
-    """SIGSTOP the tool's process once it runs for the `turns`-th time."""
-    seen: set[int] = set()
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        for pid in children(os.getpid()):
-            try:
-                words = Path(f"/proc/{pid}/cmdline").read_bytes()
-            except OSError:
-                continue
-            if b".edgekit/tool\0" in words and b"timed.sh" not in words:
-                seen.add(pid)
-                if len(seen) == turns:
-                    os.kill(pid, signal.SIGSTOP)
-                    return
-        time.sleep(0.01)
+def freezing(folder: Path, call: int) -> Path:
+    """The stand-in, whose `call`-th call stops itself for good."""
+    calls = folder / "calls"
+    script = folder / "benchmark_model"
+    script.write_text(
+        f'#!/bin/sh\necho >> {calls}\n[ "$(wc -l < {calls})" -ne {call} ] || kill -STOP $$\n'
+        f'exec {sys.executable} {STAND_IN} "$@"\n'
+    )
+    return script
 
 
 def test_a_hung_tool_ends_the_run_with_what_was_heard_and_resume_goes_on(
-    bundle: Path, tool: Path, tmp_path: Path
+    bundle: Path, tmp_path: Path
 ) -> None:
     # 4 golden samples, then turns: the 6th call is the second turn.
-    freezer = threading.Thread(target=freeze_tool, args=(6,))
-    freezer.start()
-    words: Any = {**QUICK, "tool": tool, "patience": "8s", "variants": "int8"}
+    words: Any = {**QUICK, "tool": freezing(tmp_path, 6), "patience": "8s", "variants": "int8"}
     broken = edgekit.profile(bundle, output=tmp_path / "broken.json", **words)
-    freezer.join()
     assert "nothing was heard for 8 s" in broken.profile.problem
     assert "benchmark_model" in broken.profile.problem
     assert min(len(one.told) for one in broken.profile.artifacts) >= 1

@@ -83,7 +83,8 @@ def test_values_become_json_and_numbers_json_has_not_become_words() -> None:
     assert plain({"b", "a"}) == ["a", "b"]
     with pytest.raises(TypeError, match="has no JSON form"):
         plain(object())
-    assert plain(MacShare(1, 2)) == {"int8": 1, "total": 2, "weight_int8": 0, "weight_int4": 0}
+    share = {"int8": 1, "total": 2, "weight_int8": 0, "weight_int4": 0, "int16": 0}
+    assert plain(MacShare(1, 2)) == share
 
 
 def test_progress_bars_show_no_markup_of_a_stage(capsys: pytest.CaptureFixture[str]) -> None:
