@@ -86,6 +86,7 @@ def _put_in_place(item: ResolvedTarget, recipe: Recipe, made: Path) -> tuple[Bun
         write_archive(folder, folder.with_name(f"{folder.name}.tar.gz"), existing=existing)
     with open_bundle(folder) as bundle:
         artifacts = read_artifacts(bundle)
+        figures = (*_known_figures(artifacts, folder), *item.target.estimates(artifacts[0], folder))
         result = BundleResult(
             requested=item.requested,
             device=item.device,
@@ -94,8 +95,9 @@ def _put_in_place(item: ResolvedTarget, recipe: Recipe, made: Path) -> tuple[Bun
             artifacts=artifacts,
             parities=read_parities(bundle),
             gaps=read_gaps(bundle),
-            verdicts=judge_budget(recipe.budget, _known_figures(artifacts, folder)),
+            verdicts=judge_budget(recipe.budget, figures),
             notes=tuple(bundle.manifest["warnings"]),
+            figures=figures,
         )
         return result, tuple(bundle.manifest["notes"])
 

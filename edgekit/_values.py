@@ -198,8 +198,8 @@ class Artifact:
 
     @property
     def loaded(self) -> tuple[str, ...]:
-        """What a runtime reads: the main file, its external data, or all files of a main folder."""
-        own = (self.main, f"{self.main}.data")
+        """What a runtime reads: the main file with its external data or weights, or all of a main folder."""
+        own = (self.main, f"{self.main}.data", f"{self.main.removesuffix('.xml')}.bin")
         folders = (f"{self.main}/", SHARED_WEIGHTS)
         return tuple(name for name in self.files if name in own or name.startswith(folders))
 
@@ -322,7 +322,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class BundleResult:
-    """One sealed bundle: what the user asked for, what it became, where it lies and its proof."""
+    """One sealed bundle: what the user asked for, what it became, where it lies and its proof.
+
+    `figures`: what the host knows of it, measured (its size) or foretold by the toolchain.
+    """
 
     requested: str
     device: Device
@@ -333,6 +336,7 @@ class BundleResult:
     gaps: tuple[Gap, ...]
     verdicts: tuple[Verdict, ...]
     notes: tuple[str, ...]
+    figures: tuple[Measurement, ...] = ()
 
     @property
     def passed(self) -> bool:

@@ -148,6 +148,10 @@ class Target(ABC):
         """
         return []
 
+    def estimates(self, artifact: Artifact, folder: Path) -> list[Measurement]:
+        """What the toolchain itself foretells of a built artifact, read from its files: predicted figures."""
+        return []
+
     def device_run(self, artifact: Artifact, device: Device) -> DeviceRun:
         """What a probe copies and runs on the device."""
         raise CannotRunHere(

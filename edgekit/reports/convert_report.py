@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         ConvertResult,
         Gap,
         MacShare,
+        Measurement,
         OutputParity,
         Parity,
         Verdict,
@@ -47,6 +48,9 @@ def render_bundle(bundle: BundleResult) -> str:
     lines += proof_lines(bundle.parities)
     lines += _gap_lines(bundle.gaps)
     lines += [f"  {_budget_word(verdict)} {verdict_line(verdict)}" for verdict in bundle.verdicts]
+    judged = {verdict.metric for verdict in bundle.verdicts}
+    foretold = [figure for figure in bundle.figures if figure.kind == "predicted"]
+    lines += [_figure_line(figure) for figure in foretold if figure.metric not in judged]
     lines += [f"  {clean(note)}" for note in bundle.notes]
     lines.append(clean(f"bundle: {bundle.folder} (sha256 {bundle.digest[:12]})"))
     return "\n".join(lines)
@@ -158,6 +162,12 @@ def verdict_line(verdict: Verdict) -> str:
         return clean(f"{verdict.metric} {limit}: {verdict.status} ({figure.basis})")
     said = f"{quantity(figure.value, figure.unit)} {figure.kind}: {figure.basis}"
     return clean(f"{verdict.metric} {limit}: {verdict.status} ({said})")
+
+
+def _figure_line(figure: Measurement) -> str:
+    """`predicted latency 1.8 ms: Vela's performance model ...`"""
+    value = "unknown" if figure.value is None else quantity(figure.value, figure.unit)
+    return clean(f"  {figure.kind} {figure.metric} {value}: {figure.basis}")
 
 
 def _budget_word(verdict: Verdict) -> str:

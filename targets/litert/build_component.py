@@ -19,7 +19,7 @@ from edgekit.targets.litert.restore_weights import restore_weights
 from edgekit.targets.litert.save_tflite import save_tflite
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from edgekit._values import Component
@@ -32,8 +32,13 @@ PROVES = (
 )
 
 
-def build_component(component: Component, job: Job, out: Path) -> Artifact:
-    """Write the file of one variant into `out`; GapError, with nothing written, where a node has no form."""
+def build_component(
+    component: Component, job: Job, out: Path, *, adapt: Callable[[Graph], list[str]] | None = None
+) -> Artifact:
+    """Write the file of one variant into `out`; GapError, with nothing written, where a node has no form.
+
+    `adapt` rewrites the finished graph for a compiler behind LiteRT, and says in notes what it did.
+    """
     options = read_options(job)
     lowered = lower_component(component)
     if lowered.gaps:
@@ -50,6 +55,7 @@ def build_component(component: Component, job: Job, out: Path) -> Artifact:
         notes += [f"{kept} weights stay float32: fp16 cannot hold their range"] if kept else []
     restored = restore_weights(lowered.graph, options.weights)
     notes += weight_notes(lowered.graph, restored) + gate_notes(lowered.graph)
+    notes += adapt(lowered.graph) if adapt is not None else []
     name = f"{component.name}.{job.precision}.tflite"
     description = f"edgekit {component.name} {job.precision}"
     behind = save_tflite(

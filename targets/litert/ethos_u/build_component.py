@@ -1,0 +1,77 @@
+"""One prepared Q/DQ component -> the int8 .tflite, what Vela makes of it, and where each operator runs."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from edgekit._values import Measurement
+from edgekit.targets.litert.build_component import build_component as build_tflite
+from edgekit.targets.litert.ethos_u.run_vela import run_vela
+from edgekit.targets.litert.ethos_u.write_out_hardswish import write_out_hardswish
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgekit._values import Artifact, Component
+    from edgekit.target import Job
+    from edgekit.targets.litert.ethos_u.options import Options
+    from edgekit.targets.litert.ethos_u.run_vela import Compiled
+
+PROVES = (
+    "this host ran the .tflite file that Vela compiled, on LiteRT's CPU kernels: its int8 operators give "
+    "these numbers. The compiled command stream ran nowhere; no Ethos-U was used, and SRAM, flash and cycles "
+    "are Vela's own estimates"
+)
+_COMPILED = ".vela.tflite"
+_TABLE = ".vela.json"
+
+
+def build_component(component: Component, job: Job, out: Path, *, options: Options) -> Artifact:
+    """Write `<component>.int8.tflite`, `.vela.tflite` and `.vela.json` into `out`.
+
+    The .json holds Vela's estimates and the place of every operator. GapError where Vela refuses the file.
+    """
+    plain = build_tflite(component, replace(job, options={}), out, adapt=write_out_hardswish)
+    compiled = run_vela(out / plain.main, options)
+    stem = plain.main.removesuffix(".tflite")
+    (out / f"{stem}{_COMPILED}").write_bytes(compiled.data)
+    (out / f"{stem}{_TABLE}").write_text(json.dumps(compiled.as_json(), indent=1) + "\n", encoding="utf-8")
+    return replace(
+        plain,
+        main=f"{stem}{_COMPILED}",
+        files=(f"{stem}{_COMPILED}", plain.main, f"{stem}{_TABLE}"),
+        runtime=f"ethos-u-vela {version('ethos-u-vela')}, {plain.runtime}",
+        notes=(*plain.notes, *_words(compiled, options)),
+        proves=PROVES,
+    )
+
+
+def source_file(artifact: Artifact) -> str:
+    """The .tflite that was compiled into the artifact's main file."""
+    return artifact.main.removesuffix(_COMPILED) + ".tflite"
+
+
+def read_estimates(artifact: Artifact, folder: Path) -> list[Measurement]:
+    """Vela's own latency (ms) and SRAM (B), out of the bundle. No error band of its model is public."""
+    path = folder / f"{artifact.main.removesuffix('.tflite')}.json"
+    table = json.loads(path.read_text(encoding="utf-8"))
+    found, places = table["estimates"], table["operators"]
+    left = sum(place["unit"] != "NPU" for place in places)
+    cpu = f"; {left} of {len(places)} operators are left to the CPU and not in it" if left else ""
+    basis = f"Vela's performance model at {found['clock_hz'] / 1e6:.0f} MHz, error unknown{cpu}"
+    return [
+        Measurement("latency", 1e3 * found["inference_s"], "ms", "predicted", basis, (0.0, math.inf)),
+        Measurement("memory", 1024 * found["sram_kib"], "B", "predicted", "SRAM, as Vela lays it out"),
+    ]
+
+
+def _words(compiled: Compiled, options: Options) -> list[str]:
+    on_cpu = [place for place in compiled.places if place.unit == "CPU"]
+    names = ", ".join(sorted({place.operator for place in on_cpu}))
+    where = f"{len(compiled.places) - len(on_cpu)} of {len(compiled.places)} operators on the NPU"
+    left = f"; left to the CPU: {names}" if on_cpu else ""
+    return [f"Vela for {options.accelerator}, {options.system_config}, {options.memory_mode}: {where}{left}"]

@@ -1,0 +1,130 @@
+"""Which ONNX operators OpenVINO lacks or computes otherwise, and which edgekit writes out for it."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit._lowering import functions_beyond
+from edgekit._values import Gap
+from edgekit.passes._rewire import constant_array, static_shape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import onnx_ir as ir
+
+    from edgekit._values import Component
+
+# numpy types that inputs and outputs keep in OpenVINO; float64 is computed in float32 there.
+_BORDER_TYPES = frozenset(
+    (
+        *("float16", "float32", "int8", "int16", "int32", "int64"),
+        *("uint8", "uint16", "uint32", "uint64", "bool"),
+    )
+)
+
+
+def ops_to_expand() -> frozenset[str]:
+    """Operators that ONNX defines by others and that OpenVINO lacks or computes otherwise."""
+    return frozenset(_table()["expanded"]["ops"]) & functions_beyond((), ())
+
+
+def check_component(component: Component, target: str) -> list[Gap]:
+    """A gap for each node that the table names; it is no proof that OpenVINO takes the others."""
+    gaps = []
+    for node in component.model.graph.all_nodes():
+        row = _find(node)
+        if row is not None:
+            gaps.append(
+                Gap(target, component.name, node.name or "", node.op_type, row["why"], row["way_out"])
+            )
+    return gaps
+
+
+def _find(node: ir.Node) -> dict[str, Any] | None:
+    """The first row of the table that the node falls under."""
+    own = node.domain in ("", "ai.onnx")
+    name = node.op_type if own else f"{node.domain}.{node.op_type}"
+    refused: dict[str, dict[str, Any]] = _table()["refused"]
+    if name in refused:
+        return refused[name]
+    rows: list[dict[str, Any]] = _table()["form"]
+    return next((row for row in rows if row["op"] in (name, "*") and _holds(node, row)), None)
+
+
+def _holds(node: ir.Node, row: dict[str, Any]) -> bool:
+    if "condition" in row:
+        return _CONDITIONS[row["condition"]](node)
+    if "input" in row:
+        return len(node.inputs) > row["input"] and node.inputs[row["input"]] is not None
+    attribute = node.attributes.get(row["attribute"])
+    return attribute is not None and attribute.value in row["values"]
+
+
+def _cut_align_corners(node: ir.Node) -> bool:
+    """Whether some axis's scaled length is no whole number, with align_corners and scales given."""
+    mode = node.attributes.get("coordinate_transformation_mode")
+    scales = constant_array(node.inputs[2]) if len(node.inputs) > 2 else None
+    if mode is None or mode.value != "align_corners" or scales is None or not scales.size:
+        return False
+    shape = static_shape(node.inputs[0])
+    if shape is None:
+        return True
+    axes = node.attributes["axes"].as_ints() if "axes" in node.attributes else range(len(shape))
+    sizes = np.array([shape[axis] for axis in axes]) * scales
+    return bool(np.any(np.abs(sizes - np.round(sizes)) > 1e-4))
+
+
+def _window_past_the_end(node: ir.Node) -> bool:
+    """Whether ceil_mode would round up to a window that begins behind the data and its padding."""
+    if "ceil_mode" not in node.attributes or not node.attributes["ceil_mode"].as_int():
+        return False
+    shape, out = static_shape(node.inputs[0]), static_shape(node.outputs[0])
+    if shape is None or out is None:
+        return True
+    kernel = node.attributes["kernel_shape"].as_ints()
+    ones = [1] * len(kernel)
+    strides = node.attributes["strides"].as_ints() if "strides" in node.attributes else ones
+    dilations = node.attributes["dilations"].as_ints() if "dilations" in node.attributes else ones
+    pads = node.attributes["pads"].as_ints() if "pads" in node.attributes else [0] * 2 * len(kernel)
+    for axis, size in enumerate(shape[2:]):
+        span = (kernel[axis] - 1) * dilations[axis] + 1
+        room = size + pads[axis] + pads[axis + len(kernel)] - span
+        if out[2 + axis] != -(-room // strides[axis]) + 1:
+            return True
+    return False
+
+
+def _without_elements(node: ir.Node) -> bool:
+    """Vectors without entries are set aside: they stand for options that are not given (Resize's roi)."""
+    constants = [value for value in node.inputs if value is not None and value.const_value is not None]
+    vectors = [value for value in constants if len(static_shape(value) or ()) == 1]
+    values = [value for value in (*node.inputs, *node.outputs) if value is not None and value not in vectors]
+    shapes = [static_shape(value) for value in values]
+    return any(shape is not None and 0 in shape for shape in shapes)
+
+
+def _foreign_border(node: ir.Node) -> bool:
+    """Whether the node reads an input of the model, or gives an output, of a type that does not stay."""
+    inputs = [value for value in node.inputs if value is not None and value.is_graph_input()]
+    outputs = [value for value in node.outputs if value.is_graph_output()]
+    types = [value.dtype for value in (*inputs, *outputs) if value.dtype is not None]
+    return any(dtype.numpy().name not in _BORDER_TYPES for dtype in types)
+
+
+_CONDITIONS: dict[str, Callable[[ir.Node], bool]] = {
+    "cut_align_corners": _cut_align_corners,
+    "foreign_border": _foreign_border,
+    "window_past_the_end": _window_past_the_end,
+    "without_elements": _without_elements,
+}
+
+
+@cache
+def _table() -> dict[str, Any]:
+    return tomllib.loads((Path(__file__).parent / "operators.toml").read_text(encoding="utf-8"))
