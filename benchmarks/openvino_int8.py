@@ -8,15 +8,16 @@ files are run by OpenVINO's CPU plugin on one thread; MACs are counted in both b
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from benchmarks.measure import Jobs, print_table, run_job, run_process, serve_job
 
 NAME = "benchmarks.openvino_int8"
 CALIBRATION, HELD_OUT, RUNS = 32, 16, 20
-SHAPES = {"cls": (1, 3, 48, 192), "rec": (1, 3, 48, 320)}
+Model = Literal["cls", "rec"]
+SHAPES: dict[Model, tuple[int, ...]] = {"cls": (1, 3, 48, 192), "rec": (1, 3, 48, 320)}
 
 
 def prepare_words(work: str) -> None:
@@ -29,7 +30,7 @@ def prepare_words(work: str) -> None:
             save_samples(inputs, Path(work) / model / part)
 
 
-def convert_with_edgekit(work: str, model: str) -> str:
+def convert_with_edgekit(work: str, model: Model) -> str:
     """The path of the INT8 IR of one convert, proof included."""
     import edgekit
     from examples.rendered_text import find_model
@@ -48,7 +49,7 @@ def convert_with_edgekit(work: str, model: str) -> str:
     return str(bundle.folder / bundle.artifacts[0].main)
 
 
-def score_file(work: str, model: str, file: str) -> dict[str, float]:
+def score_file(work: str, model: Model, file: str) -> dict[str, float]:
     """SQNR (dB) against fp32 in ONNX Runtime, share of MACs in int8, CPU ms a run, MB on disk."""
     import time
 
@@ -80,7 +81,7 @@ def score_file(work: str, model: str, file: str) -> dict[str, float]:
 JOBS: Jobs = {"prepare": prepare_words, "edgekit": convert_with_edgekit, "score": score_file}
 
 
-def quantize_with_nncf(work: str, model: str) -> tuple[float, float, str]:
+def quantize_with_nncf(work: str, model: Model) -> tuple[float, float, str]:
     """(user CPU s, peak MB, path of the IR) of nncf.quantize with its defaults, in its own environment."""
     from examples.rendered_text import find_model
 
@@ -111,7 +112,7 @@ def main() -> None:
     rows: list[tuple[object, ...]] = []
     with tempfile.TemporaryDirectory() as work:
         run_job(NAME, "prepare", work)
-        for model in sys.argv[1:] or list(SHAPES):
+        for model in SHAPES:
             cost = run_job(NAME, "edgekit", work, model)
             nncf_cpu, nncf_peak, nncf_file = quantize_with_nncf(work, model)
             made = (
