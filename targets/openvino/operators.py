@@ -69,12 +69,14 @@ def _holds(node: ir.Node, row: dict[str, Any]) -> bool:
 def _cut_align_corners(node: ir.Node) -> bool:
     """Whether some axis's scaled length is no whole number, with align_corners and scales given."""
     mode = node.attributes.get("coordinate_transformation_mode")
-    scales = constant_array(node.inputs[2]) if len(node.inputs) > 2 else None
-    if mode is None or mode.value != "align_corners" or scales is None or not scales.size:
+    given = node.inputs[2] if len(node.inputs) > 2 else None
+    if mode is None or mode.value != "align_corners" or given is None:
         return False
-    shape = static_shape(node.inputs[0])
-    if shape is None:
+    scales, shape = constant_array(given), static_shape(node.inputs[0])
+    if scales is None or shape is None:
         return True
+    if not scales.size:
+        return False
     axes = node.attributes["axes"].as_ints() if "axes" in node.attributes else range(len(shape))
     sizes = np.array([shape[axis] for axis in axes]) * scales
     return bool(np.any(np.abs(sizes - np.round(sizes)) > 1e-4))
