@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import nncf
+import nncf  # pyright: ignore[reportMissingImports]
 import numpy as np
 import openvino as ov
 
