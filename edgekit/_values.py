@@ -219,7 +219,7 @@ class Device:
     """One device as its TOML describes it.
 
     `versions` maps a software name (`jetpack-6.2`) to its tools (`tensorrt` -> `10.3`);
-    `software` is the one in use.
+    `software` is the one in use. `power_modes`: name -> limit in W.
     """
 
     name: str
@@ -231,6 +231,7 @@ class Device:
     figures: Mapping[str, Figure] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    power_modes: Mapping[str, Figure] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from edgekit._cost import node_costs, peak_activation_bytes
+from edgekit._cost import peak_activation_bytes
+from edgekit._node_work import list_work
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-Kind = Literal["dense", "depthwise", "grouped", "attention"]
+    from edgekit._node_work import Kind
+
 # Bytes of one float weight and of one float activation under a precision.
 WEIGHT_BYTES = {"fp32": 4.0, "fp16": 2.0, "int8": 1.0}
-_CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "ConvInteger", "FusedConv", "QLinearConv"})
-_PRODUCTS = frozenset({"MatMul", "Gemm", "FusedMatMul", "Einsum"})
 
 
 @dataclass(frozen=True)
@@ -56,42 +55,14 @@ class Work:
 
 def count_work(model: ir.Model) -> Work | None:
     """The work of a prepared float model; None where a dim it needs is unknown."""
-    costs, peak = node_costs(model), peak_activation_bytes(model)
-    macs: dict[Kind, int] = dict.fromkeys(("dense", "depthwise", "grouped", "attention"), 0)
-    layers = 0
-    for node, cost in zip(model.graph, costs, strict=True):
-        if cost.macs is None:
-            return None
-        macs[_kind(node)] += cost.macs
-        layers += cost.macs > 0
-    written = [_elements(value) for node in model.graph for value in node.outputs if value.name]
-    known = [number for number in written if number is not None]
-    if peak is None or len(known) < len(written):
+    nodes, peak = list_work(model), peak_activation_bytes(model)
+    if nodes is None or peak is None:
         return None
+    kinds: tuple[Kind, ...] = ("dense", "depthwise", "grouped", "attention")
     return Work(
-        **macs,
-        weights=sum(cost.params for cost in costs),
-        activations=sum(known),
-        layers=layers,
+        **{kind: sum(node.macs for node in nodes if node.kind == kind) for kind in kinds},
+        weights=sum(node.weights for node in nodes),
+        activations=sum(node.written for node in nodes),
+        layers=sum(node.macs > 0 for node in nodes),
         peak_activations=peak,
     )
-
-
-def _kind(node: ir.Node) -> Kind:
-    if node.op_type == "Attention":
-        return "attention"
-    if node.op_type in _PRODUCTS:
-        factors = [value for value in node.inputs[:2] if value is not None]
-        return "attention" if all(value.const_value is None for value in factors) else "dense"
-    attribute = node.attributes.get("group") if node.op_type in _CONVOLUTIONS else None
-    group = attribute.as_int() if attribute is not None else 1
-    if group == 1:
-        return "dense"
-    data = node.inputs[0]
-    channels = data.shape[1] if data is not None and data.shape is not None else None
-    return "depthwise" if group == channels else "grouped"
-
-
-def _elements(value: ir.Value) -> int | None:
-    shape = value.shape
-    return math.prod(shape.numpy()) if shape is not None and shape.is_static() else None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from edgekit._values import Device, Figure
 from edgekit.errors import TargetError, UsageError
+from edgekit.profiles.figures import FIGURES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,6 +30,7 @@ _DEVICE_KEYS: dict[str, tuple[type | tuple[type, ...], bool]] = {
     "versions_from": (str, False),
     "aliases": (list, False),
     "figures": (dict, False),
+    "power_modes": (dict, False),
     "facts": (dict, False),
     "notes": (list, False),
 }
@@ -73,7 +75,8 @@ def load_device(path: Path, software: str | None = None) -> Device:
         software=chosen,
         versions=versions,
         aliases=_strings(table, "aliases", path.name),
-        figures=_figures(cast("Table", table.get("figures", {})), path.name),
+        figures=_known_figures(cast("Table", table.get("figures", {})), path.name),
+        power_modes=_power_modes(cast("Table", table.get("power_modes", {})), path.name),
         facts=_string_table(table.get("facts", {}), f"{path.name}: facts"),
         notes=_strings(table, "notes", path.name),
     )
@@ -137,17 +140,40 @@ def _version_table(table: Table, where: str) -> dict[str, Mapping[str, str]]:
     return rows
 
 
-def _figures(table: Table, where: str) -> dict[str, Figure]:
-    figures = {}
-    for name, row in table.items():
-        if not isinstance(row, dict):
-            raise TargetError(f"{where}: figures.{name} must be a table", fix="give value, unit and source")
-        _check_keys(row, _FIGURE_KEYS, f"{where}: figures.{name}")
-        value = float(row["value"])
-        if not abs(value) < float("inf"):
-            raise TargetError(f"{where}: figures.{name}.value is not finite", fix="leave out what is unknown")
-        figures[name] = Figure(value, row["unit"], row["source"], row["confidence"])
+def _known_figures(table: Table, where: str) -> dict[str, Figure]:
+    """The figures of a device; a name or unit that nothing would read is refused."""
+    figures = {name: _figure(row, f"{where}: figures.{name}") for name, row in table.items()}
+    for name, figure in figures.items():
+        if name not in FIGURES:
+            raise _broken(f"{where}: figures", f"unknown key '{name}'", FIGURES, name)
+        if figure.unit != FIGURES[name]:
+            raise TargetError(
+                f"{where}: figures.{name} is in '{figure.unit}'", fix=f"give it in {FIGURES[name]}"
+            )
+        if figure.value <= 0:
+            raise TargetError(
+                f"{where}: figures.{name}.value is not positive", fix="leave out what is unknown"
+            )
     return figures
+
+
+def _power_modes(table: Table, where: str) -> dict[str, Figure]:
+    """Power mode -> its limit in W."""
+    modes = {name: _figure(row, f"{where}: power_modes.{name}") for name, row in table.items()}
+    for name, figure in modes.items():
+        if figure.unit != "W" or figure.value <= 0:
+            raise TargetError(f"{where}: power_modes.{name} is no power in W", fix="give its limit in W")
+    return modes
+
+
+def _figure(row: object, where: str) -> Figure:
+    if not isinstance(row, dict):
+        raise TargetError(f"{where} must be a table", fix="give value, unit, source and confidence")
+    _check_keys(row, _FIGURE_KEYS, where)
+    value = float(row["value"])
+    if not abs(value) < float("inf"):
+        raise TargetError(f"{where}.value is not finite", fix="leave out what is unknown")
+    return Figure(value, row["unit"], row["source"], row["confidence"])
 
 
 def _check_keys(table: Table, keys: Mapping[str, tuple[type | tuple[type, ...], bool]], where: str) -> None:

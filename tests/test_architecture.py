@@ -20,6 +20,7 @@ RANKS = (
     ("errors", "_late_sympy", "_values", "profiles", "_device_tool"),
     ("_budget", "_cache", "_device_output", "_sweep_values", "_scenario"),
     ("_cost", "_lowering"),
+    ("_node_work",),
     ("_work",),
     ("_predict",),
     ("passes",),

@@ -45,10 +45,11 @@ def render_device(device: Device) -> str:
     lines.append(
         clean(f"other software: {', '.join(v for v in device.versions if v != device.software) or 'none'}")
     )
-    if device.figures:
+    modes = {f"power mode {name}": figure for name, figure in device.power_modes.items()}
+    if device.figures or modes:
         rows = [
             (name, f"{figure.value:.6g} {figure.unit}", figure.confidence, figure.source)
-            for name, figure in device.figures.items()
+            for name, figure in {**device.figures, **modes}.items()
         ]
         lines.append(table(("figure", "value", "confidence", "source"), rows, right=(1,)))
     lines += [clean(f"{name}: {fact}") for name, fact in device.facts.items()]

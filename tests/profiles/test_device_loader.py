@@ -57,6 +57,11 @@ def test_a_device_file_becomes_a_device(tmp_path: Path) -> None:
         ('title = "A board"', 'title = "A board"\naliases = [1]', ["board.toml", "'aliases'"]),
         ('confidence = "seen"', "", ["figures.memory", "'confidence' is missing"]),
         ("value = 8", 'value = "8"', ["figures.memory", "'value' must be a number"]),
+        ("[figures.memory]", "[figures.memroy]", ["unknown key 'memroy'", "did you mean 'memory'"]),
+        ('unit = "GB"', 'unit = "MB"', ["figures.memory is in 'MB'", "give it in GB"]),
+        ("value = 8", "value = 0", ["figures.memory.value", "not positive"]),
+        ("[figures.memory]", "[power_modes.15W]", ["power_modes.15W", "no power in W"]),
+        ("[figures.memory]", "[power_mode.15W]", ["unknown key 'power_mode'", "power_modes"]),
         ("value = 8", "value = true", ["figures.memory", "'value' must be a number"]),
         ("value = 8", "value = nan", ["figures.memory.value", "not finite"]),
         (
@@ -126,3 +131,23 @@ def test_jetpack_releases_carry_the_tensorrt_they_install() -> None:
     thor = load_device(_jetson("jetson-agx-thor"))
     assert "jetpack-6.2" not in thor.versions
     assert thor.versions["jetpack-7.2"]["tensorrt"] == "10.16"
+
+
+def test_power_modes_and_chip_facts_are_read() -> None:
+    modes = load_device(_jetson("jetson-agx-orin-64gb")).power_modes
+    assert [(name, mode.value) for name, mode in modes.items()] == [
+        ("15W", 15.0), ("30W", 30.0), ("50W", 50.0), ("MAXN", 60.0),
+    ]  # fmt: skip
+    phone = next(load_device(path) for path in device_files("litert") if path.stem == "galaxy-s25")
+    assert (phone.facts["soc"], phone.facts["htp_arch"]) == ("SM8750", "v79")
+
+
+def test_every_device_of_every_toolchain_loads_and_cites_each_figure() -> None:
+    paths = [path for name in ("litert", "tensorrt", "coreml", "ort-mobile") for path in device_files(name)]
+    assert len(paths) >= 41
+    for path in paths:
+        device = load_device(path)
+        assert device.name == path.stem
+        for figure in (*device.figures.values(), *device.power_modes.values()):
+            assert len(figure.source) > 5
+            assert figure.confidence
