@@ -36,7 +36,10 @@ UNITS = {
     "GiB": (1024.0**3, "B"),
     "C": (1.0, "C"),
     "%": (1.0, "%"),
+    "tokens/s": (1.0, "tokens/s"),
 }
+# Metrics of which more is better: their limit is the least, not the most.
+AT_LEAST = frozenset({"tokens_per_s", "sustained_tokens_per_s"})
 # Metric -> the unit it is kept in. `latency` is the mean of one inference.
 METRICS = {
     "latency": "ms",
@@ -50,14 +53,19 @@ METRICS = {
     "size": "B",
     "temperature": "C",
     "accuracy_loss": "%",
+    "sustained_latency": "ms",
+    "time_to_first_token": "ms",
+    "tokens_per_s": "tokens/s",
+    "sustained_tokens_per_s": "tokens/s",
+    "battery": "%",
 }
-_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]+|%)")
+_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]+(?:/s)?|%)")
 _EXAMPLE = "write it as --budget latency=50ms,power=15W,memory=2GB,size=20MB"
 
 
 @dataclass(frozen=True)
 class Limit:
-    """The most that a device may need of one metric, in the metric's own unit (ms, W, mJ, B)."""
+    """The most that a device may need of one metric (the least of AT_LEAST), in its own unit (ms, W, B)."""
 
     value: float
     unit: str
@@ -145,8 +153,12 @@ def _judge(metric: str, limit: Limit, measurements: Sequence[Measurement]) -> Ve
         raise ValueError(f"{metric} is measured in {figure.unit}, its limit is in {limit.unit}")
     value = figure.value if figure.value is not None else math.nan
     low, high = figure.interval if figure.interval else (value, value)
-    if high <= limit.value:
+    if metric in AT_LEAST:
+        low, high, bound = -high, -low, -limit.value
+    else:
+        bound = limit.value
+    if high <= bound:
         return Verdict(metric, limit.value, limit.unit, "fits", figure)
-    if low > limit.value:
+    if low > bound:
         return Verdict(metric, limit.value, limit.unit, "does not fit", figure)
     return Verdict(metric, limit.value, limit.unit, "unknown", figure)

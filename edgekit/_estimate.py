@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, TypedDict
 
 from edgekit._budget import judge_budget, parse_budget
+from edgekit._estimate_scenario import count_part, estimate_request, part_shapes
 from edgekit._inspect import open_words, prepare_open
+from edgekit._latency import RUNTIMES, Question
 from edgekit._predict import predict
 from edgekit._recipe import parse_shapes
+from edgekit._scenario import load_scenario
 from edgekit._work import WEIGHT_BYTES, Work, count_work
 from edgekit.errors import UsageError
 
@@ -17,44 +20,93 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from edgekit._estimate_scenario import CountedPart, StepEstimate
     from edgekit._recipe import Shape
-    from edgekit._values import Device, Measurement, Verdict
+    from edgekit._scenario import Part, Scenario
+    from edgekit._values import Component, Device, Measurement, ShapeSpec, Verdict
 
 
 class EstimateWords(TypedDict, total=False):
-    """What `estimate` takes; `measured` maps devices to latencies (`4.2ms`) of this very model."""
+    """What `estimate` takes; `measured` maps devices to latencies (`4.2ms`) of this very model.
+
+    runtime: litert, onnxruntime, qnn or tensorrt instead of each device's own. scenario: a scenario.toml
+    instead of a model.
+    """
 
     devices: str | Sequence[str]
     shapes: str | Sequence[str] | Mapping[str, Shape] | None
     precision: str
+    runtime: str | None
     budget: str | Mapping[str, object] | None
     measured: Mapping[str, str]
+    scenario: str | Path | None
 
 
 @dataclass(frozen=True)
 class DeviceEstimate:
-    """One device: its figures (each with basis and interval) and a verdict a budget line."""
+    """One device: its figures (each with basis and interval) and a verdict a budget line.
+
+    steps: those of a scenario, each with the latency of one run.
+    """
 
     device: str
     title: str
     figures: tuple[Measurement, ...]
     verdicts: tuple[Verdict, ...]
+    steps: tuple[StepEstimate, ...] = ()
+
+    @property
+    def latency(self) -> Measurement:
+        """Of one inference, or of a whole request."""
+        return next(row for row in self.figures if row.metric == "latency")
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """All devices, the fastest first and those without a latency last."""
+    """All devices, the fastest first and those without a latency last; `work` by component."""
 
-    work: Work
+    work: Mapping[str, Work]
     precision: str
     devices: tuple[DeviceEstimate, ...]
+    title: str = ""
+    cache_per_token: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def estimate_model(path: Path, known: Sequence[Device], words: EstimateWords) -> Estimate:
     """Predict `path` on `known`, or on those that words name; UsageError for words it cannot honour."""
-    _check_words(words)
-    precision = words.get("precision", "int8")
+    chosen, question = _ask(known, words)
+    work = _count(path, words)
+    question = replace(question, work=work)
     limits = parse_budget(words.get("budget"))
+    rows = []
+    for device in chosen:
+        figures = predict(question, device)
+        rows.append(DeviceEstimate(device.name, device.title, figures, judge_budget(limits, figures)))
+    return Estimate({"model": work}, question.precision, tuple(sorted(rows, key=_order)))
+
+
+def estimate_scenario(path: Path, known: Sequence[Device], words: EstimateWords) -> Estimate:
+    """Predict the request that a scenario.toml describes; UsageError as `load_scenario` raises it."""
+    chosen, question = _ask(known, words)
+    for name in ("shapes", "measured"):
+        if words.get(name):
+            raise UsageError(f"'{name}' is given beside a scenario", fix="write it into the scenario")
+    scenario = load_scenario(path)
+    limits = parse_budget(words.get("budget"))
+    parts = {name: _count_part(part, scenario) for name, part in scenario.parts.items()}
+    rows = []
+    for device in chosen:
+        made = estimate_request(scenario, parts, device, question)
+        verdicts = judge_budget(limits, made.figures)
+        rows.append(DeviceEstimate(device.name, device.title, made.figures, verdicts, made.steps))
+    caches = {name: part.cache_per_token for name, part in parts.items() if part.cache}
+    work = {name: part.work for name, part in parts.items()}
+    return Estimate(work, question.precision, tuple(sorted(rows, key=_order)), scenario.title, caches)
+
+
+def _ask(known: Sequence[Device], words: EstimateWords) -> tuple[list[Device], Question]:
+    """The devices that words mean, and the question without its work."""
+    _check_words(words)
     named = {name: device for device in known for name in (device.name, *device.aliases)}
     measured = {
         _named(name, named).name: parse_budget({"latency": text})["latency"].value
@@ -62,13 +114,10 @@ def estimate_model(path: Path, known: Sequence[Device], words: EstimateWords) ->
     }
     asked = words.get("devices", ())
     chosen = [_named(name, named) for name in ([asked] if isinstance(asked, str) else asked)]
-    work = _count(path, words)
-    rows = []
-    for device in dict.fromkeys(device.name for device in chosen or known):
-        figures = predict(work, named[device], precision, measured=measured)
-        verdicts = judge_budget(limits, figures)
-        rows.append(DeviceEstimate(device, named[device].title, figures, verdicts))
-    return Estimate(work, precision, tuple(sorted(rows, key=_order)))
+    devices = {device.name: device for device in chosen or known}
+    empty = Work(0, 0, 0, 0, weights=0, activations=0, layers=0, peak_activations=0)
+    question = Question(empty, words.get("precision", "int8"), words.get("runtime"), measured)
+    return list(devices.values()), question
 
 
 def _check_words(words: EstimateWords) -> None:
@@ -80,6 +129,13 @@ def _check_words(words: EstimateWords) -> None:
     precision = words.get("precision", "int8")
     if precision not in WEIGHT_BYTES:
         raise UsageError(f"precision '{precision}' is unknown", fix=f"use one of {', '.join(WEIGHT_BYTES)}")
+    runtime = words.get("runtime")
+    if runtime is not None and runtime not in RUNTIMES.values():
+        near = get_close_matches(runtime, RUNTIMES.values(), n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise UsageError(
+            f"runtime '{runtime}' is unknown", fix=f"{hint}use one of {', '.join(RUNTIMES.values())}"
+        )
 
 
 def _named(name: str, named: Mapping[str, Device]) -> Device:
@@ -91,13 +147,29 @@ def _named(name: str, named: Mapping[str, Device]) -> Device:
 
 
 def _count(path: Path, words: EstimateWords) -> Work:
+    from edgekit.sources.onnx_file import load_onnx
+
+    return _count_component(load_onnx(path), path, parse_shapes(words.get("shapes")))
+
+
+def _count_part(part: Part, scenario: Scenario) -> CountedPart:
+    """One component of a scenario; its file is read once."""
     from edgekit.sources.graph_io import inputs_of
     from edgekit.sources.onnx_file import load_onnx
 
-    component = load_onnx(path)
+    component = load_onnx(part.file)
+    inputs = inputs_of(component.model)
+    shapes = part_shapes(part, inputs, scenario.sizes)
+    work = _count_component(component, part.file, parse_shapes(shapes))
+    return count_part(part, inputs, scenario.sizes, work)
+
+
+def _count_component(component: Component, path: Path, shapes: ShapeSpec) -> Work:
+    from edgekit.sources.graph_io import inputs_of
+
     if any(node.op_type.endswith(("QuantizeLinear", "DequantizeLinear")) for node in component.model.graph):
         raise UsageError(f"{path}: the model is quantized already", fix="give the float model it came from")
-    prepared, _ = prepare_open(component, parse_shapes(words.get("shapes")))
+    prepared, _ = prepare_open(component, shapes)
     work = count_work(prepared.model)
     if work is None:
         missing = open_words(inputs_of(component.model))
@@ -108,5 +180,5 @@ def _count(path: Path, words: EstimateWords) -> Work:
 
 
 def _order(row: DeviceEstimate) -> tuple[bool, float, str]:
-    latency = row.figures[0].value
+    latency = row.latency.value
     return latency is None, latency or 0.0, row.device

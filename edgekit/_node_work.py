@@ -47,7 +47,9 @@ class NodeWork:
     """One node: numbers, not bytes, so that any precision can be laid over them.
 
     read, written: computed numbers in and out (weights apart). inner: length of the summed axis of one
-    output number. outer: output channels (columns). folded: costs nothing beside the product before it.
+    output number. outer: output channels (columns), in `groups` groups. folded: costs nothing of its own,
+    as an activation behind a product or a part of a Gelu that is written out. steps: of a recurrence, one
+    after the other, in each direction.
     """
 
     op: str
@@ -59,11 +61,14 @@ class NodeWork:
     inner: int
     outer: int
     folded: bool
+    groups: int = 1
+    steps: int = 0
 
 
 def list_work(model: ir.Model) -> tuple[NodeWork, ...] | None:
     """Every node in the model's order; None where a dim it needs is unknown."""
     found = []
+    gelus = _gelu_parts(model)
     for node, cost in zip(model.graph, node_costs(model), strict=True):
         macs = cost.macs
         written = [_elements(value) for value in node.outputs if value.name]
@@ -78,10 +83,16 @@ def list_work(model: ir.Model) -> tuple[NodeWork, ...] | None:
             NodeWork(
                 node.op_type, kind_of(node), macs, cost.params, read, total,
                 inner=math.ceil(macs / total) if macs and total else 0, outer=outer if macs else 0,
-                folded=_is_folded(node),
+                folded=_is_folded(node) or node in gelus, groups=_groups(node), steps=_steps(node),
             )
         )  # fmt: skip
     return tuple(found)
+
+
+def count_in_out(model: ir.Model) -> int:
+    """Numbers that go into the model and come out of it; an open size counts as nothing."""
+    values = [value for value in model.graph.inputs if not value.is_initializer()]
+    return sum(_elements(value) or 0 for value in (*values, *model.graph.outputs))
 
 
 def kind_of(node: ir.Node) -> Kind:
@@ -96,13 +107,43 @@ def kind_of(node: ir.Node) -> Kind:
 
 
 def _convolution_kind(node: ir.Node) -> Kind:
-    attribute = node.attributes.get("group")
-    group = attribute.as_int() if attribute is not None else 1
-    if group == 1:
+    groups = _groups(node)
+    if groups == 1:
         return "dense"
     data = node.inputs[0]
     channels = data.shape[1] if data is not None and data.shape is not None else None
-    return "depthwise" if group == channels else "grouped"
+    return "depthwise" if groups == channels else "grouped"
+
+
+def _groups(node: ir.Node) -> int:
+    attribute = node.attributes.get("group") if node.op_type in _CONVOLUTIONS else None
+    return attribute.as_int() if attribute is not None else 1
+
+
+def _steps(node: ir.Node) -> int:
+    """Sequence length times directions of an RNN, GRU or LSTM: X [length, batch, n], W [directions, ...]."""
+    if node.op_type not in ("GRU", "LSTM", "RNN"):
+        return 0
+    data, weight = (node.inputs[index] for index in (0, 1))
+    shapes = [None if value is None else value.shape for value in (data, weight)]
+    sizes = [shape[0] for shape in shapes if shape is not None]
+    return math.prod(size for size in sizes if isinstance(size, int)) if len(sizes) == 2 else 0
+
+
+def _gelu_parts(model: ir.Model) -> set[ir.Node]:
+    """The nodes around each Erf that make it a Gelu; runtimes compute them as one, and Erf stands for it."""
+    parts: set[ir.Node] = set()
+    for erf in (node for node in model.graph if node.op_type == "Erf"):
+        before = erf.inputs[0].producer() if erf.inputs[0] is not None else None
+        parts |= {before} if before is not None and before.op_type in ("Div", "Mul") else set()
+        here = erf
+        for ops in (("Add",), ("Mul",), ("Mul",)):
+            users = [user for user, _ in here.outputs[0].uses()]
+            if len(users) != 1 or users[0].op_type not in ops:
+                break
+            here = users[0]
+            parts.add(here)
+    return parts
 
 
 def _channels(node: ir.Node) -> int:

@@ -1,94 +1,95 @@
-"""Predicts latency, memory and power of one device from counted work, or from a sibling's measurement.
+"""Predicts latency, memory, power and energy of one device from counted work.
 
-Every figure has an interval and says on what it rests: `measured`, `sibling` or `spec`.
+Every figure has an interval and says on what it rests: `measured`, `sibling`, `family-fit` or `spec`.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
+from edgekit._latency import predict_latency
 from edgekit._values import Measurement
-from edgekit.profiles.read_fits import sibling_fits, toolchain_fit
+from edgekit.profiles.read_runtimes import runtime_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from edgekit._latency import Question
     from edgekit._values import Device
-    from edgekit._work import Work
 
-# Figures that give the peak of a precision. Sparse peaks and those of other units are left out.
-_PEAKS = {"int8": ("int8_dense", "neural_engine_peak"), "fp16": ("fp16_dense",), "fp32": ("fp32",)}
-# Times the roofline, where nothing was fitted: measured medians lie at 1.1 to 4.5, times 0.4 to 3 around 2.5.
-_RULE = (1.0, 2.5, 7.5)
+# Runtimes share, copy and pad buffers: a plan by last use is taken to hold between one and two times its
+# bytes. LiteRT's own arena is within that on the models of tests/test_arena.py.
+_PLAN_SLACK = 2.0
 
 
-def predict(
-    work: Work, device: Device, precision: str, *, measured: Mapping[str, float]
-) -> tuple[Measurement, ...]:
-    """Latency (ms), memory (B) and power (W) of one inference; `measured`: device -> ms there."""
-    return (_latency(work, device, precision, measured), _memory(work, precision), _power(device))
-
-
-def _latency(work: Work, device: Device, precision: str, measured: Mapping[str, float]) -> Measurement:
-    """What was measured here; else the closest sibling's; else the spec sheet's."""
-    if device.name in measured:
-        return Measurement("latency", measured[device.name], "ms", "measured", "measured: given by the user")
-    pairs = [
-        (fit, source)
-        for source in measured
-        if (fit := sibling_fits().get((source, device.name, precision))) is not None
-    ]
-    if not pairs:
-        return _from_spec(work, device, precision)
-    fit, source = min(pairs, key=lambda pair: pair[0].width)
-    ms = measured[source]
-    basis = (
-        f"sibling: {fit.scale:.3g} times {source}, from {fit.points} runs on the NPU ({fit.fitted}), median "
-        f"error {100 * fit.error:.0f} %; a measurement on the device would narrow it"
+def predict(question: Question, device: Device) -> tuple[Measurement, ...]:
+    """Latency, memory, power, energy and, where heat is known, latency after ten minutes of it."""
+    latency = predict_latency(question, device)
+    power = predict_power(device)
+    memory = predict_memory(
+        device,
+        weights=question.work.weight_bytes(question.precision),
+        activations=question.work.peak_bytes(question.precision),
+        runtime=question.runtime_on(device),
     )
-    return Measurement("latency", ms * fit.scale, "ms", "predicted", basis, (ms * fit.low, ms * fit.high))
+    return (latency, memory, power, energy_of(latency, power), *sustained(latency, device))
 
 
-def _from_spec(work: Work, device: Device, precision: str) -> Measurement:
-    peak = next((device.figures[name] for name in _PEAKS[precision] if name in device.figures), None)
-    bandwidth = device.figures.get("dram_bandwidth")
-    if peak is None or bandwidth is None:
-        lacking = f"{precision} peak" if peak is None else "memory bandwidth"
-        basis = f"the device's {lacking} is not published; measure here or on a sibling"
-        return Measurement("latency", None, "ms", "unknown", basis)
-    fit = toolchain_fit(device.toolchain)
-    if fit is not None and work.macs < fit.least_gmacs * 1e9:
-        basis = (
-            f"smaller than any model of the fit ({fit.least_gmacs:.3g} G MACs): launch costs lead; measure it"
+def predict_memory(device: Device, *, weights: float, activations: float, runtime: str) -> Measurement:
+    """Bytes while it runs: weights, live activations (a KV cache among them) and the runtime's own."""
+    own = runtime_memory().get(runtime)
+    if own is None:
+        return Measurement(
+            "memory", None, "B", "unknown", f"what {runtime} takes for itself is not known; profile it"
         )
-        return Measurement("latency", None, "ms", "unknown", basis)
-    moved = work.weight_bytes(precision) + (0.0 if fit else work.activation_bytes(precision))
-    roofline = 1e3 * max(2 * work.macs / (peak.value * 1e12), moved / (bandwidth.value * 1e9))
-    low, middle, high = (fit.low, fit.scale, fit.high) if fit else _RULE
-    how = (
-        f"{fit.points} runs of one family ({fit.fitted}), whose band held {100 * fit.coverage:.0f} %"
-        if fit
-        else "a rule of thumb that was not fitted"
-    )
-    basis = f"spec: {middle:.2g} times the roofline, by {how}; a measurement would narrow it"
-    return Measurement(
-        "latency", roofline * middle, "ms", "predicted", basis, (roofline * low, roofline * high)
-    )
+    value = weights + activations + own.typical
+    interval = (weights + own.least, weights + _PLAN_SLACK * activations + own.most)
+    free = free_memory(device)
+    room = f"; {free / 1e9:.3g} GB are left by the system, as a rule of thumb" if free is not None else ""
+    basis = f"spec: weights, live activations and the runtime's own ({own.source}){room}"
+    return Measurement("memory", value, "B", "predicted", basis, interval)
 
 
-def _memory(work: Work, precision: str) -> Measurement:
-    weights = work.weight_bytes(precision)
+def free_memory(device: Device) -> float | None:
+    """Bytes that the system leaves an application; None where it is not known."""
+    whole, kept = (device.figures.get(name) for name in ("memory", "memory_reserved"))
+    return None if whole is None or kept is None else 1e9 * (whole.value - kept.value)
+
+
+def predict_power(device: Device) -> Measurement:
+    """Watts of the whole board while it computes; where no such figure is public, its limit."""
+    load, idle, limit = (device.figures.get(f"power_{name}") for name in ("load", "idle", "limit"))
+    if load is None and limit is None:
+        return Measurement("power", None, "W", "unknown", "no power is published; measure it")
+    if load is None:
+        assert limit is not None
+        basis = f"spec: the upper limit, no expectation ({limit.source}; {limit.confidence})"
+        return Measurement("power", limit.value, "W", "predicted", basis, (0.0, limit.value))
+    low = idle.value if idle is not None else load.value / 2
+    high = limit.value if limit is not None else load.value * 1.5
+    basis = f"spec: the board under load ({load.source}; {load.confidence}); measure this model's own"
+    return Measurement("power", load.value, "W", "predicted", basis, (low, max(high, load.value)))
+
+
+def energy_of(latency: Measurement, power: Measurement) -> Measurement:
+    """Millijoules: latency times the board's power under load, idle power included."""
+    if latency.value is None or power.value is None or power.interval is None or power.interval[0] == 0:
+        return Measurement(
+            "energy", None, "mJ", "unknown", "it takes a latency and the board's power under load"
+        )
+    low, high = latency.interval or (latency.value, latency.value)
     basis = (
-        "spec: weights and live activations; the runtime's own memory is not in it, so no upper end is known"
+        "spec: the latency times the board's power under load, idle included; a power meter would narrow it"
     )
-    value = weights + work.peak_bytes(precision)
-    return Measurement("memory", value, "B", "predicted", basis, (weights, math.inf))
+    interval = (low * power.interval[0], high * power.interval[1])
+    return Measurement("energy", latency.value * power.value, "mJ", "predicted", basis, interval)
 
 
-def _power(device: Device) -> Measurement:
-    limit = device.figures.get("power_limit")
-    if limit is None:
-        return Measurement("power", None, "W", "unknown", "no power limit is published; measure it")
-    basis = f"spec: the upper limit, no expectation ({limit.source}; {limit.confidence})"
-    return Measurement("power", limit.value, "W", "predicted", basis, (0.0, limit.value))
+def sustained(latency: Measurement, device: Device) -> tuple[Measurement, ...]:
+    """Latency after ten minutes of full load; nothing where nobody published how the device throttles."""
+    share = device.figures.get("sustained_share")
+    if share is None or latency.value is None:
+        return ()
+    slower = 100 / share.value
+    low, high = latency.interval or (latency.value, latency.value)
+    basis = f"{latency.kind}, {slower:.2g} times slower when hot ({share.source}; {share.confidence})"
+    value = latency.value * slower
+    return (Measurement("sustained_latency", value, "ms", "predicted", basis, (low, high * slower)),)

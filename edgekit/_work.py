@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edgekit._cost import peak_activation_bytes
-from edgekit._node_work import list_work
+from edgekit._node_work import count_in_out, list_work
+from edgekit._work_terms import sum_terms
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import onnx_ir as ir
 
     from edgekit._node_work import Kind
 
-# Bytes of one float weight and of one float activation under a precision.
-WEIGHT_BYTES = {"fp32": 4.0, "fp16": 2.0, "int8": 1.0}
+# Bytes of one float weight under a precision; w4: 4 bits and one fp16 scale for 32 of them; w4a16: as
+# Qualcomm's language models are, with 16-bit integer activations.
+WEIGHT_BYTES = {"fp32": 4.0, "fp16": 2.0, "int8": 1.0, "w8": 1.0, "w4": 0.5625, "w4a16": 0.5625}
+# Bytes of one activation: integer weights alone leave activations in fp16.
+ACTIVATION_BYTES = {"fp32": 4.0, "fp16": 2.0, "int8": 1.0, "w8": 2.0, "w4": 2.0, "w4a16": 2.0}
+# The precision of the arithmetic.
+COMPUTED_IN = {"fp32": "fp32", "fp16": "fp16", "int8": "int8", "w8": "fp16", "w4": "fp16", "w4a16": "fp16"}
+_KINDS: tuple[Kind, ...] = ("dense", "depthwise", "grouped", "attention")
 
 
 @dataclass(frozen=True)
@@ -22,8 +31,9 @@ class Work:
     """One inference at the source's float sizes: counts of MACs, numbers and bytes.
 
     `attention`: MACs of products whose two factors are both computed. `weights` and `activations` count
-    numbers (an activation once written); `layers` the nodes that have MACs. `peak_activations` is the most
-    float32 bytes alive at once.
+    numbers (an activation once written); `layers` the nodes that have MACs, `layout` those that only move
+    numbers. `read_weights`: numbers of weights that every run reads (of a table that is looked up, none).
+    `peak_activations` is the most float32 bytes alive at once. `terms`: what latency fits add up.
     """
 
     dense: int
@@ -34,6 +44,9 @@ class Work:
     activations: int
     layers: int
     peak_activations: int
+    read_weights: int = 0
+    layout: int = 0
+    terms: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def macs(self) -> int:
@@ -41,16 +54,16 @@ class Work:
         return self.dense + self.depthwise + self.grouped + self.attention
 
     def weight_bytes(self, precision: str) -> float:
-        """Bytes of all weights under `precision` (fp32, fp16, int8)."""
+        """Bytes of all weights under `precision` (a key of WEIGHT_BYTES)."""
         return self.weights * WEIGHT_BYTES[precision]
 
     def activation_bytes(self, precision: str) -> float:
         """Bytes of all activations, each written once and read once, under `precision`."""
-        return 2 * self.activations * WEIGHT_BYTES[precision]
+        return 2 * self.activations * ACTIVATION_BYTES[precision]
 
     def peak_bytes(self, precision: str) -> float:
         """Most activation bytes alive at once under `precision`."""
-        return self.peak_activations * WEIGHT_BYTES[precision] / WEIGHT_BYTES["fp32"]
+        return self.peak_activations * ACTIVATION_BYTES[precision] / ACTIVATION_BYTES["fp32"]
 
 
 def count_work(model: ir.Model) -> Work | None:
@@ -58,11 +71,14 @@ def count_work(model: ir.Model) -> Work | None:
     nodes, peak = list_work(model), peak_activation_bytes(model)
     if nodes is None or peak is None:
         return None
-    kinds: tuple[Kind, ...] = ("dense", "depthwise", "grouped", "attention")
+    macs = {kind: sum(node.macs for node in nodes if node.kind == kind) for kind in _KINDS}
     return Work(
-        **{kind: sum(node.macs for node in nodes if node.kind == kind) for kind in kinds},
+        **macs,
         weights=sum(node.weights for node in nodes),
         activations=sum(node.written for node in nodes),
         layers=sum(node.macs > 0 for node in nodes),
         peak_activations=peak,
+        read_weights=sum(node.weights for node in nodes if not node.op.startswith("Gather")),
+        layout=sum(node.kind == "layout" for node in nodes),
+        terms=sum_terms(nodes, count_in_out(model)),
     )

@@ -85,14 +85,26 @@ def inspect_components(
     return inspect_source(Path(model), parse_shapes(shapes))
 
 
-def estimate(model: str | Path, **options: Unpack[EstimateWords]) -> Estimate:
+SCENARIO = "scenario.toml"
+
+
+def estimate(model: str | Path | None = None, **options: Unpack[EstimateWords]) -> Estimate:
     """Latency, memory and power of a float ONNX model on every device (or `devices`), without converting.
 
+    `scenario` (a scenario.toml, or a folder with one as `model`) estimates a request of several components.
     Every figure says what it rests on and within which 80 % interval it lies. Raises EdgekitError.
     """
-    from edgekit._estimate import estimate_model
+    from edgekit._estimate import estimate_model, estimate_scenario
 
-    return estimate_model(Path(model), list_devices(), options)
+    scenario = options.get("scenario") or (model if model and Path(model, SCENARIO).is_file() else None)
+    if scenario is None:
+        if model is None:
+            raise UsageError("no model is given", fix="name an ONNX file, or a scenario.toml with --scenario")
+        return estimate_model(Path(model), list_devices(), options)
+    if model is not None and options.get("scenario"):
+        raise UsageError("a model and a scenario are both given", fix="the scenario names its models")
+    path = Path(scenario)
+    return estimate_scenario(path / SCENARIO if path.is_dir() else path, list_devices(), options)
 
 
 def check(model: str | Path | Recipe, **options: Unpack[RecipeOptions]) -> list[Gap]:

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgekit.errors import TargetError
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 FOLDER = Path(__file__).parent / "fits"
+Made = TypeVar("Made", bound="Fit")
 
 
 @dataclass(frozen=True)
 class Fit:
-    """predicted = scale * known, 80 % of held-out points between low and high times it.
+    """A band around a prediction: 80 % of held-out points lay between low and high times it.
 
-    error, coverage: of the points when each model is held out; width: high over low; source, fitted: of
-    the data; least_gmacs: of the smallest model in it (0: any).
+    points: measured ones behind it. error, coverage: of held-out points (median of |predicted / measured
+    - 1|; share in the band); width: high over low; source, fitted: of the data, and when.
     """
 
     low: float
-    scale: float
     high: float
     points: int
     error: float
@@ -30,39 +33,119 @@ class Fit:
     width: float
     source: str
     fitted: str
-    least_gmacs: float = 0.0
+
+
+@dataclass(frozen=True)
+class SiblingFit(Fit):
+    """Latency here over latency on a sibling, as a multiple of the ratio of the two devices' own fits."""
+
+    scale: float
+
+
+@dataclass(frozen=True)
+class FamilyFit(Fit):
+    """Latency as a sum: ms[term] times each term of the work; least and most G MACs of the graphs in it.
+
+    likeness: whether what similar models were off by is taken in.
+    """
+
+    device: str
+    runtime: str
+    precision: str
+    least_gmacs: float
+    most_gmacs: float
+    likeness: bool
+    ms: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DecodeFit(Fit):
+    """One decode step: layer_ms a layer that has MACs, and bytes at `share` (0..1) of the memory bandwidth.
+
+    device: "" for any of the family.
+    """
+
+    family: str
+    device: str
+    precision: str
+    layer_ms: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How far fitted models of one precision were off, at their places: `graphs` holds (place, weight).
+
+    A place is what `describe` gives, less `means`, over `spreads`; `reach` is the kernel's width.
+    """
+
+    means: tuple[float, ...]
+    spreads: tuple[float, ...]
+    reach: float
+    graphs: tuple[tuple[tuple[float, ...], float], ...]
 
 
 @cache
-def sibling_fits() -> dict[tuple[str, str, str], Fit]:
-    """(from device, to device, precision) -> the scale of latencies on their NPUs."""
-    table = _read("siblings")
-    shared = {"source": table.pop("source"), "fitted": table.pop("fitted")}
+def likeness_fits() -> dict[str, Likeness]:
+    """Precision -> likeness of the Qualcomm family."""
+    text = (FOLDER / "likeness.toml").read_text(encoding="utf-8")
     return {
-        (row.pop("from"), row.pop("to"), row.pop("precision")): make_fit(row | shared, "siblings.toml")
-        for row in table["pair"]
+        name: Likeness(
+            tuple(row["means"]),
+            tuple(row["spreads"]),
+            row["reach"],
+            tuple((tuple(at), weight) for at, weight in zip(row["places"], row["weights"], strict=True)),
+        )
+        for name, row in tomllib.loads(text).items()
+        if isinstance(row, dict)
     }
 
 
 @cache
-def toolchain_fit(toolchain: str) -> Fit | None:
-    """How many times the roofline this toolchain's devices take; None where nothing was fitted."""
-    if not (FOLDER / f"{toolchain}.toml").is_file():
-        return None
-    return make_fit(_read(toolchain), f"{toolchain}.toml")
+def sibling_fits() -> dict[tuple[str, str, str], SiblingFit]:
+    """(from device, to device, precision) -> how latency carries over between their NPUs."""
+    shared, rows = _rows("siblings")
+    return {
+        (row.pop("from"), row.pop("to"), row.pop("precision")): make_fit(
+            SiblingFit, row | shared, "siblings.toml"
+        )
+        for row in rows
+    }
 
 
-def make_fit(row: dict[str, Any], where: str) -> Fit:
+@cache
+def family_fits() -> dict[tuple[str, str, str], FamilyFit]:
+    """(device, runtime, precision) -> its latency fit; "" for a device stands for its whole toolchain."""
+    found = {}
+    for name in ("qualcomm", "jetson"):
+        shared, rows = _rows(name)
+        for row in rows:
+            fit = make_fit(FamilyFit, shared | row, f"{name}.toml")
+            found[fit.device, fit.runtime, fit.precision] = fit
+    return found
+
+
+@cache
+def decode_fits() -> dict[tuple[str, str, str], DecodeFit]:
+    """(family, device or "", precision) -> what a decode step takes."""
+    shared, rows = _rows("decode")
+    fits = [make_fit(DecodeFit, shared | row, "decode.toml") for row in rows]
+    return {(fit.family, fit.device, fit.precision): fit for fit in fits}
+
+
+def make_fit(kind: type[Made], row: Mapping[str, Any], where: str) -> Made:
     """The checked row; TargetError names a key that is unknown or missing, and a band that is none."""
-    known = {field.name for field in fields(Fit)}
-    wrong = sorted((known ^ row.keys()) - ({"least_gmacs"} - row.keys()))
+    wrong = sorted({item.name for item in fields(kind)} ^ row.keys())
     if wrong:
         raise TargetError(f"{where}: '{wrong[0]}' is unknown or missing", fix="run scripts/fit again")
-    fit = Fit(**row)
-    if not 0 < fit.low <= fit.scale <= fit.high:
+    fit = kind(**row)
+    if not 0 < fit.low <= fit.high:
         raise TargetError(f"{where}: {fit.low}..{fit.high} is no band", fix="run scripts/fit again")
     return fit
 
 
-def _read(name: str) -> dict[str, Any]:
-    return tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
+def _rows(name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What all rows of a file share, and its rows."""
+    table = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
+    rows = table.pop("fit")
+    return table, rows

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import onnx
 import onnx_ir as ir
@@ -11,15 +14,20 @@ import pytest
 from onnx import TensorProto, helper
 
 import edgekit
+from edgekit._latency import Question
+from edgekit._likeness import describe, pull_towards
 from edgekit._predict import predict
 from edgekit._values import Device, Figure
 from edgekit._work import Work, count_work
+from edgekit._work_terms import TERMS
 from edgekit.errors import TargetError, UsageError
 from edgekit.passes.infer_shapes import infer_shapes
-from edgekit.profiles.read_fits import make_fit, sibling_fits
+from edgekit.profiles.read_fits import Likeness, SiblingFit, make_fit
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from edgekit._values import Measurement
+
+FITS = Path(edgekit.__file__).parent / "profiles" / "fits"
 
 WORK = Work(4_000_000_000, 0, 0, 0, weights=1_000_000, activations=500, layers=2, peak_activations=400)
 FIT: dict[str, object] = {
@@ -80,42 +88,113 @@ def test_macs_are_split_by_kind() -> None:
     assert (work.peak_activations, work.peak_bytes("int8")) == (2048, 512)
 
 
+def test_the_terms_of_a_fit_are_counted_by_hand() -> None:
+    model = ir.from_proto(_model())
+    infer_shapes(model)
+    work = count_work(model)
+    assert work is not None
+    # Per output 3*9 = 27 and 1*9 products, rounded up to blocks of 32 by 32; the dense conv has 64 places.
+    assert work.terms["padded"] == pytest.approx(64 * 32 * 32 / 1e9)
+    assert work.terms["dense"] == pytest.approx(6912 / 1e9)
+    assert work.terms["in_out"] == pytest.approx((3 * 64 + 4 * 64) / 1e6)
+    assert (work.terms["layers"], work.terms["launch"], work.terms["elementwise"]) == (4, 1, 0)
+    # All move much for what they compute: (192 + 256) / 2 and three times (256 + 256) / 2; MatMul reads both.
+    assert work.terms["moved_shallow"] == pytest.approx((224 + 256 + 256 + 384) / 1e6)
+
+
+def _ask(device: Device, precision: str = "int8", **words: Any) -> dict[str, Measurement]:
+    found = predict(Question(words.pop("work", WORK), precision, **words), device)
+    return {row.metric: row for row in found}
+
+
 def test_the_spec_band_is_a_multiple_of_the_roofline() -> None:
-    # 8e9 operations at 2e12 a second: 4 ms; 1.001 MB at 1e12 B/s is less.
-    latency, memory, power = predict(
-        WORK, _device(int8_dense=2, dram_bandwidth=1000, power_limit=15), "int8", measured={}
-    )
+    # 8e9 operations at 2e12 a second: 4 ms; 1.002 MB at 1e12 B/s is less.
+    rows = _ask(_device(int8_dense=2, dram_bandwidth=1000, power_limit=15, memory=8, memory_reserved=3))
+    latency, memory, power = rows["latency"], rows["memory"], rows["power"]
     assert latency.kind == "predicted"
     assert latency.basis.startswith("spec:")
     assert latency.value == pytest.approx(10.0)
     assert latency.interval == pytest.approx((4.0, 30.0))
-    assert (memory.value, memory.interval) == (1_000_100, (1_000_000, math.inf))
+    own = tomllib.loads((Path(edgekit.__file__).parent / "profiles" / "runtimes.toml").read_text())["litert"]
+    assert memory.value == pytest.approx(1_000_100 + 1e6 * own["typical"])
+    assert memory.interval == pytest.approx((1e6 + 1e6 * own["least"], 1_000_200 + 1e6 * own["most"]))
+    assert "5 GB are left by the system" in memory.basis
     assert (power.value, power.interval) == (15, (0.0, 15))
+    assert (rows["energy"].kind, rows["energy"].value) == ("unknown", None)
+
+
+def test_energy_and_heat_follow_from_latency_and_the_board() -> None:
+    rows = _ask(
+        _device(
+            int8_dense=2, dram_bandwidth=1000, power_load=5, power_idle=2, power_limit=8, sustained_share=50
+        )
+    )
+    assert rows["energy"].value == pytest.approx(10.0 * 5)  # ms times W is mJ
+    assert rows["energy"].interval == pytest.approx((4.0 * 2, 30.0 * 8))
+    assert rows["sustained_latency"].value == pytest.approx(20.0)
+    assert rows["sustained_latency"].interval == pytest.approx((4.0, 60.0))
 
 
 def test_a_device_without_a_published_peak_is_unknown_and_says_so() -> None:
-    latency, _, power = predict(WORK, _device(dram_bandwidth=10), "int8", measured={})
-    assert (latency.kind, latency.value, power.kind) == ("unknown", None, "unknown")
-    assert "int8 peak" in latency.basis
+    rows = _ask(_device(dram_bandwidth=10))
+    assert (rows["latency"].kind, rows["latency"].value, rows["power"].kind) == ("unknown", None, "unknown")
+    assert "int8 peak" in rows["latency"].basis
 
 
-def test_a_model_below_the_fitted_sizes_is_unknown() -> None:
-    small = Work(10**6, 0, 0, 0, weights=1000, activations=10, layers=1, peak_activations=10)
-    board = _device(toolchain="tensorrt", int8_dense=2, dram_bandwidth=10)
-    assert predict(small, board, "int8", measured={})[0].kind == "unknown"
-    assert predict(WORK, board, "int8", measured={})[0].kind == "predicted"
+def _fit_row(device: str, runtime: str, precision: str) -> dict[str, Any]:
+    """A row as it stands in the file, found without the code under test."""
+    name = "jetson" if runtime == "tensorrt" else "qualcomm"
+    table = tomllib.loads((FITS / f"{name}.toml").read_text())
+    place = (device, runtime, precision)
+    return next(row for row in table["fit"] if (row["device"], row["runtime"], row["precision"]) == place)
+
+
+def test_a_family_fit_is_the_sum_of_its_terms() -> None:
+    row = _fit_row("jetson-agx-orin-64gb", "tensorrt", "int8")
+    terms = {"layers": 88.0, "dense": 3.25, "launch": 1.0}
+    work = replace(WORK, dense=3_250_000_000, terms=terms)
+    latency = _ask(_device("jetson-agx-orin-64gb", "tensorrt"), work=work)["latency"]
+    expected = sum(terms[name] * ms for name, ms in row["ms"].items())
+    assert latency.value == pytest.approx(expected)
+    assert latency.interval == pytest.approx((expected * row["low"], expected * row["high"]))
+    assert latency.basis.startswith("family-fit:")
+
+
+def test_a_model_far_beyond_the_fitted_sizes_gets_a_wider_band_that_says_why() -> None:
+    row = _fit_row("jetson-agx-orin-64gb", "tensorrt", "int8")
+    work = replace(WORK, dense=10**15, terms={"layers": 88.0, "dense": 1e6})
+    latency = _ask(_device("jetson-agx-orin-64gb", "tensorrt"), work=work)["latency"]
+    assert latency.value is not None
+    assert latency.interval is not None
+    assert latency.interval[1] == pytest.approx(latency.value * row["high"] * 2)
+    assert "outside its sizes" in latency.basis
+
+
+def test_models_that_resemble_a_fitted_one_are_off_by_its_share() -> None:
+    terms = dict.fromkeys(TERMS, 1.0)
+    at = tuple(value - 0.0 for value in describe(terms))
+    fit = Likeness((0.0,) * 9, (1.0,) * 9, 2.0, ((at, math.log(1.5)),))
+    assert pull_towards(terms, fit) == pytest.approx(1.5)
+    assert pull_towards(terms | {"dense": 1e9, "moved_deep": 1e9}, fit) == pytest.approx(1.0, abs=1e-6)
 
 
 def test_a_measurement_wins_and_carries_over_to_a_sibling() -> None:
-    there = predict(
-        WORK, _device("galaxy-s24", int8_dense=2, dram_bandwidth=9), "int8", measured={"galaxy-s24": 4.0}
+    measured = {"galaxy-s24": 4.0}
+    work = replace(WORK, terms=dict.fromkeys(TERMS, 0.5) | {"launch": 1.0})
+    there = _ask(_device("galaxy-s24", int8_dense=2, dram_bandwidth=9), measured=measured, work=work)
+    assert (there["latency"].kind, there["latency"].value) == ("measured", 4.0)
+    rows = tomllib.loads((FITS / "siblings.toml").read_text())["fit"]
+    row = next(
+        r for r in rows if (r["from"], r["to"], r["precision"]) == ("galaxy-s24", "galaxy-s25", "int8")
     )
-    assert (there[0].kind, there[0].value) == ("measured", 4.0)
-    fit = sibling_fits()["galaxy-s24", "galaxy-s25", "int8"]
-    sibling = predict(WORK, _device("galaxy-s25"), "int8", measured={"galaxy-s24": 4.0})[0]
+    ours, theirs = (_fit_row(name, "litert", "int8")["ms"] for name in ("galaxy-s25", "galaxy-s24"))
+    ratio = sum(work.terms[t] * ms for t, ms in ours.items()) / sum(
+        work.terms[t] * ms for t, ms in theirs.items()
+    )
+    sibling = _ask(_device("galaxy-s25"), measured=measured, work=work)["latency"]
     assert (sibling.kind, sibling.basis[:8]) == ("predicted", "sibling:")
-    assert sibling.value == pytest.approx(4.0 * fit.scale)
-    assert sibling.interval == pytest.approx((4.0 * fit.low, 4.0 * fit.high))
+    assert sibling.value == pytest.approx(4.0 * row["scale"] * ratio)
+    assert sibling.interval == pytest.approx((sibling.value * row["low"], sibling.value * row["high"]))
 
 
 @pytest.mark.parametrize(
@@ -128,16 +207,16 @@ def test_a_measurement_wins_and_carries_over_to_a_sibling() -> None:
 )
 def test_a_broken_fit_is_refused(row: dict[str, object], word: str) -> None:
     with pytest.raises(TargetError, match=word):
-        make_fit(row, "x.toml")
+        make_fit(SiblingFit, row, "x.toml")
 
 
 def test_all_devices_are_ranked_and_unknown_ones_come_last(tmp_path: Path) -> None:
     made = edgekit.estimate(_save(tmp_path), budget="latency=1s")
-    values = [row.figures[0].value for row in made.devices]
+    values = [row.latency.value for row in made.devices]
     known = [value for value in values if value is not None]
     assert values[: len(known)] == sorted(known)
     assert known
-    assert {row.verdicts[0].status for row in made.devices if row.figures[0].value is None} == {"unknown"}
+    assert {row.verdicts[0].status for row in made.devices if row.latency.value is None} == {"unknown"}
 
 
 @pytest.mark.parametrize(
@@ -147,6 +226,8 @@ def test_all_devices_are_ranked_and_unknown_ones_come_last(tmp_path: Path) -> No
         ({"budget": "latency=fast"}, "latency=fast"),
         ({"precision": "int7"}, "int7"),
         ({"measured": {"galaxy-s24": "4"}}, "latency=4"),
+        ({"runtime": "litrt"}, "did you mean 'litert'"),
+        ({"scenario": "x.toml"}, "a model and a scenario"),
         ({"device": "galaxy-s24"}, "device"),
     ],
 )
@@ -163,7 +244,9 @@ def test_open_sizes_ask_for_a_shape(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         edgekit.estimate(path)
     assert "--shape x=?,3,8,8" in caught.value.fix.replace("n,", "?,")
-    assert edgekit.estimate(path, shapes="x=2,3,8,8", devices="raspberry-pi-5").work.macs == 2 * 15872
+    assert (
+        edgekit.estimate(path, shapes="x=2,3,8,8", devices="raspberry-pi-5").work["model"].macs == 2 * 15872
+    )
 
 
 def test_a_quantized_model_is_refused(tmp_path: Path) -> None:

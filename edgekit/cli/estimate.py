@@ -10,11 +10,13 @@ from edgekit.cli.options import output_form, shape_option
 
 
 @click.command(short_help="Predict latency, memory and power on devices, without converting.")
-@click.argument("model")
+@click.argument("model", required=False)
 @click.option("--device", "devices", multiple=True, metavar="NAME", help="Only this device. Repeat for more.")
 @shape_option
-@click.option("--precision", help="int8 (default), fp16 or fp32.")
-@click.option("--budget", metavar="LIMITS", help="As latency=50ms,power=15W,memory=2GB.")
+@click.option("--precision", help="int8 (default), fp16, fp32, w8 or w4.")
+@click.option("--runtime", metavar="NAME", help="litert, onnxruntime, qnn or tensorrt, not the device's own.")
+@click.option("--budget", metavar="LIMITS", help="As latency=50ms,power=15W,memory=2GB,tokens_per_s=20.")
+@click.option("--scenario", metavar="FILE", help="A scenario.toml: a request of several components.")
 @click.option(
     "--measured",
     multiple=True,
@@ -22,8 +24,11 @@ from edgekit.cli.options import output_form, shape_option
     help="This model's latency on a device (phones: on the NPU), as galaxy-s24=4.2ms.",
 )
 @output_form
-def estimate(model: str, *, as_json: bool, verbose: bool, **typed: Any) -> int:  # noqa: ARG001
-    """Rank devices for MODEL, a float ONNX file; exit 1 where none can keep the budget."""
+def estimate(model: str | None, *, as_json: bool, verbose: bool, **typed: Any) -> int:  # noqa: ARG001
+    """Rank devices for MODEL, a float ONNX file (or a folder with a scenario.toml), or for a --scenario.
+
+    Exit 1 where no device can keep the budget.
+    """
     from edgekit import api
     from edgekit.reports.estimate_report import render_estimate
     from edgekit.reports.json_form import document

@@ -12,32 +12,63 @@ if TYPE_CHECKING:
     from edgekit._values import Measurement
 
 
+_COLUMNS = (
+    "latency", "time_to_first_token", "tokens_per_s", "sustained_latency", "sustained_tokens_per_s",
+    "memory", "power", "energy", "battery",
+)  # fmt: skip
+
+
 def render_estimate(estimate: Estimate) -> str:
     """The ranking, the fastest device first; brackets hold the interval, 80 % as far as its basis says."""
-    work = estimate.work
-    counts = f"{count(work.macs)} MACs in {work.layers} layers, {count(work.weights)} weights"
-    headers = ("device", "latency [interval]", "kind", "memory", "power", "verdict", "basis")
-    blocks = [
-        clean(f"{counts}, {estimate.precision}"),
-        table(headers, [_row(device) for device in estimate.devices]),
+    counts = [
+        f"{name}: {count(work.macs)} MACs in {work.layers} layers, {count(work.weights)} weights"
+        f"{_cache(estimate, name)}"
+        for name, work in estimate.work.items()
     ]
+    metrics = [name for name in _COLUMNS if any(_find(row, name) for row in estimate.devices)]
+    headers = ("device", *(name.replace("_", " ") for name in metrics), "verdict", "basis of latency")
+    blocks = [
+        clean("\n".join([*filter(None, [estimate.title]), *counts, f"precision: {estimate.precision}"])),
+        table(headers, [_row(device, metrics) for device in estimate.devices]),
+    ]
+    if len(estimate.devices) == 1 and estimate.devices[0].steps:
+        blocks.append(_steps(estimate.devices[0]))
     bases = dict.fromkeys(row.basis for device in estimate.devices for row in device.figures)
     return "\n\n".join([*blocks, "\n".join(clean(f"basis: {basis}") for basis in bases)])
 
 
-def _row(device: DeviceEstimate) -> tuple[str, ...]:
-    latency, memory, power = device.figures
+def _cache(estimate: Estimate, name: str) -> str:
+    if name not in estimate.cache_per_token:
+        return ""
+    each = estimate.cache_per_token[name]
+    return f", KV cache {'of unknown growth' if each is None else quantity(each, 'B') + ' a token'}"
+
+
+def _steps(device: DeviceEstimate) -> str:
+    rows = [
+        (
+            step.component,
+            step.phase,
+            str(step.repeat),
+            _cell(step.latency),
+            step.latency.basis.partition(":")[0],
+        )
+        for step in device.steps
+    ]
+    return table(("component", "phase", "runs", "one run", "basis"), rows)
+
+
+def _find(device: DeviceEstimate, metric: str) -> Measurement | None:
+    return next((row for row in device.figures if row.metric == metric), None)
+
+
+def _row(device: DeviceEstimate, metrics: list[str]) -> tuple[str, ...]:
     verdicts = ", ".join(f"{verdict.metric}: {verdict.status}" for verdict in device.verdicts)
+    latency = device.latency
     basis = latency.basis.partition(":")[0] if latency.kind != "unknown" else "unknown"
-    return (
-        device.device,
-        _cell(latency),
-        latency.kind,
-        _cell(memory),
-        _cell(power),
-        verdicts or "no budget",
-        basis,
-    )
+    found = [_find(device, metric) for metric in metrics]
+    cells = ["" if row is None else _cell(row) for row in found]
+    return (device.device, *cells, verdicts or "no budget", basis)
 
 
 def _cell(row: Measurement) -> str:

@@ -1,28 +1,38 @@
-"""Reads the two public tables of latencies that the fits are made from."""
+"""Reads the public tables of latencies that the fits are made from."""
 
 from __future__ import annotations
 
 import csv
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 Row = dict[str, str]
+Graph = tuple[str, str]  # model, component ("" where the model is one graph)
 # Device of the AI Hub table -> edgekit's device.
 DEVICES = {
     "QCS8550 (Proxy)": "qcs8550",
+    "QCS8450 (Proxy)": "qcs8450",
+    "QCS8275 (Proxy)": "qcs8275",
     "Samsung Galaxy S24": "galaxy-s24",
     "Samsung Galaxy S25": "galaxy-s25",
+    "Snapdragon 8 Elite QRD": "snapdragon-8-elite",
     "Snapdragon 8 Elite Gen 5 QRD": "snapdragon-8-elite-gen-5",
+    "Snapdragon 7 Gen 4 QRD": "snapdragon-7-gen-4",
+    "Snapdragon X Elite CRD": "snapdragon-x-elite",
+    "Snapdragon X2 Elite CRD": "snapdragon-x2-elite",
     "Dragonwing IQ-9075 EVK": "dragonwing-iq-9075",
+    "Dragonwing Q-6690 MTP": "dragonwing-q-6690",
+    "Dragonwing RB3 Gen 2 Vision Kit": "dragonwing-rb3-gen-2",
+    "SA8775P ADP": "sa8775p",
+    "SA7255P ADP": "sa7255p",
+    "SA8295P ADP": "sa8295p",
 }
 PRECISIONS = {"float": "fp16", "w8a8": "int8"}  # the NPU computes float models in fp16
-# MACs (1e9) and parameters (1e6) of YOLO11 at 640 pixels: Ultralytics' model card (GFLOPs halved).
-YOLO = {
-    "YOLO11n": (3.25, 2.6), "YOLO11s": (10.75, 9.4), "YOLO11m": (34.0, 20.1), "YOLO11l": (43.45, 25.3),
-    "YOLO11x": (97.45, 56.9),
-}  # fmt: skip
+# Runtime of the table -> edgekit's; `onnx` is ONNX Runtime with its QNN provider.
+RUNTIMES = {"tflite": "litert", "qnn_dlc": "qnn", "qnn_context_binary": "qnn", "onnx": "onnxruntime"}
 JETSONS = {
     "Jetson AGX Orin 64GB": "jetson-agx-orin-64gb",
     "Jetson Orin Nano Super 8GB": "jetson-orin-nano-super",
@@ -36,26 +46,32 @@ def read_rows(path: Path) -> list[Row]:
         return list(csv.DictReader(file))
 
 
-def npu_latencies(rows: list[Row]) -> dict[tuple[str, str], dict[tuple[str, str], float]]:
-    """(device, precision) -> (model, component) -> ms, of tflite runs that stayed on the NPU."""
-    found: dict[tuple[str, str], dict[tuple[str, str], float]] = {}
+def npu_latencies(rows: list[Row]) -> dict[tuple[str, str, str], dict[Graph, float]]:
+    """(device, runtime, precision) -> graph -> ms, of runs that stayed on the NPU."""
+    parts: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        parts[row["model"]].add(row["component"])
+    found: dict[tuple[str, str, str], dict[Graph, float]] = defaultdict(dict)
     for row in rows:
         device, precision = DEVICES.get(row["device"]), PRECISIONS.get(row["precision"])
-        alone = row["primary_unit"] == "NPU" and row["layers_cpu"] == row["layers_gpu"] == "0"
-        if device and precision and alone and row["runtime"] == "tflite" and row["latency_us"]:
-            key = (row["model"], row["component"])
-            found.setdefault((device, precision), {})[key] = float(row["latency_us"]) / 1000
-    return found
+        runtime = RUNTIMES.get(row["runtime"])
+        if device and precision and runtime and row["latency_us"] and _stayed(row):
+            graph = (row["model"], row["component"] if len(parts[row["model"]]) > 1 else "")
+            found[device, runtime, precision].setdefault(graph, float(row["latency_us"]) / 1000)
+    return dict(found)
 
 
-def yolo_latencies(rows: list[Row]) -> list[tuple[str, str, str, float]]:
-    """(model, device, precision, ms) of YOLO11 under TensorRT in fp16 and int8."""
-    return [
-        (row["model"].split()[0], JETSONS[row["device"]], row["precision"].lower(), float(row["value"]))
-        for row in rows
-        if row["device"] in JETSONS
-        and row["model"].split()[0] in YOLO
-        and row["runtime"] == "TensorRT"
-        and row["metric"] == "inference time"
-        and row["precision"] in ("FP16", "INT8")
-    ]
+def _stayed(row: Row) -> bool:
+    return row["primary_unit"] == "NPU" and not {row["layers_cpu"], row["layers_gpu"]} - {"0", ""}
+
+
+def yolo_latencies(rows: list[Row]) -> dict[tuple[str, str, str], dict[Graph, float]]:
+    """(device, runtime, precision) -> graph -> ms, of YOLO11 under TensorRT."""
+    found: dict[tuple[str, str, str], dict[Graph, float]] = defaultdict(dict)
+    for row in rows:
+        name = row["model"].split()[0].lower()
+        wanted = row["device"] in JETSONS and row["runtime"] == "TensorRT" and name.startswith("yolo11")
+        if wanted and row["metric"] == "inference time":
+            cell = (JETSONS[row["device"]], "tensorrt", row["precision"].lower())
+            found[cell][name, ""] = float(row["value"])
+    return dict(found)

@@ -20,6 +20,7 @@ def export(name: str, folder: Path) -> None:
 
     warnings.simplefilter("ignore")
     torch.manual_seed(0)
+    torch.backends.mha.set_fastpath_enabled(False)  # its fused operator has no ONNX form
     packaged.stub_torchvision()
     model, samples = {**packaged.MODELS, **language.MODELS, **drawn.MODELS}[name]()
     model.eval()

@@ -352,6 +352,26 @@ class HrnetPose(nn.Module):
         return self.head(self.body(x)[0])
 
 
+class HrnetFace(nn.Module):
+    """HRNetV2-W18 for faces: all four maps at the finest size, a mixing layer and 29 heat maps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        import timm
+
+        words = {"features_only": True, "pretrained": False, "feature_location": ""}
+        self.body = timm.create_model("hrnet_w18", out_indices=(1, 2, 3, 4), **words)
+        width = sum(self.body.feature_info.channels())
+        self.head = nn.Sequential(block(width, width, 1), nn.Conv2d(width, 29, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Heat maps at a quarter of the size."""
+        maps = self.body(x)
+        size = maps[0].shape[2:]
+        same = [functional.interpolate(level, size=size, mode="bilinear") for level in maps[1:]]
+        return self.head(torch.cat([maps[0], *same], 1))
+
+
 class Proposals(nn.Module):
     """Faster R-CNN C4's backbone up to res4 and its region proposal head, without the selection."""
 
@@ -468,6 +488,7 @@ MODELS: dict[str, Callable[[], Made]] = {
     "deeplabv3_plus_mobilenet": simple(Deeplab, image(513)),
     "midas": simple(Midas, image(256)),
     "hrnet_pose": simple(lambda: HrnetPose("hrnet_w32", 32, 17), image((256, 192))),
+    "hrnet_face": simple(HrnetFace, image(256)),
     "detectron2_detection/Detectron2ProposalGenerator": simple(Proposals, image(800)),
     "yolox": simple(Yolox, image(640)),
 }

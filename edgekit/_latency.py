@@ -1,0 +1,127 @@
+"""Latency of one inference on one device: measured, a sibling's, a family fit's, or the spec sheet's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from edgekit._likeness import pull_towards
+from edgekit._values import Measurement
+from edgekit.profiles.read_fits import FamilyFit, family_fits, likeness_fits, sibling_fits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edgekit._values import Device
+    from edgekit._work import Work
+    from edgekit.profiles.read_fits import SiblingFit
+
+# Figures that give the peak of a precision. Sparse peaks and those of other units are left out.
+_PEAKS = {"int8": ("int8_dense", "neural_engine_peak"), "fp16": ("fp16_dense",), "fp32": ("fp32",)}
+# Times the roofline, where nothing was fitted: measured medians lie at 1.1 to 4.5, times 0.4 to 3 around 2.5.
+_RULE = (1.0, 2.5, 7.5)
+# A fit says nothing of models far smaller or larger than its own: beyond these its band is twice as wide
+# on either side, a rule that was not fitted.
+_BEYOND = 2.0
+RUNTIMES = {"litert": "litert", "ort-mobile": "onnxruntime", "qnn": "qnn", "tensorrt": "tensorrt"}
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a device: this work in this precision; `measured`: device -> ms of the same work.
+
+    runtime: litert, onnxruntime, qnn or tensorrt; None for that of the device's toolchain.
+    """
+
+    work: Work
+    precision: str
+    runtime: str | None = None
+    measured: Mapping[str, float] = field(default_factory=dict)
+
+    def runtime_on(self, device: Device) -> str:
+        """The runtime meant on this device."""
+        return self.runtime or RUNTIMES.get(device.toolchain, device.toolchain)
+
+
+def predict_latency(question: Question, device: Device) -> Measurement:
+    """Mean latency in ms: measured here, else the closest sibling's, else a fit's, else the spec's."""
+    if device.name in question.measured:
+        return Measurement(
+            "latency", question.measured[device.name], "ms", "measured", "measured: given by the user"
+        )
+    pairs = [
+        (fit, source)
+        for source in question.measured
+        if (fit := sibling_fits().get((source, device.name, question.precision))) is not None
+    ]
+    if pairs:
+        fit, source = min(pairs, key=lambda pair: pair[0].width)
+        return _from_sibling(question, device, source, fit)
+    family = find_family(question, device)
+    return _from_spec(question, device) if family is None else _from_family(question, device, family)
+
+
+def find_family(question: Question, device: Device) -> FamilyFit | None:
+    """The fit of this device, or of the device whose chip it has."""
+    names = (device.name, device.facts.get("same_chip", ""))
+    runtime = question.runtime_on(device)
+    keys = [(name, runtime, question.precision) for name in names if name]
+    return next((family_fits()[key] for key in keys if key in family_fits()), None)
+
+
+def sum_ms(fit: FamilyFit, work: Work) -> float:
+    """The fit's own figure for this work."""
+    total = sum(ms * work.terms[term] for term, ms in fit.ms.items())
+    return total * pull_towards(work.terms, likeness_fits()[fit.precision]) if fit.likeness else total
+
+
+def _from_sibling(question: Question, device: Device, source: str, fit: SiblingFit) -> Measurement:
+    ms = question.measured[source] * fit.scale
+    fits = family_fits()
+    runtime = question.runtime_on(device)
+    here, there = (fits.get((name, runtime, question.precision)) for name in (device.name, source))
+    if here is not None and there is not None:
+        ms *= sum_ms(here, question.work) / sum_ms(there, question.work)
+    basis = (
+        f"sibling: measured on {source}, times the ratio of the two devices' fits, from {fit.points} runs on "
+        f"both NPUs ({fit.fitted}), median error {100 * fit.error:.0f} %; a measurement on the device would "
+        "narrow it"
+    )
+    return Measurement("latency", ms, "ms", "predicted", basis, (ms * fit.low, ms * fit.high))
+
+
+def _from_family(question: Question, device: Device, fit: FamilyFit) -> Measurement:
+    ms = sum_ms(fit, question.work)
+    low, high = fit.low, fit.high
+    gmacs = question.work.macs / 1e9
+    beyond = not fit.least_gmacs / 2 <= gmacs <= fit.most_gmacs * 2
+    if beyond:
+        low, high = low / _BEYOND, high * _BEYOND
+    whose = "" if fit.device == device.name else f" of {fit.device}, which has the same chip"
+    basis = (
+        f"family-fit{whose}: {fit.points} runs under {fit.runtime} in {fit.precision} ({fit.fitted}), median "
+        f"error {100 * fit.error:.0f} % on models held out, whole model on the accelerator"
+        + (f"; outside its sizes of {fit.least_gmacs:.2g} to {fit.most_gmacs:.3g} G MACs" if beyond else "")
+        + "; a measurement here or on a sibling would narrow it"
+    )
+    return Measurement("latency", ms, "ms", "predicted", basis, (ms * low, ms * high))
+
+
+def _from_spec(question: Question, device: Device) -> Measurement:
+    work, precision = question.work, question.precision
+    peak = next((device.figures[name] for name in _PEAKS.get(precision, ()) if name in device.figures), None)
+    bandwidth = device.figures.get("dram_bandwidth")
+    if peak is None or bandwidth is None:
+        lacking = f"{precision} peak" if peak is None else "memory bandwidth"
+        basis = f"the device's {lacking} is not published; measure here or on a sibling"
+        return Measurement("latency", None, "ms", "unknown", basis)
+    moved = work.weight_bytes(precision) + work.activation_bytes(precision)
+    roofline = 1e3 * max(2 * work.macs / (peak.value * 1e12), moved / (bandwidth.value * 1e9))
+    low, middle, high = _RULE
+    basis = (
+        f"spec: {middle:.2g} times the roofline, by a rule of thumb that was not fitted; a measurement would "
+        "narrow it"
+    )
+    return Measurement(
+        "latency", roofline * middle, "ms", "predicted", basis, (roofline * low, roofline * high)
+    )
