@@ -22,7 +22,7 @@ FAST_NUMBERS = 2_000_000
 OPS_A_STEP = 4
 _GIGA, _MEGA = 1e9, 1e6
 _NO_WORK = frozenset({"Constant", "Identity", "Shape", "Dropout", "Cast"})
-TERMS = (
+TERMS: tuple[str, ...] = (
     "launch", "layers", "dense", "padded", "shallow", "depthwise", "grouped", "attention", "vector_weights",
     "weights", "moved_shallow", "moved_deep", "elementwise", "layout", "reduce", "view",
     "moved_elementwise", "moved_layout", "moved_reduce", "moved_view", "spilled", "in_out",

@@ -156,7 +156,8 @@ def fit_resemblance(graphs: Mapping[Graph, Mapping[str, float]], off: Mapping[Gr
     means, spreads = raw.mean(axis=0), raw.std(axis=0)
     places = (raw - means) / spreads
     matrix = _kernel(places, places) + NOISE * np.eye(len(places))
-    return Resemblance(means, spreads, places, np.linalg.solve(matrix, np.array(list(off.values()))))
+    errors = np.array(list(off.values()))
+    return Resemblance(means, spreads, places, np.linalg.solve(matrix, errors).astype(np.float64))
 
 
 def pull(fit: Resemblance, terms: Mapping[str, float]) -> float:
@@ -177,7 +178,7 @@ def _off(
     rows: dict[Graph, list[float]] = defaultdict(list)
     for index in np.flatnonzero(kept):
         made = math.log(float(data.terms[index] @ np.exp(fits[data.cells[index]])))
-        rows[points[index][1]].append(float(data.logs[index]) - made)
+        rows[points[int(index)][1]].append(float(data.logs[index]) - made)
     return {graph: float(np.median(values)) for graph, values in rows.items()}
 
 

@@ -143,8 +143,10 @@ def test_power_modes_and_chip_facts_are_read() -> None:
 
 
 def test_every_device_of_every_toolchain_loads_and_cites_each_figure() -> None:
-    paths = [path for name in ("litert", "tensorrt", "coreml", "ort-mobile") for path in device_files(name)]
-    assert len(paths) >= 41
+    paths = [
+        path for name in ("litert", "tensorrt", "coreml", "ort-mobile", "qnn") for path in device_files(name)
+    ]
+    assert len(paths) >= 46
     for path in paths:
         device = load_device(path)
         assert device.name == path.stem
