@@ -43,6 +43,9 @@ if TYPE_CHECKING:
         list_targets as list_targets,
     )
     from edgekit.api import (
+        package as package,
+    )
+    from edgekit.api import (
         profile as profile,
     )
     from edgekit.api import (
@@ -66,6 +69,7 @@ _PUBLIC = (
     "inspect_components",
     "list_devices",
     "list_targets",
+    "package",
     "profile",
     "report",
     "sweep",

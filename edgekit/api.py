@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgekit._estimate import Estimate, EstimateWords
     from edgekit._feasibility import Report
     from edgekit._inspect import ModelReport
+    from edgekit._package import PackageResult, PackageWords
     from edgekit._plan import ConvertPlan
     from edgekit._profile import ProfileResult, ProfileWords
     from edgekit._recipe import RecipeOptions, Shape
@@ -194,6 +195,19 @@ def report(
 
     paths = [bundles] if isinstance(bundles, (str, Path)) else list(bundles)
     return write_report([Path(path) for path in paths], Path(output), options)
+
+
+def package(
+    bundle: str | Path, form: str, output: str | Path, **options: Unpack[PackageWords]
+) -> PackageResult:
+    """Write a bundle as a serving platform takes it: `package("m-edgekit/...", "triton", "models/")`.
+
+    Nothing is converted again. `variants` picks artifacts (default: all that passed their gate), `name` names
+    the model. Raises EdgekitError.
+    """
+    from edgekit._package import package_bundle
+
+    return package_bundle(Path(bundle), form, Path(output), options)
 
 
 def list_targets() -> dict[str, Target]:

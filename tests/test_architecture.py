@@ -32,6 +32,7 @@ RANKS = (
     ("registry",),
     ("_verify",),
     ("_bundle", "_layers"),
+    ("_package",),
     ("_recipe", "_recipe_file", "_scope_recipe", "_tasks"),
     ("_profile", "_layer_errors"),
     ("_feasibility",),

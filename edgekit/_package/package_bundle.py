@@ -1,0 +1,91 @@
+"""One bundle into one folder of a platform's form, put in place in one rename."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from typing import TYPE_CHECKING, TypedDict, cast
+
+from edgekit._bundle import open_bundle
+from edgekit._bundle.staging import put_in_place, staged
+from edgekit._package.choose_artifacts import choose_artifacts
+from edgekit.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from edgekit._bundle import Bundle
+    from edgekit._values import Artifact
+
+    # Writes the chosen artifacts of a bundle into an empty folder under a name; returns lines to tell.
+    Writer = Callable[[Bundle, Sequence[Artifact], str, Path], list[str]]
+
+# Form -> the module and function that write it.
+FORMATS = {
+    "oci": "edgekit._package.oci:write_oci",
+    "triton": "edgekit._package.triton:write_triton",
+}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+
+
+class PackageWords(TypedDict, total=False):
+    """What `package` takes besides bundle, form and place."""
+
+    name: str
+    variants: str | Sequence[str]
+
+
+@dataclass(frozen=True)
+class PackageResult:
+    """Where the package lies, the bundle it is of, and the lines a user should read."""
+
+    form: str
+    output: Path
+    bundle: str
+    files: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def package_bundle(path: Path, form: str, output: Path, words: PackageWords) -> PackageResult:
+    """Write the bundle at `path` as `form` into the new folder `output`.
+
+    Raises UsageError for an unknown form or variant, BundleError for a bundle that is not as sealed,
+    TargetError where the platform has no runtime for the bundle's files, OutputError where `output` exists
+    or cannot be written.
+    """
+    write = _find_writer(form)
+    if os.path.lexists(output):
+        raise OutputError(
+            f"output '{output}' exists", fix="name another folder with -o; it was left as it is"
+        )
+    with open_bundle(path) as bundle:
+        name = words.get("name") or _default_name(bundle)
+        if not _NAME.fullmatch(name):
+            raise UsageError(
+                f"'{name[:80]}' cannot name a model", fix="use letters, digits, '.', '_' and '-', 63 at most"
+            )
+        chosen = choose_artifacts(bundle, form, words.get("variants", ()))
+        with staged(output) as stage:
+            notes = write(bundle, chosen, name, stage)
+            files = sorted(item.relative_to(stage).as_posix() for item in stage.rglob("*") if item.is_file())
+            put_in_place(stage, output)
+        return PackageResult(form, output, bundle.digest, tuple(files), tuple(notes))
+
+
+def _find_writer(form: str) -> Writer:
+    if form not in FORMATS:
+        near = get_close_matches(form, FORMATS, n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise UsageError(f"'{form}' is no package form", fix=f"{hint}known: {', '.join(FORMATS)}")
+    module, _, function = FORMATS[form].partition(":")
+    return cast("Writer", getattr(import_module(module), function))
+
+
+def _default_name(bundle: Bundle) -> str:
+    """The component's name where there is one, else the device's."""
+    components = [str(row["name"]) for row in bundle.manifest["components"]]
+    return components[0] if len(components) == 1 else str(bundle.manifest["device"]["name"])

@@ -1,0 +1,221 @@
+"""The part of the OCI distribution API that a push and a pull need, on the standard library's HTTP client.
+
+Source: opencontainers/distribution-spec 1.1.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import re
+import ssl
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode, urljoin, urlsplit
+
+from edgekit.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_PLACE = re.compile(
+    r"oci://(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?)/"
+    r"(?P<repository>[a-z0-9]+([._/-][a-z0-9]+)*)"
+    r"(:(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127})|@(?P<digest>sha256:[0-9a-f]{64}))?"
+)
+_LOOPBACK = ("localhost", "127.0.0.1")
+_SECONDS = 60
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in which registry: `oci://HOST[:PORT]/REPOSITORY[:TAG|@DIGEST]`."""
+
+    host: str
+    repository: str
+    reference: str
+
+    def __str__(self) -> str:
+        mark = "@" if self.reference.startswith("sha256:") else ":"
+        return f"oci://{self.host}/{self.repository}{mark}{self.reference}"
+
+
+def parse_place(text: str) -> Place:
+    """UsageError for what is no such place."""
+    found = _PLACE.fullmatch(text)
+    if found is None:
+        raise UsageError(
+            f"'{text[:200]}' is no place in a registry", fix="write oci://HOST[:PORT]/REPOSITORY[:TAG]"
+        )
+    return Place(found["host"], found["repository"], found["tag"] or found["digest"] or "latest")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Status, headers (lower-case names) and body of one response."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Registry:
+    """One repository of one registry; plain HTTP on loopback, HTTPS elsewhere.
+
+    Names and passwords come from Docker's own config.json (`docker login`), never from a command line.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        plain = place.host.partition(":")[0] in _LOOPBACK
+        self._base = f"{'http' if plain else 'https'}://{place.host}/v2/{place.repository}/"
+        self._headers: dict[str, str] = {}
+        self._login = _read_login(place.host)
+
+    def has_blob(self, digest: str) -> bool:
+        return self._ask("HEAD", f"blobs/{digest}").status == 200
+
+    def push_blob(self, digest: str, data: Path | bytes) -> None:
+        """One upload in one piece; the registry keeps it only if its digest is right."""
+        begun = self._ask("POST", "blobs/uploads/", wanted=(202,))
+        place = urljoin(self._base, begun.headers["location"])
+        joined = "&" if urlsplit(place).query else "?"
+        self._ask("PUT", f"{place}{joined}{urlencode({'digest': digest})}", data, wanted=(201,))
+
+    def push_manifest(self, reference: str, data: bytes, media_type: str) -> None:
+        self._ask("PUT", f"manifests/{reference}", data, media_type=media_type, wanted=(201,))
+
+    def pull_manifest(self, reference: str, media_type: str, most: int) -> bytes:
+        return self._ask("GET", f"manifests/{reference}", accept=media_type, wanted=(200,), most=most).body
+
+    def pull_blob(self, digest: str, size: int, out: Path) -> None:
+        """Write a blob of just `size` bytes to `out`."""
+        self._ask("GET", f"blobs/{digest}", wanted=(200,), most=size, out=out)
+
+    def _ask(self, method: str, path: str, data: Path | bytes | None = None, **words: Any) -> Answer:
+        """One request, asked again with a token or password where the registry demands it."""
+        answer = self._send(method, path, data, **words)
+        if answer.status == 401 and "authorization" not in self._headers:
+            self._headers["authorization"] = self._authorize(answer.headers.get("www-authenticate", ""))
+            answer = self._send(method, path, data, **words)
+        wanted = words.get("wanted", (200, 404))
+        if answer.status not in wanted:
+            said = answer.body[:200].decode(errors="replace").strip()
+            raise OutputError(
+                f"{self._place}: the registry answers {answer.status} to {method}: {said}",
+                fix=_way_out(answer.status),
+            )
+        return answer
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        data: Path | bytes | None,
+        *,
+        media_type: str = "application/octet-stream",
+        accept: str = "*/*",
+        most: int = 1 << 20,
+        out: Path | None = None,
+        wanted: tuple[int, ...] = (),
+    ) -> Answer:
+        url = urljoin(self._base, path)
+        headers = {**self._headers, "accept": accept}
+        with _told(self._place), _open_body(data) as (body, size):
+            if body is not None:
+                headers |= {"content-type": media_type, "content-length": str(size)}
+            connection = _connect(url)
+            try:
+                split = urlsplit(url)
+                target = split.path + (f"?{split.query}" if split.query else "")
+                connection.request(method, target, body=body, headers=headers)
+                response = connection.getresponse()
+                sent = {name.lower(): value for name, value in response.getheaders()}
+                if out is not None and response.status in wanted:
+                    _save(response, out, most)
+                    return Answer(response.status, sent, b"")
+                return Answer(response.status, sent, response.read(most + 1)[:most])
+            finally:
+                connection.close()
+
+    def _authorize(self, challenge: str) -> str:
+        """The Authorization header that a challenge asks for: Basic, or a Bearer token fetched with it."""
+        basic = f"Basic {base64.b64encode(self._login.encode()).decode()}" if self._login else ""
+        kind, _, rest = challenge.partition(" ")
+        fields = dict(re.findall(r'(\w+)="([^"]*)"', rest))
+        if kind.lower() != "bearer" or "realm" not in fields:
+            return basic
+        query = {name: fields[name] for name in ("service", "scope") if name in fields}
+        realm = f"{fields['realm']}?{urlencode(query)}"
+        saved, self._headers = self._headers, {"authorization": basic} if basic else {}
+        token = self._send("GET", realm, None)
+        self._headers = saved
+        found = json.loads(token.body or b"{}")
+        return f"Bearer {found.get('token') or found.get('access_token', '')}"
+
+
+def _connect(url: str) -> http.client.HTTPConnection:
+    split = urlsplit(url)
+    if split.scheme == "https":
+        return http.client.HTTPSConnection(
+            split.netloc, timeout=_SECONDS, context=ssl.create_default_context()
+        )
+    return http.client.HTTPConnection(split.netloc, timeout=_SECONDS)
+
+
+@contextmanager
+def _open_body(data: Path | bytes | None) -> Iterator[tuple[Any, int]]:
+    if isinstance(data, Path):
+        with data.open("rb") as file:
+            yield file, data.stat().st_size
+    else:
+        yield data, len(data or b"")
+
+
+def _save(response: http.client.HTTPResponse, out: Path, size: int) -> None:
+    left = size
+    with out.open("wb") as file:
+        while chunk := response.read(min(_CHUNK, left + 1)):
+            left -= len(chunk)
+            if left < 0:
+                break
+            file.write(chunk)
+    if left:
+        raise OSError(f"a blob of {size} bytes came with {size - left}")
+
+
+@contextmanager
+def _told(place: Place) -> Iterator[None]:
+    """A connection that fails or breaks off, as one readable error."""
+    try:
+        yield
+    except (OSError, http.client.HTTPException) as error:
+        reason = str(error) or type(error).__name__
+        raise OutputError(
+            f"{place}: the registry cannot be reached or broke off ({reason})",
+            fix="run the same command again: what has arrived is not sent twice, and nothing is half published",
+        ) from error
+
+
+def _read_login(host: str) -> str:
+    """`name:password` of `docker login HOST`; "" where there is none."""
+    folder = os.environ.get("DOCKER_CONFIG")
+    path = (Path(folder) if folder else Path.home() / ".docker") / "config.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["auths"][host]["auth"]
+        return base64.b64decode(found).decode()
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _way_out(status: int) -> str:
+    if status in (401, 403):
+        return "log in with `docker login HOST`, or ask for the right to push there"
+    if status == 404:
+        return "check the repository and tag"
+    return "see the registry's log; nothing is half published"
