@@ -49,6 +49,12 @@ if TYPE_CHECKING:
         profile as profile,
     )
     from edgekit.api import (
+        pull as pull,
+    )
+    from edgekit.api import (
+        push as push,
+    )
+    from edgekit.api import (
         report as report,
     )
     from edgekit.api import (
@@ -71,6 +77,8 @@ _PUBLIC = (
     "list_targets",
     "package",
     "profile",
+    "pull",
+    "push",
     "report",
     "sweep",
     "verify",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgekit._estimate import Estimate, EstimateWords
     from edgekit._feasibility import Report
     from edgekit._inspect import ModelReport
-    from edgekit._package import PackageResult, PackageWords
+    from edgekit._package import PackageResult, PackageWords, PullResult, PushResult
     from edgekit._plan import ConvertPlan
     from edgekit._profile import ProfileResult, ProfileWords
     from edgekit._recipe import RecipeOptions, Shape
@@ -208,6 +208,23 @@ def package(
     from edgekit._package import package_bundle
 
     return package_bundle(Path(bundle), form, Path(output), options)
+
+
+def push(bundle: str | Path, destination: str, progress: Progress | None = None) -> PushResult:
+    """Put a bundle into a registry: `push("m-edgekit/...", "oci://localhost:5000/ocr:1.0")`.
+
+    Files that the registry has already are not sent again. Raises EdgekitError.
+    """
+    from edgekit._package import push_bundle
+
+    return push_bundle(Path(bundle), destination, progress or _quiet)
+
+
+def pull(source: str, output: str | Path, progress: Progress | None = None) -> PullResult:
+    """Get a pushed bundle back into a new folder, every byte checked. Raises EdgekitError."""
+    from edgekit._package import pull_bundle
+
+    return pull_bundle(source, Path(output), progress or _quiet)
 
 
 def list_targets() -> dict[str, Target]:

@@ -39,7 +39,7 @@ def choose_artifacts(bundle: Bundle, form: str, variants: str | Sequence[str]) -
         endings = ", ".join(sorted({Path(artifact.main).suffix for artifact in wanted}))
         fit = ", ".join(sorted(_table()[form]))
         raise TargetError(
-            f"{form} runs no {endings} file, and the bundle for {bundle.manifest['device']['name']} holds no other",
+            f"{form} runs no {endings} file, and this bundle for {bundle.target} holds no other",
             fix=f"convert for a target whose files it runs ({fit})",
         )
     return kept

@@ -59,7 +59,7 @@ class ModelPack:
 
 
 def write_oci(bundle: Bundle, artifacts: Sequence[Artifact], name: str, out: Path) -> list[str]:
-    """`out` becomes an OCI image layout that holds the whole bundle, so that it can be proven after a pull."""
+    """`out` becomes an OCI image layout of the whole bundle, so that it can be proven after a pull."""
     pack = make_modelpack(bundle, artifacts, name)
     blobs = out / "blobs" / "sha256"
     blobs.mkdir(parents=True)

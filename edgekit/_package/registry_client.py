@@ -6,18 +6,19 @@ Source: opencontainers/distribution-spec 1.1.
 from __future__ import annotations
 
 import base64
+import hashlib
 import http.client
 import json
 import os
 import re
 import ssl
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
-from edgekit.errors import OutputError, UsageError
+from edgekit.errors import BundleError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -56,6 +57,24 @@ def parse_place(text: str) -> Place:
 
 
 @dataclass(frozen=True)
+class Request:
+    """One request below the repository's address, or to a whole URL.
+
+    wanted: the statuses that are no failure; most: bytes of the body that are read at most, or, with `out`,
+    that the body must have just as many of to be saved there.
+    """
+
+    method: str
+    path: str
+    wanted: tuple[int, ...]
+    data: Path | bytes | None = None
+    media_type: str = "application/octet-stream"
+    accept: str = "*/*"
+    most: int = 1 << 20
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
 class Answer:
     """Status, headers (lower-case names) and body of one response."""
 
@@ -74,74 +93,73 @@ class Registry:
         self._place = place
         plain = place.host.partition(":")[0] in _LOOPBACK
         self._base = f"{'http' if plain else 'https'}://{place.host}/v2/{place.repository}/"
-        self._headers: dict[str, str] = {}
+        self._authorization = ""
         self._login = _read_login(place.host)
 
     def has_blob(self, digest: str) -> bool:
-        return self._ask("HEAD", f"blobs/{digest}").status == 200
+        return self._ask(Request("HEAD", f"blobs/{digest}", (200, 404))).status == 200
 
     def push_blob(self, digest: str, data: Path | bytes) -> None:
         """One upload in one piece; the registry keeps it only if its digest is right."""
-        begun = self._ask("POST", "blobs/uploads/", wanted=(202,))
+        begun = self._ask(Request("POST", "blobs/uploads/", (202,)))
         place = urljoin(self._base, begun.headers["location"])
         joined = "&" if urlsplit(place).query else "?"
-        self._ask("PUT", f"{place}{joined}{urlencode({'digest': digest})}", data, wanted=(201,))
+        self._ask(Request("PUT", f"{place}{joined}{urlencode({'digest': digest})}", (201,), data))
 
     def push_manifest(self, reference: str, data: bytes, media_type: str) -> None:
-        self._ask("PUT", f"manifests/{reference}", data, media_type=media_type, wanted=(201,))
+        self._ask(Request("PUT", f"manifests/{reference}", (201,), data, media_type))
 
     def pull_manifest(self, reference: str, media_type: str, most: int) -> bytes:
-        return self._ask("GET", f"manifests/{reference}", accept=media_type, wanted=(200,), most=most).body
+        """OutputError for a manifest of more than `most` bytes."""
+        request = Request("GET", f"manifests/{reference}", (200,), accept=media_type, most=most + 1)
+        body = self._ask(request).body
+        if len(body) > most:
+            raise OutputError(f"{self._place}: its manifest is larger than {most} bytes", fix="do not use it")
+        return body
 
     def pull_blob(self, digest: str, size: int, out: Path) -> None:
-        """Write a blob of just `size` bytes to `out`."""
-        self._ask("GET", f"blobs/{digest}", wanted=(200,), most=size, out=out)
+        """Write a blob of just `size` bytes to `out`; BundleError where it has another size or digest."""
+        self._ask(Request("GET", f"blobs/{digest}", (200,), most=size, out=out))
+        with out.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if f"sha256:{found}" != digest:
+            raise BundleError(f"{self._place}: a layer is not what its digest says", fix="do not use it")
 
-    def _ask(self, method: str, path: str, data: Path | bytes | None = None, **words: Any) -> Answer:
+    def _ask(self, request: Request) -> Answer:
         """One request, asked again with a token or password where the registry demands it."""
-        answer = self._send(method, path, data, **words)
-        if answer.status == 401 and "authorization" not in self._headers:
-            self._headers["authorization"] = self._authorize(answer.headers.get("www-authenticate", ""))
-            answer = self._send(method, path, data, **words)
-        wanted = words.get("wanted", (200, 404))
-        if answer.status not in wanted:
+        answer = self._send(request, self._authorization)
+        if answer.status == 401 and not self._authorization:
+            self._authorization = self._authorize(answer.headers.get("www-authenticate", ""))
+            answer = self._send(request, self._authorization)
+        if answer.status not in request.wanted:
             said = answer.body[:200].decode(errors="replace").strip()
             raise OutputError(
-                f"{self._place}: the registry answers {answer.status} to {method}: {said}",
+                f"{self._place}: the registry answers {answer.status} to {request.method}: {said}",
                 fix=_way_out(answer.status),
             )
         return answer
 
-    def _send(
-        self,
-        method: str,
-        path: str,
-        data: Path | bytes | None,
-        *,
-        media_type: str = "application/octet-stream",
-        accept: str = "*/*",
-        most: int = 1 << 20,
-        out: Path | None = None,
-        wanted: tuple[int, ...] = (),
-    ) -> Answer:
-        url = urljoin(self._base, path)
-        headers = {**self._headers, "accept": accept}
-        with _told(self._place), _open_body(data) as (body, size):
+    def _send(self, request: Request, authorization: str) -> Answer:
+        url = urljoin(self._base, request.path)
+        headers = {"accept": request.accept}
+        if authorization:
+            headers["authorization"] = authorization
+        with (
+            _told(self._place),
+            _open_body(request.data) as (body, size),
+            closing(_connect(url)) as connection,
+        ):
             if body is not None:
-                headers |= {"content-type": media_type, "content-length": str(size)}
-            connection = _connect(url)
-            try:
-                split = urlsplit(url)
-                target = split.path + (f"?{split.query}" if split.query else "")
-                connection.request(method, target, body=body, headers=headers)
-                response = connection.getresponse()
-                sent = {name.lower(): value for name, value in response.getheaders()}
-                if out is not None and response.status in wanted:
-                    _save(response, out, most)
-                    return Answer(response.status, sent, b"")
-                return Answer(response.status, sent, response.read(most + 1)[:most])
-            finally:
-                connection.close()
+                headers |= {"content-type": request.media_type, "content-length": str(size)}
+            split = urlsplit(url)
+            target = split.path + (f"?{split.query}" if split.query else "")
+            connection.request(request.method, target, body=body, headers=headers)
+            response = connection.getresponse()
+            told = {name.lower(): value for name, value in response.getheaders()}
+            if request.out is not None and response.status in request.wanted:
+                _save(response, request.out, request.most)
+                return Answer(response.status, told, b"")
+            return Answer(response.status, told, response.read(request.most))
 
     def _authorize(self, challenge: str) -> str:
         """The Authorization header that a challenge asks for: Basic, or a Bearer token fetched with it."""
@@ -152,11 +170,12 @@ class Registry:
             return basic
         query = {name: fields[name] for name in ("service", "scope") if name in fields}
         realm = f"{fields['realm']}?{urlencode(query)}"
-        saved, self._headers = self._headers, {"authorization": basic} if basic else {}
-        token = self._send("GET", realm, None)
-        self._headers = saved
-        found = json.loads(token.body or b"{}")
-        return f"Bearer {found.get('token') or found.get('access_token', '')}"
+        token = self._send(Request("GET", realm, (200,)), basic)
+        try:
+            found = json.loads(token.body)
+            return f"Bearer {found.get('token') or found['access_token']}"
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise OutputError(f"{self._place}: no token from {realm}", fix=_way_out(401)) from error
 
 
 def _connect(url: str) -> http.client.HTTPConnection:
@@ -198,7 +217,7 @@ def _told(place: Place) -> Iterator[None]:
         reason = str(error) or type(error).__name__
         raise OutputError(
             f"{place}: the registry cannot be reached or broke off ({reason})",
-            fix="run the same command again: what has arrived is not sent twice, and nothing is half published",
+            fix="run the same command again: it sends only the rest, and nothing is half published",
         ) from error
 
 

@@ -8,7 +8,7 @@ from edgekit.cli.debug import debug
 from edgekit.cli.estimate import estimate
 from edgekit.cli.listings import devices, doctor, targets
 from edgekit.cli.models import calibrate, check, inspect, verify
-from edgekit.cli.package import package
+from edgekit.cli.package import package, pull, push
 from edgekit.cli.profile import profile
 from edgekit.cli.report import report
 from edgekit.cli.sweep import sweep
@@ -27,6 +27,8 @@ main = App(
         profile,
         report,
         package,
+        push,
+        pull,
         targets,
         devices,
         doctor,

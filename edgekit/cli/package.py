@@ -1,4 +1,4 @@
-"""edgekit package: a bundle in the form that a serving platform takes."""
+"""edgekit package, push and pull: a bundle in the form that a platform takes, and in registries."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import click
 from edgekit.cli.options import output_form
 
 
-@click.command(short_help="Write a bundle as a serving platform takes it (Triton ...).")
+@click.command(short_help="Write a bundle as a serving platform takes it.")
 @click.argument("bundle")
-@click.option("--as", "form", required=True, metavar="FORM", help="triton.")
+@click.option("--as", "form", required=True, metavar="FORM", help="triton or oci.")
 @click.option("-o", "--output", required=True, metavar="DIR", help="New folder the package goes to.")
 @click.option("--name", metavar="NAME", help="Name of the model there; default: the component's.")
 @click.option(
@@ -36,3 +36,46 @@ def package(bundle: str, *, form: str, output: str, as_json: bool, verbose: bool
     click.echo(clean(f"{form}: {len(made.files)} files of bundle {made.bundle[:12]} in {output}"))
     for note in made.notes:
         click.echo(clean(f"  {note}"))
+
+
+@click.command(short_help="Put a bundle into a registry.")
+@click.argument("bundle")
+@click.argument("destination")
+@output_form
+def push(bundle: str, *, destination: str, as_json: bool, verbose: bool) -> None:  # noqa: ARG001
+    """Put BUNDLE to DESTINATION, as oci://HOST[:PORT]/REPOSITORY[:TAG]; only files it lacks are sent."""
+    from edgekit import api
+    from edgekit.cli.progress import show_progress
+    from edgekit.reports.json_form import document
+    from edgekit.reports.terminal import clean
+
+    with show_progress("silent" if as_json else "auto") as progress:
+        done = api.push(bundle, destination, progress)
+    if as_json:
+        click.echo(document("push", push=done))
+        return
+    click.echo(
+        clean(f"{done.place}: {done.sent} files sent ({done.sent_bytes} bytes), {done.kept} lay there")
+    )
+    click.echo(clean(f"  digest {done.digest}"))
+    for warning in done.warnings:
+        click.echo(clean(f"warning: {warning}"), err=True)
+
+
+@click.command(short_help="Get a pushed bundle back.")
+@click.argument("source")
+@click.option("-o", "--output", required=True, metavar="DIR", help="New folder the bundle goes to.")
+@output_form
+def pull(source: str, *, output: str, as_json: bool, verbose: bool) -> None:  # noqa: ARG001
+    """Get a bundle from SOURCE, as oci://HOST[:PORT]/REPOSITORY[:TAG|@DIGEST]; every byte is checked."""
+    from edgekit import api
+    from edgekit.cli.progress import show_progress
+    from edgekit.reports.json_form import document
+    from edgekit.reports.terminal import clean
+
+    with show_progress("silent" if as_json else "auto") as progress:
+        done = api.pull(source, output, progress)
+    if as_json:
+        click.echo(document("pull", pull=done))
+        return
+    click.echo(clean(f"{done.folder}: bundle {done.bundle[:12]}, as sealed; digest {done.digest}"))
