@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,12 +15,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def parse(path: Path) -> Any:
-    """The configuration as Triton itself reads it."""
-    from google.protobuf import text_format
-    from tritonclient.grpc import model_config_pb2
+# Its messages are made when it is imported, so that no type checker knows them.
+TRITON: Any = import_module("tritonclient.grpc.model_config_pb2")
 
-    return text_format.Parse(path.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
+
+def parse(text: str) -> Any:
+    """A configuration as Triton itself reads it."""
+    from google.protobuf import text_format
+
+    return text_format.Parse(text, TRITON.ModelConfig())
 
 
 def test_a_repository_holds_a_model_a_variant_that_triton_can_read_and_onnxruntime_runs(
@@ -30,13 +34,11 @@ def test_a_repository_holds_a_model_a_variant_that_triton_can_read_and_onnxrunti
     made = edgekit.package(bundle, "triton", tmp_path / "models", name="toy")
     assert read_tree(bundle) == before
     assert sorted(path.name for path in (tmp_path / "models").iterdir()) == ["toy-fp32", "toy-int8"]
-    config = parse(tmp_path / "models" / "toy-int8" / "config.pbtxt")
+    config = parse((tmp_path / "models" / "toy-int8" / "config.pbtxt").read_text())
     assert (config.name, config.backend, config.max_batch_size) == ("toy-int8", "onnxruntime", 0)
     assert [(item.name, list(item.dims)) for item in config.input] == [("x", [1, 3, 16, 16])]
     assert [(item.name, list(item.dims)) for item in config.output] == [("y", [1, 10])]
-    from tritonclient.grpc import model_config_pb2
-
-    assert config.input[0].data_type == model_config_pb2.TYPE_FP32
+    assert config.input[0].data_type == TRITON.TYPE_FP32
     assert config.parameters["edgekit_bundle"].string_value == made.bundle
     model = tmp_path / "models" / "toy-int8" / "1" / config.default_model_filename
     session = ort.InferenceSession(str(model), providers=["CPUExecutionProvider"])
@@ -55,7 +57,7 @@ def test_a_jetson_bundle_prepares_the_engines_place_and_says_that_none_is_there(
     assert sorted(path.name for path in (tmp_path / "models").iterdir()) == ["model-engine", "model-int8"]
     engine = tmp_path / "models" / "model-engine"
     assert not (engine / "config.pbtxt").exists()
-    config = parse(engine / "config.pbtxt.template")
+    config = parse((engine / "config.pbtxt.template").read_text())
     assert (config.backend, config.default_model_filename) == ("tensorrt", "model.plan")
     assert "device/run.sh" in (engine / "README.md").read_text()
     assert any("no engine is in it" in note for note in made.notes)
@@ -97,14 +99,11 @@ def test_the_command_prints_what_it_wrote(tmp_path: Path) -> None:
 
 
 def test_strings_survive_tritons_own_parser() -> None:
-    from google.protobuf import text_format
-    from tritonclient.grpc import model_config_pb2
-
     from edgekit._package.text_proto import render_message
 
     name = 'a"b\\c\nd\t\x7fé\u2028 { } # "'
     text = render_message({"name": name, "input": [{"name": name, "dims": [1, -1]}]})
-    config = text_format.Parse(text, model_config_pb2.ModelConfig())
+    config = parse(text)
     assert config.name == name
     assert config.input[0].name == name
     assert list(config.input[0].dims) == [1, -1]
