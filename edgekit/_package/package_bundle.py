@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 # Form -> the module and function that write it.
 FORMATS = {
     "oci": "edgekit._package.oci:write_oci",
+    "ortpackage": "edgekit._package.ortpackage:write_ortpackage",
     "triton": "edgekit._package.triton:write_triton",
 }
+# Forms that hold the bundle as it is, seal and all.
+_WHOLE = ("oci",)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
@@ -58,6 +61,8 @@ def package_bundle(path: Path, form: str, output: Path, words: PackageWords) -> 
     or cannot be written.
     """
     write = _find_writer(form)
+    if form in _WHOLE and words.get("variants"):
+        raise UsageError(f"{form} holds the whole bundle", fix="leave --variant out")
     if os.path.lexists(output):
         raise OutputError(
             f"output '{output}' exists", fix="name another folder with -o; it was left as it is"
@@ -73,6 +78,12 @@ def package_bundle(path: Path, form: str, output: Path, words: PackageWords) -> 
             notes = write(bundle, chosen, name, stage)
             files = sorted(item.relative_to(stage).as_posix() for item in stage.rglob("*") if item.is_file())
             put_in_place(stage, output)
+        if form not in _WHOLE and not words.get("variants"):
+            notes += [
+                f"left out: {artifact.main}, which {form} does not run or which fell short of its gate"
+                for artifact in bundle.artifacts
+                if artifact not in chosen
+            ]
         return PackageResult(form, output, bundle.digest, tuple(files), tuple(notes))
 
 

@@ -11,7 +11,7 @@ from edgekit.cli.options import output_form
 
 @click.command(short_help="Write a bundle as a serving platform takes it.")
 @click.argument("bundle")
-@click.option("--as", "form", required=True, metavar="FORM", help="triton or oci.")
+@click.option("--as", "form", required=True, metavar="FORM", help="triton, ortpackage or oci.")
 @click.option("-o", "--output", required=True, metavar="DIR", help="New folder the package goes to.")
 @click.option("--name", metavar="NAME", help="Name of the model there; default: the component's.")
 @click.option(

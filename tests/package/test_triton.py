@@ -77,6 +77,8 @@ def test_bad_words_are_told_with_the_way_out(tmp_path: Path) -> None:
         edgekit.package(bundle, "tritn", tmp_path / "models")
     with pytest.raises(UsageError, match="no variant 'fp64'"):
         edgekit.package(bundle, "triton", tmp_path / "models", variants="fp64")
+    with pytest.raises(UsageError, match="the whole bundle"):
+        edgekit.package(bundle, "oci", tmp_path / "models", variants="int8")
     with pytest.raises(UsageError, match="cannot name a model"):
         edgekit.package(bundle, "triton", tmp_path / "models", name="../up")
     (tmp_path / "models").mkdir()
