@@ -31,6 +31,9 @@ if TYPE_CHECKING:
         estimate as estimate,
     )
     from edgekit.api import (
+        export as export,
+    )
+    from edgekit.api import (
         inspect as inspect,
     )
     from edgekit.api import (
@@ -71,6 +74,7 @@ _PUBLIC = (
     "debug",
     "doctor",
     "estimate",
+    "export",
     "inspect",
     "inspect_components",
     "list_devices",

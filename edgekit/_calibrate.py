@@ -84,15 +84,16 @@ def calibrate_recipe(recipe: Recipe, progress: Progress) -> CalibrationRecord:
     from edgekit._cache import open_cache
     from edgekit._qdq import lift_component
     from edgekit.passes.prepare_component import prepare_component
-    from edgekit.sources.bound_file import load_bound
+    from edgekit.sources.components import load_components
 
     progress("load model", 0, None)
-    if recipe.model.is_dir():
+    source, *others = load_components(recipe.model, recipe.bind, recipe.cache)
+    if others:
         raise UsageError(
             f"'{recipe.model}' holds several components, and a record is of one",
             fix="name the .onnx of one of them; `convert` calibrates them all",
         )
-    component = prepare_component(load_bound(recipe.model, recipe.bind), shapes=recipe.shapes)
+    component = prepare_component(source, shapes=recipe.shapes)
     samples = open_samples(recipe, component)
     component = lift_component(component)
     with open_cache(recipe.cache) as cache:

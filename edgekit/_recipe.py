@@ -130,7 +130,14 @@ class Recipe:
     @property
     def output_folder(self) -> Path:
         """Where the bundles go, one folder a device below it."""
-        return self.output if self.output is not None else Path(f"{self.model.stem}-edgekit")
+        return self.output if self.output is not None else Path(f"{_short_name(self.model)}-edgekit")
+
+
+def _short_name(model: Path) -> str:
+    """A file's name without its ending, a folder's whole name, of `package.module:factory` the factory."""
+    if model.is_dir():
+        return model.resolve().name
+    return model.stem if model.exists() or ":" not in model.name else model.name.rpartition(":")[2]
 
 
 def _settle_auto(values: dict[str, object]) -> dict[str, object]:

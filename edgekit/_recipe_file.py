@@ -27,6 +27,7 @@ _PLACES = ("samples", "vocabulary", "output")  # paths, relative to the recipe f
 _TABLES = ("shapes", "bind", "budget", "gate", "options")  # merged with what is typed
 _CODE = ("samples", "metric")  # may name module:function
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 def load_recipe(
@@ -63,7 +64,7 @@ def read_recipe_table(
     kept = {name: _place(path.parent, name, value) for name, value in kept.items()}
     if trust == "data":
         _refuse_code(path, kept)
-    base = Recipe.of(model if model is not None else _beside(path.parent, str(named)), **cast("Any", kept))
+    base = Recipe.of(model if model is not None else _model(path, str(named), trust), **cast("Any", kept))
     over = Recipe.of(base.model, **typed)
     changes: dict[str, Any] = {name: getattr(over, name) for name in typed}
     tables = {name: {**getattr(base, name), **changes[name]} for name in _TABLES if name in typed}
@@ -78,7 +79,9 @@ def save_recipe(recipe: Recipe, path: str | Path) -> None:
     path = Path(path)
     folder = Path(os.path.abspath(path)).parent  # noqa: PTH100 - resolve() would follow links
     default = Recipe(model=recipe.model)
-    lines = [f"version = {VERSION}", f"model = {_toml(_relative(folder, recipe.model))}"]
+    is_code = _is_code(str(recipe.model)) and not recipe.model.exists()
+    model = str(recipe.model) if is_code else _relative(folder, recipe.model)
+    lines = [f"version = {VERSION}", f"model = {_toml(model)}"]
     tables: list[str] = []
     for name in SAVED[1:]:
         value = getattr(recipe, name)
@@ -123,6 +126,24 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _beside(folder: Path, text: str) -> Path:
     return Path(os.path.abspath(folder / Path(text).expanduser()))  # noqa: PTH100 - links stay as named
+
+
+def _model(path: Path, named: str, trust: Trust) -> str | Path:
+    """The model that a file names: a path beside it, or a factory, which is code."""
+    found = _beside(path.parent, named)
+    if not _is_code(named) or found.exists():
+        return found
+    if trust == "data":
+        raise UsageError(
+            f"recipe '{path}' names code to run: model = '{named}'",
+            fix="read that function, then add --trust; or name the model yourself",
+        )
+    return named
+
+
+def _is_code(text: str) -> bool:
+    """Whether a text is `package.module:function`."""
+    return _FUNCTION.fullmatch(text) is not None
 
 
 def _place(folder: Path, name: str, value: object) -> object:

@@ -64,6 +64,16 @@ def plan(model: str | Path | Recipe, **options: Unpack[RecipeOptions]) -> Conver
     return plan_convert(_recipe(model, options))
 
 
+def export(source: str | Path, output: str | Path, *, progress: Progress | None = None) -> Path:
+    """Write a PyTorch or Hugging Face source as ONNX to a new folder, proven against its modules.
+
+    OutputError for a folder that exists. What `convert` does with such a source, without the rest.
+    """
+    from edgekit.sources.export_source import export_to
+
+    return export_to(Path(source), Path(output), progress or _quiet)
+
+
 def inspect(
     model: str | Path, shapes: str | Sequence[str] | Mapping[str, Shape] | None = None
 ) -> ModelReport:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from edgekit._values import SHARED_WEIGHTS
+from edgekit.passes.serialize_model import SHARED_LEAST_BYTES, point_to, share_weight
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,15 +16,13 @@ if TYPE_CHECKING:
 
     from edgekit._values import Artifact
 
-# Below this a file of its own costs more than a second copy.
-SMALLEST_BYTES = 4096
 _ALIGNMENT = 4096  # as ONNX's own external data: a runtime may map the file
 
 
 def share_weights(artifacts: Sequence[Artifact], folder: Path) -> list[Artifact]:
     """The artifacts of a bundle, with weights that several components' ONNX files hold written once.
 
-    A weight of at least SMALLEST_BYTES that files of two components hold, byte for byte, moves to
+    A weight of at least SHARED_LEAST_BYTES that files of two components hold, byte for byte, moves to
     `weights/<sha256>.bin` in `folder`, and each file points to it as ONNX external data. Files of one
     component are left as they were built: each may travel alone. Other forms (.ort, .tflite, .mlpackage)
     have no pointers to shared files and keep a copy each.
@@ -42,7 +40,7 @@ def share_weights(artifacts: Sequence[Artifact], folder: Path) -> list[Artifact]
 
 def _weights(model: ir.Model) -> Iterator[ir.Value]:
     for value in model.graph.initializers.values():
-        if value.const_value is not None and value.const_value.nbytes >= SMALLEST_BYTES:
+        if value.const_value is not None and value.const_value.nbytes >= SHARED_LEAST_BYTES:
             yield value
 
 
@@ -63,7 +61,7 @@ def _rewrite(artifact: Artifact, folder: Path, shared: set[str]) -> Artifact:
     for value in _weights(model):
         digest = _digest(value)
         if digest in shared:
-            moved[_move(value, f"{SHARED_WEIGHTS}{digest}.bin", folder)] = None
+            moved[share_weight(value, folder, digest)] = None
     if not moved:
         return artifact
     own = _repack(model, path)
@@ -77,29 +75,6 @@ def _rewrite(artifact: Artifact, folder: Path, shared: set[str]) -> Artifact:
             own.replace(folder / side)
     kept = [name for name in artifact.files if name != side or own is not None]
     return replace(artifact, files=(*kept, *sorted(moved)))
-
-
-def _move(value: ir.Value, name: str, folder: Path) -> str:
-    file = folder / name
-    if not file.exists():
-        file.parent.mkdir(exist_ok=True)
-        file.write_bytes(_bytes(value))
-    _point(value, name, folder, offset=0)
-    return name
-
-
-def _point(value: ir.Value, name: str, folder: Path, *, offset: int) -> None:
-    tensor = value.const_value
-    if tensor is not None:
-        value.const_value = ir.ExternalTensor(
-            location=name,
-            offset=offset,
-            length=tensor.nbytes,
-            dtype=tensor.dtype,
-            shape=ir.Shape(tensor.shape.numpy()),
-            name=value.name or "",
-            base_dir=folder,
-        )
 
 
 def _repack(model: ir.Model, path: Path) -> Path | None:
@@ -118,5 +93,5 @@ def _repack(model: ir.Model, path: Path) -> Path | None:
             out.write(b"\0" * (-out.tell() % _ALIGNMENT))
             offset = out.tell()
             out.write(_bytes(value))
-            _point(value, side, path.parent, offset=offset)
+            point_to(value, side, path.parent, offset=offset)
     return packed

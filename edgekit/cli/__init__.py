@@ -6,6 +6,7 @@ from edgekit.cli.app import App
 from edgekit.cli.convert import convert
 from edgekit.cli.debug import debug
 from edgekit.cli.estimate import estimate
+from edgekit.cli.export import export
 from edgekit.cli.listings import devices, doctor, targets
 from edgekit.cli.models import calibrate, check, inspect, verify
 from edgekit.cli.package import package, pull, push
@@ -18,6 +19,7 @@ main = App(
     commands=[
         convert,
         sweep,
+        export,
         inspect,
         estimate,
         check,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
+from edgekit._values import SHARED_WEIGHTS
 from edgekit.errors import ModelError
 from edgekit.passes._rewire import graphs_of
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 # Protobuf refuses messages of 2 GiB; the rest of the graph needs room beside the weights.
 INLINE_LIMIT_BYTES = 1_800_000_000
+# Below this a file of its own costs more than a second copy.
+SHARED_LEAST_BYTES = 4096
 
 
 def serialize_model(model: ir.Model) -> bytes:
@@ -53,6 +57,49 @@ def save_beside(model: ir.Model, path: Path) -> tuple[Path, Path]:
     side = path.with_name(f"{path.name}.data")
     ir.save(model.clone(), path, external_data=side.name)
     return (path, side)
+
+
+def save_sharing(model: ir.Model, path: Path) -> None:
+    """Write the model with each larger weight in `weights/<sha256>.bin` beside it, where others find it too.
+
+    Models that are saved to one folder so share what they hold byte for byte. The model is changed: its
+    weights are those files.
+    """
+    for value in _initializers(model):
+        if value.const_value is not None and value.const_value.nbytes >= SHARED_LEAST_BYTES:
+            share_weight(value, path.parent)
+    data: bytes = ir.to_proto(model).SerializeToString(deterministic=True)
+    path.write_bytes(data)
+
+
+def share_weight(value: ir.Value, folder: Path, digest: str = "") -> str:
+    """Move one weight to the file that its content names, if none has it yet; the name in `folder`."""
+    tensor = value.const_value
+    if tensor is None:
+        raise ValueError(f"'{value.name}' is no weight")
+    data = tensor.tobytes()
+    name = f"{SHARED_WEIGHTS}{digest or hashlib.sha256(data).hexdigest()}.bin"
+    file = folder / name
+    if not file.exists():
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(data)
+    point_to(value, name, folder, offset=0)
+    return name
+
+
+def point_to(value: ir.Value, name: str, folder: Path, *, offset: int) -> None:
+    """Let a weight be the bytes at `offset` of the file `name` in `folder`."""
+    tensor = value.const_value
+    if tensor is not None:
+        value.const_value = ir.ExternalTensor(
+            location=name,
+            offset=offset,
+            length=tensor.nbytes,
+            dtype=tensor.dtype,
+            shape=ir.Shape(tensor.shape.numpy()),
+            name=value.name or "",
+            base_dir=folder,
+        )
 
 
 def weight_bytes(model: ir.Model) -> int:

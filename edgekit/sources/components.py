@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit._scenario import load_scenario
 from edgekit.errors import UsageError
 from edgekit.sources.bound_file import load_bound
+from edgekit.sources.export_source import SCENARIO, needs_export, open_export
 from edgekit.sources.graph_io import inputs_of
 from edgekit.sources.onnx_file import load_onnx
 from edgekit.sources.scope_words import scope_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from edgekit._scenario import Scenario
     from edgekit._values import Component
 
-SCENARIO = "scenario.toml"
 # A component names a folder and files of a bundle.
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
-def load_components(path: Path, bind: Mapping[str, str]) -> tuple[Component, ...]:
-    """The components at `path`, in the scenario's order, with the inputs named in `bind` held constant.
+def load_components(
+    model: str | Path, bind: Mapping[str, str], cache: str | None = None
+) -> tuple[Component, ...]:
+    """The components of a model, in the scenario's order, with the inputs named in `bind` held constant.
 
-    `bind` names an input that several components have as COMPONENT.INPUT. Raises SourceError and ModelError
-    for what is damaged or hostile, UsageError for a scenario or a word that makes no sense.
+    A PyTorch or Hugging Face source is exported first, into the cache. `bind` names an input that several
+    components have as COMPONENT.INPUT. Raises SourceError and ModelError for what is damaged or hostile,
+    UsageError for a scenario or a word that makes no sense.
     """
+    path = Path(model)
+    path = open_export(path, cache) if needs_export(path) else path
     if not path.is_dir():
         return (load_bound(path, bind),)
     scenario = open_scenario(path)

@@ -1,0 +1,184 @@
+"""A PyTorch or Hugging Face source as a folder of ONNX files, proven against its modules."""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import shutil
+import tempfile
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit._cache import key, open_cache
+from edgekit.errors import MissingToolError, OutputError, SourceError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edgekit._values import Progress
+    from edgekit.sources.torch_component import TorchComponent, TorchSource
+
+SCENARIO = "scenario.toml"
+PLAIN = "model"  # the name of the only component of a source without a scenario
+_ARCHIVES = (".pt2",)
+_SCRIPTS = (".pt", ".pth", ".ckpt", ".bin")
+# Packages that shape an export, beside those of every cache entry.
+_TOOLS = ("torch", "transformers")
+_ROOM = 1.2  # of the weights' bytes: graphs and what the disk rounds up
+
+
+def needs_export(model: Path) -> bool:
+    """Whether a model is something else than ONNX: a factory, a torch file, a Hugging Face folder or id."""
+    from edgekit.sources.hf_folder import is_hf_id
+    from edgekit.sources.torch_factory import is_factory
+
+    if model.is_dir():
+        return (model / "config.json").is_file() and not (model / SCENARIO).exists()
+    if model.exists():
+        return model.suffix in (*_ARCHIVES, *_SCRIPTS)
+    return is_factory(str(model)) or is_hf_id(str(model))
+
+
+def export_key(model: Path) -> str | None:
+    """Of the content that an export follows from; None where that can't be told (a factory's code)."""
+    from edgekit.sources.hf_folder import is_hf_id, list_hf_files, locate_hf
+    from edgekit.sources.torch_factory import is_factory
+
+    if is_factory(str(model)) and not model.exists():
+        return None
+    folder = locate_hf(str(model)) if is_hf_id(str(model)) and not model.exists() else model
+    files = list_hf_files(folder) if folder.is_dir() else [folder]
+    digests = [(file.name, _digest(file)) for file in files]
+    return key("export", digests, {name: _version(name) for name in _TOOLS})
+
+
+def open_export(model: Path, cache: str | None) -> Path:
+    """The exported source in the cache: its only ONNX file, or its folder with a scenario.
+
+    A factory's code can't be told by content, so it is exported each time, to a folder that goes with this
+    process; so is everything with the cache off.
+    """
+    entry = export_key(model) if cache != "off" else None
+    if entry is None:
+        folder = Path(tempfile.mkdtemp(prefix="edgekit-export-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        export_source(model, folder)
+    else:
+        with open_cache(cache) as opened:
+            folder = opened.folder("export", entry, lambda made: export_source(model, made))
+    return folder if (folder / SCENARIO).exists() else folder / f"{PLAIN}.onnx"
+
+
+def export_source(model: Path, folder: Path, progress: Progress | None = None) -> None:
+    """Write `model.onnx`, or an ONNX file a component with weights they share once and scenario.toml.
+
+    Every file is run in ONNX Runtime beside its module on two sets of inputs and two lengths of each open
+    dim. Raises SourceError, ModelError; OutputError where the disk has no room, before the work.
+    """
+    export_components(load_torch(model), folder, str(model), progress)
+
+
+def export_components(
+    source: TorchSource, folder: Path, label: str, progress: Progress | None = None
+) -> None:
+    """`export_source` of modules that are in memory; `label` is what errors call them."""
+    _check_room(source, folder)
+    for name, component in source.components.items():
+        if progress is not None:
+            progress(f"export {name}", 0, None)
+        what = f"'{label}'" if len(source.components) == 1 else f"component '{name}' of '{label}'"
+        _export(component, folder / f"{name}.onnx", what, sharing=len(source.components) > 1)
+    if source.scenario:
+        (folder / SCENARIO).write_text(source.scenario, encoding="utf-8")
+
+
+def export_to(model: Path, folder: Path, progress: Progress) -> Path:
+    """`export_source` into a folder that appears when it is whole; returns the folder.
+
+    OutputError where something of that name exists; UsageError for what is ONNX already.
+    """
+    if not needs_export(model):
+        raise UsageError(
+            f"'{model}' needs no export, or there is no such model",
+            fix="give a .pt2 file, a Hugging Face folder or id, or package.module:factory",
+        )
+    if folder.exists():
+        raise OutputError(f"'{folder}' exists", fix="name another folder with -o")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".edgekit-export-", dir=folder.parent) as place:
+            made = Path(place) / "made"
+            made.mkdir()
+            export_source(model, made, progress)
+            made.rename(folder)
+    except OSError as error:
+        raise OutputError(
+            f"'{folder}' can't be written ({error.strerror})", fix="name another folder with -o"
+        ) from error
+    return folder
+
+
+def load_torch(model: Path) -> TorchSource:
+    """The modules of a source, loaded and with example inputs."""
+    from edgekit.sources.hf_folder import is_hf_id, load_hf, locate_hf
+    from edgekit.sources.torch_archive import load_archive, refuse_script
+    from edgekit.sources.torch_factory import call_factory, is_factory
+
+    if model.is_file() and model.suffix in _SCRIPTS:
+        refuse_script(model)
+    if find_spec("torch") is None:
+        raise MissingToolError(f"'{model}' needs PyTorch", fix="pip install torch==2.13.0")
+    if model.is_dir():
+        return load_hf(model)
+    if model.is_file():
+        return load_archive(model)
+    if is_factory(str(model)):
+        return call_factory(str(model))
+    if is_hf_id(str(model)):
+        return load_hf(locate_hf(str(model)))
+    raise SourceError(
+        f"there is no model '{model}'",
+        fix="give an .onnx or .pt2 file, a folder, a Hugging Face id, or package.module:factory",
+    )
+
+
+def _export(component: TorchComponent, path: Path, label: str, *, sharing: bool) -> None:
+    from edgekit.passes.serialize_model import save_model, save_sharing
+    from edgekit.sources.export_torch import export_torch
+    from edgekit.sources.prove_export import prove_export
+
+    model = export_torch(component, label)
+    if sharing:
+        save_sharing(model, path)
+    else:
+        save_model(model, path)
+    prove_export(path, component, label)
+
+
+def _check_room(source: TorchSource, folder: Path) -> None:
+    """OutputError where the weights do not fit on the disk, each counted once."""
+    sizes: Mapping[int, int] = {
+        tensor.data_ptr(): tensor.nbytes
+        for component in source.components.values()
+        for tensor in (*component.module.parameters(), *component.module.buffers())
+    }
+    needed, free = int(_ROOM * sum(sizes.values())), shutil.disk_usage(folder).free
+    if needed > free:
+        raise OutputError(
+            f"the weights take {needed / 1e9:.1f} GB, '{folder.parent}' has {free / 1e9:.1f} GB",
+            fix="make room there, or name another folder (-o, or EDGEKIT_CACHE for the cache)",
+        )
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "missing"

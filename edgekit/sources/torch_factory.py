@@ -1,0 +1,57 @@
+"""`package.module:factory`: the user's own function that gives a PyTorch module to export."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.errors import EdgekitError, SourceError
+from edgekit.sources.explain_export import user_line
+from edgekit.sources.torch_component import read_source
+
+if TYPE_CHECKING:
+    from edgekit.sources.torch_component import TorchSource
+
+_FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+def is_factory(text: str) -> bool:
+    """Whether a model is named as `package.module:factory`."""
+    return _FACTORY.fullmatch(text) is not None
+
+
+def call_factory(text: str) -> TorchSource:
+    """What the factory gives. It is imported from sys.path or the current folder, and called once.
+
+    Running it is what the user asked for by typing its name. SourceError for one that can't be imported,
+    raises, or returns something else than components.
+    """
+    module, _, name = text.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        factory = getattr(importlib.import_module(module), name)
+    except Exception as error:
+        raise SourceError(
+            f"factory '{text}' can't be imported: {type(error).__name__}: {error}{_at(error)}",
+            fix="name a function of a module that lies in the current folder or is installed",
+        ) from error
+    try:
+        given = factory()
+    except EdgekitError:
+        raise
+    except Exception as error:
+        raise SourceError(
+            f"factory '{text}' raised {type(error).__name__}: {error}{_at(error)}",
+            fix="it takes no arguments and returns (module, inputs) or (module, inputs, dynamic)",
+        ) from error
+    return read_source(given, f"factory '{text}'")
+
+
+def _at(error: Exception) -> str:
+    line = user_line(error)
+    return f" at {line}" if line else ""
