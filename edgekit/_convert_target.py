@@ -11,12 +11,13 @@ from edgekit._bundle import BundleDraft, share_weights, write_bundle
 from edgekit._cache import tool_versions
 from edgekit._plan import choose_precisions, refuse_errors
 from edgekit._target_work import TargetWork
+from edgekit._verify import find_decoder, make_sequence, prove_steps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edgekit._values import Artifact, Component, Gap, Parity, Precision
-    from edgekit._verify import Golden
+    from edgekit._verify import ForcedSequence, Golden
     from edgekit._workshop import Workshop
     from edgekit.registry import ResolvedTarget
     from edgekit.target import Job
@@ -78,7 +79,9 @@ def build_bundle(item: ResolvedTarget, workshops: Sequence[Workshop], folder: Pa
             for artifact in artifacts
             if artifact.component == part.name
         ]
+        sequence, parities = _prove_steps(parts, artifacts, parities, golden=golden, built=built)
         draft = _draft(parts, artifacts, parities, golden=golden, built=built)
+        draft = replace(draft, sequence=sequence)
         progress(f"{item.device.name}: seal bundle", 0, None)
         write_bundle(draft, folder)
 
@@ -91,6 +94,34 @@ def _plan_part(item: ResolvedTarget, workshop: Workshop) -> _Part:
         precision: work.component(precision) for precision in precisions
     }
     return _Part(work, jobs, components, note)
+
+
+def _prove_steps(
+    parts: Sequence[_Part],
+    artifacts: Sequence[Artifact],
+    parities: list[Parity],
+    *,
+    golden: Mapping[str, Golden],
+    built: Path,
+) -> tuple[ForcedSequence | None, list[Parity]]:
+    """Where the components make a decoder: tokens with fp32's logits, and the artifacts driven with them."""
+    work = {part.name: part.work for part in parts}
+    decoder = find_decoder(golden)
+    if decoder is None:
+        return None, parities
+    target, shop = parts[0].work.item.target, work[decoder.decode].workshop
+    shop.progress(f"{parts[0].work.item.device.name}: prove decode steps", 0, None)
+    sequence = make_sequence(decoder, {name: one.workshop.expected for name, one in work.items()})
+    if sequence is None:
+        return None, parities
+    judged = prove_steps(
+        list(zip(artifacts, parities, strict=True)),
+        sequence,
+        decoder,
+        open_session=lambda artifact: target.open(artifact, built),
+        gate=lambda artifact: work[artifact.component].gate(artifact.variant),
+    )
+    return sequence, judged
 
 
 def _draft(

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgekit._values import Artifact, Device, Gap, Parity, Precision, TensorInfo
-    from edgekit._verify import Gate, Golden
+    from edgekit._verify import ForcedSequence, Gate, Golden
 
 SamplesKind = Literal["samples", "random", "none"]
 
@@ -41,8 +41,9 @@ class BundleDraft:
 
     `built` is the folder that artifacts and extras lie in; only the files they name are taken.
     `samples` says what calibrated the scales. `documents` are further JSON or text files by name
-    (scale table, decisions). `tools` are versions, never paths. Nothing here may vary between
-    two runs with the same inputs: no dates, host names or folders of this host.
+    (scale table, decisions). `sequence` is what a decoder's steps are proven on. `tools` are versions,
+    never paths. Nothing here may vary between two runs with the same inputs: no dates, host names or
+    folders of this host.
     """
 
     device: Device
@@ -59,6 +60,7 @@ class BundleDraft:
     tools: Mapping[str, str] = field(default_factory=dict)
     documents: Mapping[str, bytes] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    sequence: ForcedSequence | None = None
 
     def warnings(self) -> tuple[str, ...]:
         """What a user must not overlook, loudest first."""

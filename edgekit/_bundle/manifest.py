@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from edgekit._bundle.draft import BundleDraft, ComponentDraft
     from edgekit._values import Gap, OutputParity, Parity, TaskScore, TensorInfo
+    from edgekit._verify import ForcedSequence
 
 SCHEMA = "edgekit.bundle"
 VERSION = 1
@@ -52,6 +53,8 @@ def render_manifest(draft: BundleDraft, files: Mapping[str, Json], golden: Mappi
         "documents": sorted(draft.documents),
         "files": dict(files),
     }
+    if draft.sequence is not None:
+        manifest["sequence"] = _sequence(draft.sequence)
     manifest["seal"] = _seal(manifest)
     check_schema(manifest, load_schema("manifest.schema.json"))
     return _canonical(manifest)
@@ -133,6 +136,16 @@ def _component(component: ComponentDraft, golden: Json) -> Json:
         else None,
         "golden": golden,
     }
+
+
+def sequence_names(decode: str) -> dict[str, str]:
+    """Where the tokens and the fp32 logits of a decoder's teacher-forced steps lie."""
+    return {name: f"golden/{check_component(decode)}/sequence/{name}.npy" for name in ("tokens", "logits")}
+
+
+def _sequence(sequence: ForcedSequence) -> Json:
+    named = {"decode": sequence.decode, "prefill": sequence.prefill, "prompt": sequence.prompt}
+    return named | sequence_names(sequence.decode)
 
 
 def record_name(component: str) -> str:

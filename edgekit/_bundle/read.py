@@ -17,7 +17,7 @@ from edgekit._bundle.limits import Limits
 from edgekit._bundle.manifest import Json, artifact_value, bundle_digest, parse_manifest
 from edgekit._bundle.names import MANIFEST, check_names
 from edgekit._bundle.npy import read_npy
-from edgekit._verify import Golden, GoldenSample
+from edgekit._verify import ForcedSequence, Golden, GoldenSample
 from edgekit.errors import BundleError
 
 if TYPE_CHECKING:
@@ -59,6 +59,14 @@ class Bundle:
                 samples = tuple(self._sample(sample) for sample in row["golden"]["samples"])
                 return Golden(component, row["golden"]["kind"], samples)
         raise BundleError(f"{MANIFEST}: no component '{component[:80]}'", fix=_COPY_AGAIN)
+
+    def sequence(self) -> ForcedSequence | None:
+        """What the steps of the bundle's decoder are proven on; None where it holds none."""
+        row = self.manifest.get("sequence")
+        if row is None:
+            return None
+        arrays = self._arrays({role: row[role] for role in ("tokens", "logits")})
+        return ForcedSequence(row["decode"], row["prefill"], row["prompt"], **arrays)
 
     def _sample(self, row: Json) -> GoldenSample:
         reference = row["reference"]
@@ -175,6 +183,8 @@ def _check_references(manifest: Json) -> None:
     """Every file that the manifest speaks of is one of its checked files."""
     spoken = [name for row in manifest["artifacts"] for name in row["files"]]
     spoken += manifest["documents"]
+    sequence = manifest.get("sequence")
+    spoken += [] if sequence is None else [sequence["tokens"], sequence["logits"]]
     components = {row["name"] for row in manifest["components"]}
     for row in manifest["components"]:
         spoken += [row["calibration"]["file"]] if row["calibration"] else []

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgekit._bundle.read import Bundle, open_bundle
-from edgekit._verify import gate_for, open_and_verify
-from edgekit.errors import TargetError
+from edgekit._verify import find_decoder, fits, gate_for, open_and_verify, prove_steps
+from edgekit.errors import BundleError, TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,12 +76,39 @@ def prove_bundle(
         )
         for artifact in bundle.artifacts
     )
+    parities = _with_steps(bundle, parities, target, golden, gate or {})
     return BundleProof(
         digest=bundle.digest,
         target=bundle.target,
         device=str(bundle.manifest["device"]["name"]),
         parities=parities,
         warnings=tuple(bundle.manifest["warnings"]),
+    )
+
+
+def _with_steps(
+    bundle: Bundle,
+    parities: tuple[Parity, ...],
+    target: Target,
+    golden: Mapping[str, Golden],
+    gate: Mapping[str, float | None],
+) -> tuple[Parity, ...]:
+    """The parities, with a decoder's teacher-forced steps where the bundle holds them."""
+    sequence, decoder = bundle.sequence(), find_decoder(golden)
+    if sequence is None:
+        return parities
+    if decoder is None or not fits(sequence, decoder):
+        raise BundleError(
+            "the bundle's teacher-forced steps are of no decoder in it", fix="convert the model again"
+        )
+    return tuple(
+        prove_steps(
+            list(zip(bundle.artifacts, parities, strict=True)),
+            sequence,
+            decoder,
+            open_session=lambda artifact: target.open(artifact, bundle.folder),
+            gate=lambda artifact: _gate(bundle, artifact, golden[artifact.component], gate),
+        )
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 from edgekit._bundle.archive import archive_ending, pack_archive
 from edgekit._bundle.layouts import in_file_layout
 from edgekit._bundle.limits import Limits
-from edgekit._bundle.manifest import Json, bundle_digest, record_name, render_manifest
+from edgekit._bundle.manifest import Json, bundle_digest, record_name, render_manifest, sequence_names
 from edgekit._bundle.names import MANIFEST, check_component, check_name, check_names
 from edgekit._bundle.npy import write_npy
 from edgekit._bundle.read import check_folder, compare_names, list_files, read_manifest
@@ -135,6 +135,9 @@ def _fill(draft: BundleDraft, stage: Path) -> bytes:
     for component in draft.components:
         check_component(component.name)
         golden[component.name] = _write_golden(component.golden, f"golden/{component.name}", stage, files)
+    if draft.sequence is not None:
+        for role, name in sequence_names(draft.sequence.decode).items():
+            _write_array(getattr(draft.sequence, role), name, role, stage, files)
     manifest = render_manifest(draft, files, golden)
     _refuse_host_paths(manifest, draft.built)
     _write(stage, MANIFEST, manifest)
@@ -221,15 +224,19 @@ def _write_arrays(
     placed: dict[str, str] = {}
     for number, tensor in enumerate(sorted(arrays)):
         name = f"{prefix}-{number}.npy"
-        path = stage / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_npy(path, arrays[tensor], name=tensor)
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-        path.chmod(0o644)
-        files[name] = {"sha256": _digest(path), "size": path.stat().st_size, "executable": False}
+        _write_array(arrays[tensor], name, tensor, stage, files)
         placed[tensor] = name
     return placed
+
+
+def _write_array(array: np.ndarray, name: str, tensor: str, stage: Path, files: dict[str, Json]) -> None:
+    path = stage / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_npy(path, array, name=tensor)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    path.chmod(0o644)
+    files[name] = {"sha256": _digest(path), "size": path.stat().st_size, "executable": False}
 
 
 def _digest(path: Path) -> str:

@@ -6,12 +6,22 @@ from edgekit._verify.golden import DEFAULT_GOLDEN, Expected, Golden, GoldenSampl
 from edgekit._verify.metrics import OutputComparison, edit_distance
 from edgekit._verify.pieces import PiecewiseSession
 from edgekit._verify.sessions import OrtSession, float_session, reference_session
+from edgekit._verify.teacher_forced import (
+    Decoder,
+    ForcedSequence,
+    find_decoder,
+    fits,
+    make_sequence,
+    prove_steps,
+)
 from edgekit._verify.worst import WorstTensor, with_taps, with_worst, worst_tensors
 
 __all__ = [
     "DEFAULT_GOLDEN",
     "LIMITS",
+    "Decoder",
     "Expected",
+    "ForcedSequence",
     "Gate",
     "Golden",
     "GoldenSample",
@@ -20,11 +30,15 @@ __all__ = [
     "PiecewiseSession",
     "WorstTensor",
     "edit_distance",
+    "find_decoder",
+    "fits",
     "float_session",
     "gate_for",
     "load_gates",
     "make_golden",
+    "make_sequence",
     "open_and_verify",
+    "prove_steps",
     "random_feeds",
     "reference_session",
     "unproven",

@@ -134,6 +134,11 @@ def _finding_lines(parity: Parity) -> list[str]:
         lines.append(
             f"  {name}: {task.metric} {task.artifact:.4g}, fp32 {task.fp32:.4g}, on {task.samples} samples"
         )
+    lines += [
+        f"  {name}: {output.output}: largest difference {output.max_abs:.2g} from fp32"
+        for output in parity.against_fp32
+        if output.output.endswith("teacher-forced steps")
+    ]
     lines += [f"  FAILED {name}: {failure}" for failure in parity.gate_failures]
     if parity.gate_failures and parity.worst_tensors:
         worst = [f"'{tensor}' ({sqnr:.1f} dB)" for tensor, sqnr in parity.worst_tensors[:WORST_SHOWN]]

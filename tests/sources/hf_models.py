@@ -64,7 +64,12 @@ def qwen3_vl() -> Any:
 
 
 def bert() -> Any:
-    sizes = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes: dict[str, Any] = {
+        "vocab_size": 50,
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
     config = BertConfig(**sizes, intermediate_size=16, max_position_embeddings=32, num_labels=3)
     return BertForSequenceClassification(config).eval()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,13 +11,25 @@ import onnxruntime as ort
 import pytest
 import torch
 
+import edgekit
 from edgekit.sources.export_source import export_components
 from edgekit.sources.hf_decoder import DecoderForm, decoder_source
+from edgekit.targets.ort_mobile import OrtMobile
 from tests.sources import hf_models
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from edgekit._values import Artifact
+    from edgekit.target import Session
+
+DEVICES = {
+    "ort-mobile": "generic-ort-mobile",
+    "litert": "generic-litert",
+    "coreml": "generic-coreml",
+    "tensorrt": "generic-tensorrt",
+}
 PROMPT, STEPS, ROOM = 5, 32, 48
 
 
@@ -35,7 +48,8 @@ def open_file(folder: Path, name: str) -> ort.InferenceSession:
 
 def run(session: ort.InferenceSession, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     names = [value.name for value in session.get_outputs()]
-    return dict(zip(names, session.run(names, feeds), strict=True))
+    arrays = session.run(names, feeds)
+    return {name: np.asarray(array) for name, array in zip(names, arrays, strict=True)}
 
 
 def positions(module: Any, places: range) -> np.ndarray:
@@ -131,6 +145,73 @@ def test_positions_of_the_three_mrope_axes_each_turn_their_own_part(made: tuple[
             use_cache=False,
         )
     np.testing.assert_allclose(out["logits"][0, 0], want.logits[0, -1].numpy(), atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def bundles(made: tuple[Path, Any]) -> dict[str, Path]:
+    """Target -> the bundle of the decoder in float32, with a cache of 48 places and prompts padded to 8."""
+    result = edgekit.convert(
+        made[0],
+        targets=tuple(DEVICES),
+        precisions="fp32",
+        shapes={"prompt": "8", "past": str(ROOM)},
+        output=made[0] / "out",
+        cache="off",
+    )
+    assert result.passed
+    return {name: made[0] / "out" / device for name, device in DEVICES.items()}
+
+
+def test_every_host_runtime_is_driven_through_the_steps_and_keeps_to_torch(
+    made: tuple[Path, Any], bundles: dict[str, Path]
+) -> None:
+    for name, bundle in bundles.items():
+        manifest = json.loads((bundle / "manifest.json").read_text())
+        tokens = np.load(bundle / manifest["sequence"]["tokens"])
+        stored = np.load(bundle / manifest["sequence"]["logits"])
+        prompt = manifest["sequence"]["prompt"]
+        assert len(stored) == STEPS + 1
+        want = hf_models.own_logits(made[1], [int(one) for one in tokens])[prompt - 1 :]
+        assert np.abs(stored - want).max() < 1e-3
+        (steps,) = [
+            output
+            for row in manifest["parity"]
+            for output in row["against_fp32"]
+            if output["output"] == f"logits of {STEPS + 1} teacher-forced steps"
+        ]
+        assert steps["max_abs"] < 1e-3, name
+
+
+class Spoiled:
+    """A session that gets one input wrong, as a runtime with a bug would."""
+
+    def __init__(self, inner: Session, spoil: str) -> None:
+        self.inner, self.spoil = inner, spoil
+
+    def run(self, feeds: Mapping[str, np.ndarray], taps: Sequence[str] = ()) -> dict[str, np.ndarray]:
+        changed = {
+            name: np.zeros_like(array) if name.startswith(self.spoil) else array
+            for name, array in feeds.items()
+        }
+        return self.inner.run(changed, taps)
+
+
+@pytest.mark.parametrize("spoil", ["past_key", "past_value", "position_ids"])
+def test_verify_fails_where_positions_are_frozen_or_the_past_is_zeroed(
+    spoil: str, bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert edgekit.verify(bundles["ort-mobile"]).passed
+    opened = OrtMobile.open
+
+    def open_spoiled(self: OrtMobile, artifact: Artifact, folder: Path) -> Session:
+        session = opened(self, artifact, folder)
+        return Spoiled(session, spoil) if artifact.component == "decode" else session
+
+    monkeypatch.setattr(OrtMobile, "open", open_spoiled)
+    proof = edgekit.verify(bundles["ort-mobile"])
+    told = [line for parity in proof.parities for line in parity.gate_failures if "teacher-forced" in line]
+    assert any("the cache or the positions do not get through" in line for line in told)
+    assert not proof.passed
 
 
 def test_deepstack_features_are_added_behind_their_layers() -> None:
