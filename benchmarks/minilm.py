@@ -36,7 +36,7 @@ def folder() -> Path:
 
 def sentences(part: str, count: int) -> Iterator[dict[str, NDArray[np.int64]]]:
     """Feeds of `count` sentences; the two parts have no module in common."""
-    from tokenizers import Tokenizer  # type: ignore[import-not-found,unused-ignore]  # of this benchmark only
+    from tokenizers import Tokenizer
 
     tokenizer: Any = Tokenizer.from_file(str(folder() / "tokenizer.json"))
     tokenizer.enable_padding(length=LENGTH)
