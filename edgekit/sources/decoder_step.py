@@ -124,7 +124,8 @@ class _TensorCache(Cache):
         key = torch.cat((self.keys[layer_idx], key_states), 2)
         return key, torch.cat((self.values[layer_idx], value_states), 2)
 
-    def get_seq_length(self, *_: Any) -> int:
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        del layer_idx  # all layers hold the same places
         return int(self.keys[0].shape[2]) if self.keys else 0
 
 

@@ -51,7 +51,8 @@ def prove_export(path: Path, component: TorchComponent, label: str) -> float:
         names = [value.name for value in session.get_outputs()]
         for name, array, expected in zip(names, got, want, strict=True):
             worst = max(
-                worst, _compare(array, expected, f"{label}, output '{name}'", _sizes(component, feeds))
+                worst,
+                _compare(np.asarray(array), expected, f"{label}, output '{name}'", _sizes(component, feeds)),
             )
     return worst
 

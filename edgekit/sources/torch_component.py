@@ -122,7 +122,8 @@ def _read_dims(name: str, dims: object, label: str) -> dict[int, DynamicDim]:
         words = (dim,) if isinstance(dim, str) else dim
         if not isinstance(words, tuple) or not 1 <= len(words) <= 3 or not isinstance(axis, int):
             raise SourceError(f"{label}: '{name}' axis {axis!r} is {dim!r}", fix=_FORMS)
-        found[axis] = DynamicDim(*words)
+        values: tuple[Any, ...] = words
+        found[axis] = DynamicDim(*values)
     return found
 
 
