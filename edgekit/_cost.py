@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _INT8 = frozenset({ir.DataType.INT8, ir.DataType.UINT8})
 _INT16 = frozenset({ir.DataType.INT16, ir.DataType.UINT16})
 # Shape arithmetic and flags are no parameters, though they are weights in the file.
-_NO_PARAMETERS = frozenset({ir.DataType.INT64, ir.DataType.BOOL, ir.DataType.STRING})
+NO_PARAMETERS = frozenset({ir.DataType.INT64, ir.DataType.BOOL, ir.DataType.STRING})
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def _node_cost(node: ir.Node, counted: set[ir.Value]) -> NodeCost:
         name=node.name or "",
         op=node.op_type,
         macs=node_macs(node),
-        params=sum(tensor.size for tensor in weights if tensor.dtype not in _NO_PARAMETERS),
+        params=sum(tensor.size for tensor in weights if tensor.dtype not in NO_PARAMETERS),
         weight_bytes=sum(tensor.nbytes for tensor in weights),
         activation_bytes=_sum(_bytes_of(value) for value in outputs),
         shape=None if shape is None else tuple(dim if isinstance(dim, int) else dim.value for dim in shape),

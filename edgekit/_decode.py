@@ -30,8 +30,9 @@ def predict_step(work: Work, device: Device, precision: str, *, cache_bytes: flo
     gigabytes = (work.read_weights * WEIGHT_BYTES[precision] + cache_bytes) / 1e9
     whole = 1e3 * gigabytes / bandwidth.value
     family = decode_family(device)
-    names = ((device.name, "this device"), ("", f"{family} devices"))
-    for name, whose in names:
+    names = {name: f"{name}, which has the same chip" for name in device.same_hardware}
+    names |= {device.name: "this device", "": f"{family} devices"}
+    for name, whose in names.items():
         fit = decode_fits().get((family, name, precision))
         if fit is not None:
             ms = fit.layer_ms * work.layers + whole / fit.share

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, TypedDict
 
 from edgekit._budget import judge_budget, parse_budget
-from edgekit._estimate_scenario import count_part, estimate_request, part_shapes
+from edgekit._estimate_scenario import CountedPart, count_cache, estimate_request, part_shapes
 from edgekit._inspect import open_words, prepare_open
 from edgekit._latency import RUNTIMES, Question
 from edgekit._predict import predict
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from edgekit._estimate_scenario import CountedPart, StepEstimate
+    from edgekit._estimate_scenario import StepEstimate
     from edgekit._recipe import Shape
     from edgekit._scenario import Part, Scenario
     from edgekit._values import Component, Device, Measurement, ShapeSpec, Verdict
@@ -30,7 +30,7 @@ class EstimateWords(TypedDict, total=False):
     """What `estimate` takes; `measured` maps devices to latencies (`4.2ms`) of this very model.
 
     runtime: litert, onnxruntime, qnn or tensorrt instead of each device's own. scenario: a scenario.toml
-    instead of a model.
+    instead of a model. precision: of all components, and of single ones, as `w4,vision=fp16`.
     """
 
     devices: str | Sequence[str]
@@ -75,6 +75,7 @@ class Estimate:
 def estimate_model(path: Path, known: Sequence[Device], words: EstimateWords) -> Estimate:
     """Predict `path` on `known`, or on those that words name; UsageError for words it cannot honour."""
     chosen, question = _ask(known, words)
+    _check_precision(question.precision)
     work = _count(path, words)
     question = replace(question, work=work)
     limits = parse_budget(words.get("budget"))
@@ -93,7 +94,8 @@ def estimate_scenario(path: Path, known: Sequence[Device], words: EstimateWords)
             raise UsageError(f"'{name}' is given beside a scenario", fix="write it into the scenario")
     scenario = load_scenario(path)
     limits = parse_budget(words.get("budget"))
-    parts = {name: _count_part(part, scenario) for name, part in scenario.parts.items()}
+    forms = _forms(words, scenario)
+    parts = {name: _count_part(part, scenario, forms[name]) for name, part in scenario.parts.items()}
     rows = []
     for device in chosen:
         made = estimate_request(scenario, parts, device, question)
@@ -101,7 +103,31 @@ def estimate_scenario(path: Path, known: Sequence[Device], words: EstimateWords)
         rows.append(DeviceEstimate(device.name, device.title, made.figures, verdicts, made.steps))
     caches = {name: part.cache_per_token for name, part in parts.items() if part.cache}
     work = {name: part.work for name, part in parts.items()}
-    return Estimate(work, question.precision, tuple(sorted(rows, key=_order)), scenario.title, caches)
+    return Estimate(
+        work, words.get("precision", "int8"), tuple(sorted(rows, key=_order)), scenario.title, caches
+    )
+
+
+def _forms(words: EstimateWords, scenario: Scenario) -> dict[str, str]:
+    """Component -> precision: that of `vision=fp16`, or the word that stands alone."""
+    forms = dict.fromkeys(scenario.parts, "int8")
+    rows = [word.strip().rpartition("=") for word in words.get("precision", "int8").split(",")]
+    alone = [word for name, _, word in rows if not name]
+    if len(alone) > 1:
+        raise UsageError(
+            f"precisions {' and '.join(alone)} are both given",
+            fix="name the component of one, as vision=fp16",
+        )
+    for name, _, word in sorted(rows):  # the word that stands alone comes first
+        if name and name not in forms:
+            near = get_close_matches(name, forms, n=1)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            raise UsageError(
+                f"precision '{name}={word}' names no component", fix=f"{hint}known: {', '.join(forms)}"
+            )
+        _check_precision(word)
+        forms |= {name: word} if name else dict.fromkeys(forms, word)
+    return forms
 
 
 def _ask(known: Sequence[Device], words: EstimateWords) -> tuple[list[Device], Question]:
@@ -126,9 +152,6 @@ def _check_words(words: EstimateWords) -> None:
             raise UsageError(
                 f"estimate has no option '{name}'", fix=f"it has: {', '.join(EstimateWords.__annotations__)}"
             )
-    precision = words.get("precision", "int8")
-    if precision not in WEIGHT_BYTES:
-        raise UsageError(f"precision '{precision}' is unknown", fix=f"use one of {', '.join(WEIGHT_BYTES)}")
     runtime = words.get("runtime")
     if runtime is not None and runtime not in RUNTIMES.values():
         near = get_close_matches(runtime, RUNTIMES.values(), n=1)
@@ -136,6 +159,11 @@ def _check_words(words: EstimateWords) -> None:
         raise UsageError(
             f"runtime '{runtime}' is unknown", fix=f"{hint}use one of {', '.join(RUNTIMES.values())}"
         )
+
+
+def _check_precision(word: str) -> None:
+    if word not in WEIGHT_BYTES:
+        raise UsageError(f"precision '{word}' is unknown", fix=f"use one of {', '.join(WEIGHT_BYTES)}")
 
 
 def _named(name: str, named: Mapping[str, Device]) -> Device:
@@ -147,21 +175,21 @@ def _named(name: str, named: Mapping[str, Device]) -> Device:
 
 
 def _count(path: Path, words: EstimateWords) -> Work:
-    from edgekit.sources.onnx_file import load_onnx
+    from edgekit.sources.onnx_file import load_unread
 
-    return _count_component(load_onnx(path), path, parse_shapes(words.get("shapes")))
+    return _count_component(load_unread(path), path, parse_shapes(words.get("shapes")))
 
 
-def _count_part(part: Part, scenario: Scenario) -> CountedPart:
+def _count_part(part: Part, scenario: Scenario, precision: str) -> CountedPart:
     """One component of a scenario; its file is read once."""
     from edgekit.sources.graph_io import inputs_of
-    from edgekit.sources.onnx_file import load_onnx
+    from edgekit.sources.onnx_file import load_unread
 
-    component = load_onnx(part.file)
+    component = load_unread(part.file)
     inputs = inputs_of(component.model)
     shapes = part_shapes(part, inputs, scenario.sizes)
     work = _count_component(component, part.file, parse_shapes(shapes))
-    return count_part(part, inputs, scenario.sizes, work)
+    return CountedPart(work, precision, *count_cache(part, inputs, scenario.sizes))
 
 
 def _count_component(component: Component, path: Path, shapes: ShapeSpec) -> Work:

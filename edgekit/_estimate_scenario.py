@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING
 from edgekit._decode import predict_step
 from edgekit._latency import Question, predict_latency
 from edgekit._predict import energy_of, predict_memory, predict_power
+from edgekit._prefill import predict_prefill
 from edgekit._recipe import parse_shapes
 from edgekit._values import Measurement
-from edgekit._work import COMPUTED_IN, Work
+from edgekit._work import ACTIVATION_BYTES, Work
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,11 +27,18 @@ CACHE_BYTES = 2  # KV caches are held in fp16
 
 @dataclass(frozen=True)
 class CountedPart:
-    """A component's work, the bytes of its KV cache at these sizes, and of one more token (None: unknown)."""
+    """A component's work in its precision, the bytes of its KV cache, and those of one more token."""
 
     work: Work
+    precision: str
     cache: int = 0
     cache_per_token: float | None = None
+
+    @property
+    def activations(self) -> float:
+        """Most bytes alive at once beside the cache, which the graph takes as inputs."""
+        inputs = self.cache / CACHE_BYTES * ACTIVATION_BYTES[self.precision]
+        return max(self.work.peak_bytes(self.precision) - inputs, 0.0)
 
 
 @dataclass(frozen=True)
@@ -72,8 +81,10 @@ def part_shapes(part: Part, inputs: Sequence[TensorInfo], sizes: Mapping[str, in
     return found
 
 
-def count_part(part: Part, inputs: Sequence[TensorInfo], sizes: Mapping[str, int], work: Work) -> CountedPart:
-    """The KV cache of a component that is counted already: its inputs that `cache` names."""
+def count_cache(
+    part: Part, inputs: Sequence[TensorInfo], sizes: Mapping[str, int]
+) -> tuple[int, float | None]:
+    """Bytes of the KV cache, the inputs that `cache` names, and of one more token (None: unknown)."""
     shapes = part_shapes(part, inputs, sizes)
     cached = [info for info in inputs if any(fnmatchcase(info.name, pattern) for pattern in part.cache)]
     if part.cache and not cached:
@@ -91,7 +102,7 @@ def count_part(part: Part, inputs: Sequence[TensorInfo], sizes: Mapping[str, int
         total += count * CACHE_BYTES
         length = _length(part, info, sizes)
         per_token += count * CACHE_BYTES / length if length else float("nan")
-    return CountedPart(work, total, per_token if cached and per_token == per_token else None)  # noqa: PLR0124 - NaN
+    return total, None if math.isnan(per_token) else per_token
 
 
 def _length(part: Part, info: TensorInfo, sizes: Mapping[str, int]) -> int | None:
@@ -109,12 +120,10 @@ def estimate_request(
     power = predict_power(device)
     whole = _sum("latency", [(step.latency, step.repeat) for step in steps])
     first = _sum("time_to_first_token", [(s.latency, s.repeat) for s in _before_decode(steps)])
-    kept = {name: part for name, part in parts.items() if scenario.parts[name].weights_of is None}
     memory = predict_memory(
         device,
-        weights=sum(part.work.weight_bytes(question.precision) for part in kept.values()),
-        activations=max(part.work.peak_bytes(question.precision) for part in parts.values())
-        + sum(part.cache for part in parts.values()),
+        weights=_weight_bytes(scenario, parts),
+        activations=max(part.activations for part in parts.values()) + sum(p.cache for p in parts.values()),
         runtime=question.runtime_on(device),
     )
     energy = energy_of(whole, power)
@@ -124,12 +133,23 @@ def estimate_request(
 
 
 def _estimate_step(step: Step, part: CountedPart, device: Device, question: Question) -> StepEstimate:
+    own = replace(question, work=part.work, precision=part.precision, measured={})
     if step.phase == "decode":
-        latency = predict_step(part.work, device, question.precision, cache_bytes=part.cache)
+        latency = predict_step(part.work, device, part.precision, cache_bytes=part.cache)
+    elif step.phase == "prefill":
+        latency = predict_prefill(own, device)
     else:
-        own = replace(question, work=part.work, precision=COMPUTED_IN[question.precision], measured={})
         latency = predict_latency(own, device)
     return StepEstimate(step.component, step.phase, step.repeat, latency)
+
+
+def _weight_bytes(scenario: Scenario, parts: Mapping[str, CountedPart]) -> float:
+    """All components' weights; of those that share theirs, the most that one of them holds."""
+    held: dict[str, float] = {}
+    for name, part in parts.items():
+        owner = scenario.parts[name].weights_of or name
+        held[owner] = max(held.get(owner, 0.0), part.work.weight_bytes(part.precision))
+    return sum(held.values())
 
 
 def _before_decode(steps: Sequence[StepEstimate]) -> list[StepEstimate]:

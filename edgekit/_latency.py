@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 from edgekit._likeness import pull_towards
 from edgekit._values import Measurement
-from edgekit.profiles.read_fits import FamilyFit, family_fits, likeness_fits, sibling_fits
+from edgekit._work import COMPUTED_IN
+from edgekit.profiles.read_fits import FamilyFit, capability_fits, family_fits, likeness_fits, sibling_fits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edgekit._values import Device
+    from edgekit._values import Device, Figure
     from edgekit._work import Work
-    from edgekit.profiles.read_fits import SiblingFit
+    from edgekit.profiles.read_fits import CapabilityFit, SiblingFit
 
 # Figures that give the peak of a precision. Sparse peaks and those of other units are left out.
 _PEAKS = {"int8": ("int8_dense", "neural_engine_peak"), "fp16": ("fp16_dense",), "fp32": ("fp32",)}
@@ -38,6 +39,11 @@ class Question:
     runtime: str | None = None
     measured: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def computed(self) -> str:
+        """The precision of the arithmetic: integer weights alone compute in fp16."""
+        return COMPUTED_IN[self.precision]
+
     def runtime_on(self, device: Device) -> str:
         """The runtime meant on this device."""
         return self.runtime or RUNTIMES.get(device.toolchain, device.toolchain)
@@ -52,20 +58,21 @@ def predict_latency(question: Question, device: Device) -> Measurement:
     pairs = [
         (fit, source)
         for source in question.measured
-        if (fit := sibling_fits().get((source, device.name, question.precision))) is not None
+        if (fit := sibling_fits().get((source, device.name, question.computed))) is not None
     ]
     if pairs:
         fit, source = min(pairs, key=lambda pair: pair[0].width)
         return _from_sibling(question, device, source, fit)
     family = find_family(question, device)
-    return _from_spec(question, device) if family is None else _from_family(question, device, family)
+    if family is not None:
+        return _from_family(question, device, family)
+    return _from_capability(question, device) or _from_spec(question, device)
 
 
 def find_family(question: Question, device: Device) -> FamilyFit | None:
     """The fit of this device, or of the device whose chip it has."""
-    names = (device.name, device.facts.get("same_chip", ""))
     runtime = question.runtime_on(device)
-    keys = [(name, runtime, question.precision) for name in names if name]
+    keys = [(name, runtime, question.computed) for name in device.same_hardware]
     return next((family_fits()[key] for key in keys if key in family_fits()), None)
 
 
@@ -79,7 +86,7 @@ def _from_sibling(question: Question, device: Device, source: str, fit: SiblingF
     ms = question.measured[source] * fit.scale
     fits = family_fits()
     runtime = question.runtime_on(device)
-    here, there = (fits.get((name, runtime, question.precision)) for name in (device.name, source))
+    here, there = (fits.get((name, runtime, question.computed)) for name in (device.name, source))
     if here is not None and there is not None:
         ms *= sum_ms(here, question.work) / sum_ms(there, question.work)
     basis = (
@@ -92,30 +99,57 @@ def _from_sibling(question: Question, device: Device, source: str, fit: SiblingF
 
 def _from_family(question: Question, device: Device, fit: FamilyFit) -> Measurement:
     ms = sum_ms(fit, question.work)
-    low, high = fit.low, fit.high
-    gmacs = question.work.macs / 1e9
-    beyond = not fit.least_gmacs / 2 <= gmacs <= fit.most_gmacs * 2
-    if beyond:
-        low, high = low / _BEYOND, high * _BEYOND
+    low, high, told = _widen(fit, question.work.macs / 1e9)
     whose = "" if fit.device == device.name else f" of {fit.device}, which has the same chip"
     basis = (
         f"family-fit{whose}: {fit.points} runs under {fit.runtime} in {fit.precision} ({fit.fitted}), median "
-        f"error {100 * fit.error:.0f} % on models held out, whole model on the accelerator"
-        + (f"; outside its sizes of {fit.least_gmacs:.2g} to {fit.most_gmacs:.3g} G MACs" if beyond else "")
-        + "; a measurement here or on a sibling would narrow it"
+        f"error {100 * fit.error:.0f} % on models held out, whole model on the accelerator{told}; a "
+        "measurement here or on a sibling would narrow it"
     )
     return Measurement("latency", ms, "ms", "predicted", basis, (ms * low, ms * high))
 
 
+def _from_capability(question: Question, device: Device) -> Measurement | None:
+    """By what GPUs of the same design reach of their peak; None where there is no such fit."""
+    precision = question.computed
+    fit = capability_fits().get((device.facts.get("compute_capability", ""), precision))
+    peak, bandwidth = find_peak(device, precision), device.figures.get("dram_bandwidth")
+    if fit is None or peak is None or bandwidth is None or question.runtime_on(device) != "tensorrt":
+        return None
+    gmacs = question.work.macs / 1e9
+    ms = fit.layer_mb * question.work.layers / bandwidth.value + 2 * gmacs / peak.value / fit.share
+    low, high, told = _widen(fit, gmacs)
+    basis = (
+        f"family-fit: GPUs of compute capability {fit.capability} reach {100 * fit.share:.0f} % of their "
+        f"{precision} peak, and a layer takes as long as moving {fit.layer_mb:.2g} MB, by {fit.points} runs "
+        f"({fit.fitted}), median error {100 * fit.error:.0f} % on devices held out{told}; a measurement "
+        "would narrow it"
+    )
+    return Measurement("latency", ms, "ms", "predicted", basis, (ms * low, ms * high))
+
+
+def _widen(fit: FamilyFit | CapabilityFit, gmacs: float) -> tuple[float, float, str]:
+    """The fit's band, wider beyond its sizes, and a remark where it is."""
+    if fit.least_gmacs / 2 <= gmacs <= fit.most_gmacs * 2:
+        return fit.low, fit.high, ""
+    told = f"; outside its sizes of {fit.least_gmacs:.2g} to {fit.most_gmacs:.3g} G MACs"
+    return fit.low / _BEYOND, fit.high * _BEYOND, told
+
+
+def find_peak(device: Device, precision: str) -> Figure | None:
+    """The published peak of a precision, in 1e12 operations a second, two to a MAC."""
+    return next((device.figures[name] for name in _PEAKS.get(precision, ()) if name in device.figures), None)
+
+
 def _from_spec(question: Question, device: Device) -> Measurement:
-    work, precision = question.work, question.precision
-    peak = next((device.figures[name] for name in _PEAKS.get(precision, ()) if name in device.figures), None)
+    work, precision = question.work, question.computed
+    peak = find_peak(device, precision)
     bandwidth = device.figures.get("dram_bandwidth")
     if peak is None or bandwidth is None:
         lacking = f"{precision} peak" if peak is None else "memory bandwidth"
         basis = f"the device's {lacking} is not published; measure here or on a sibling"
         return Measurement("latency", None, "ms", "unknown", basis)
-    moved = work.weight_bytes(precision) + work.activation_bytes(precision)
+    moved = work.weight_bytes(question.precision) + work.activation_bytes(question.precision)
     roofline = 1e3 * max(2 * work.macs / (peak.value * 1e12), moved / (bandwidth.value * 1e9))
     low, middle, high = _RULE
     basis = (

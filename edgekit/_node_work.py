@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from edgekit._cost import node_costs
+from edgekit._cost import NO_PARAMETERS, node_costs
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -93,6 +93,21 @@ def count_in_out(model: ir.Model) -> int:
     """Numbers that go into the model and come out of it; an open size counts as nothing."""
     values = [value for value in model.graph.inputs if not value.is_initializer()]
     return sum(_elements(value) or 0 for value in (*values, *model.graph.outputs))
+
+
+def count_looked_up(model: ir.Model) -> int:
+    """Numbers of the tables that only Gathers read: an output layer may share an embedding's table."""
+    tables = {
+        value
+        for node in model.graph
+        if node.op_type == "Gather"
+        for value in node.inputs[:1]
+        if value is not None and value.const_value is not None and value.dtype not in NO_PARAMETERS
+    }
+    found = [
+        value for value in tables if all(user.op_type == "Gather" and at == 0 for user, at in value.uses())
+    ]
+    return sum(_elements(value) or 0 for value in found)
 
 
 def kind_of(node: ir.Node) -> Kind:

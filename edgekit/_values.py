@@ -233,6 +233,12 @@ class Device:
     notes: tuple[str, ...] = ()
     power_modes: Mapping[str, Figure] = field(default_factory=dict)
 
+    @property
+    def same_hardware(self) -> tuple[str, ...]:
+        """Devices whose measurements hold here, the closest first: itself, its board's, its chip's."""
+        facts = (self.facts.get(name) for name in ("board_of", "same_chip"))
+        return (self.name, *(name for name in facts if name))
+
 
 @dataclass(frozen=True)
 class Measurement:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edgekit._cost import peak_activation_bytes
-from edgekit._node_work import count_in_out, list_work
+from edgekit._node_work import count_in_out, count_looked_up, list_work
 from edgekit._work_terms import sum_terms
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ class Work:
 
     `attention`: MACs of products whose two factors are both computed. `weights` and `activations` count
     numbers (an activation once written); `layers` the nodes that have MACs, `layout` those that only move
-    numbers. `read_weights`: numbers of weights that every run reads (of a table that is looked up, none).
+    numbers. `read_weights`: numbers of weights that every run reads (not of tables
+    that are only looked up).
     `peak_activations` is the most float32 bytes alive at once. `terms`: what latency fits add up.
     """
 
@@ -78,7 +79,7 @@ def count_work(model: ir.Model) -> Work | None:
         activations=sum(node.written for node in nodes),
         layers=sum(node.macs > 0 for node in nodes),
         peak_activations=peak,
-        read_weights=sum(node.weights for node in nodes if not node.op.startswith("Gather")),
+        read_weights=sum(node.weights for node in nodes) - count_looked_up(model),
         layout=sum(node.kind == "layout" for node in nodes),
         terms=sum_terms(nodes, count_in_out(model)),
     )

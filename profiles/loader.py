@@ -28,6 +28,7 @@ _DEVICE_KEYS: dict[str, tuple[type | tuple[type, ...], bool]] = {
     "software": (str, True),
     "versions": ((dict, list), True),
     "versions_from": (str, False),
+    "board_of": (str, False),
     "aliases": (list, False),
     "figures": (dict, False),
     "power_modes": (dict, False),
@@ -68,6 +69,9 @@ def load_device(path: Path, software: str | None = None) -> Device:
             f"device '{table['name']}' has no software '{chosen}'",
             fix=f"use one of: {', '.join(versions)}{_nearest(chosen, list(versions))}",
         )
+    board = _board(table, path)
+    figures, modes = (cast("Table", board.get(key, {})) for key in ("figures", "power_modes"))
+    facts = cast("dict[str, str]", board.get("facts", {}))
     return Device(
         name=cast("str", table["name"]),
         title=cast("str", table["title"]),
@@ -75,11 +79,27 @@ def load_device(path: Path, software: str | None = None) -> Device:
         software=chosen,
         versions=versions,
         aliases=_strings(table, "aliases", path.name),
-        figures=_known_figures(cast("Table", table.get("figures", {})), path.name),
-        power_modes=_power_modes(cast("Table", table.get("power_modes", {})), path.name),
-        facts=_string_table(table.get("facts", {}), f"{path.name}: facts"),
+        figures=_known_figures({**figures, **cast("Table", table.get("figures", {}))}, path.name),
+        power_modes=_power_modes({**modes, **cast("Table", table.get("power_modes", {}))}, path.name),
+        facts={**facts, **_string_table(table.get("facts", {}), f"{path.name}: facts")},
         notes=_strings(table, "notes", path.name),
     )
+
+
+def _board(table: Table, path: Path) -> Table:
+    """The device file of the same board under another toolchain, whose figures and facts hold here too."""
+    name = table.get("board_of")
+    if name is None:
+        return {}
+    if not isinstance(name, str) or not name.replace("-", "").isalnum():
+        raise TargetError(
+            f"{path.name}: board_of '{name}' is no device", fix="name a device file beside it, without .toml"
+        )
+    board = _read(path.with_name(f"{name}.toml"))
+    if "board_of" in board:
+        raise TargetError(f"{path.name}: {name}.toml says board_of itself", fix="name the device it names")
+    facts = _string_table(board.get("facts", {}), f"{name}.toml: facts")
+    return {**board, "facts": {"board_of": name, **facts}}
 
 
 def _read(path: Path) -> Table:

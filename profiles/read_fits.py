@@ -59,6 +59,21 @@ class FamilyFit(Fit):
 
 
 @dataclass(frozen=True)
+class CapabilityFit(Fit):
+    """Latency on any GPU of one compute capability: what a layer costs, and MACs at `share` of its peak.
+
+    layer_mb: a layer takes as long as moving so many MB. A share over 1: tensor cores pass the fp32 peak.
+    """
+
+    capability: str
+    precision: str
+    layer_mb: float
+    share: float
+    least_gmacs: float
+    most_gmacs: float
+
+
+@dataclass(frozen=True)
 class DecodeFit(Fit):
     """One decode step: layer_ms a layer that has MACs, and bytes at `share` (0..1) of the memory bandwidth.
 
@@ -70,6 +85,17 @@ class DecodeFit(Fit):
     precision: str
     layer_ms: float
     share: float
+
+
+@dataclass(frozen=True)
+class PrefillFit(Fit):
+    """One run over a prompt: layer_ms a layer that has MACs, and gmac_ms a G MAC."""
+
+    family: str
+    device: str
+    precision: str
+    layer_ms: float
+    gmac_ms: float
 
 
 @dataclass(frozen=True)
@@ -126,11 +152,27 @@ def family_fits() -> dict[tuple[str, str, str], FamilyFit]:
 
 
 @cache
+def capability_fits() -> dict[tuple[str, str], CapabilityFit]:
+    """(compute capability, precision) -> how GPUs of one design, of any size and clock, compute."""
+    shared, rows = _rows("capability")
+    fits = [make_fit(CapabilityFit, shared | row, "capability.toml") for row in rows]
+    return {(fit.capability, fit.precision): fit for fit in fits}
+
+
+@cache
 def decode_fits() -> dict[tuple[str, str, str], DecodeFit]:
     """(family, device or "", precision) -> what a decode step takes."""
     shared, rows = _rows("decode")
     fits = [make_fit(DecodeFit, shared | row, "decode.toml") for row in rows]
     return {(fit.family, fit.device, fit.precision): fit for fit in fits}
+
+
+@cache
+def prefill_fits() -> dict[tuple[str, str], PrefillFit]:
+    """(device, precision) -> what a run over a prompt takes."""
+    shared, rows = _rows("prefill")
+    fits = [make_fit(PrefillFit, shared | row, "prefill.toml") for row in rows]
+    return {(fit.device, fit.precision): fit for fit in fits}
 
 
 def make_fit(kind: type[Made], row: Mapping[str, Any], where: str) -> Made:

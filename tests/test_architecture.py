@@ -22,7 +22,7 @@ RANKS = (
     ("_cost", "_lowering"),
     ("_node_work", "_work_terms", "_likeness"),
     ("_work",),
-    ("_latency", "_decode"),
+    ("_latency", "_decode", "_prefill"),
     ("_predict",),
     ("passes",),
     ("sources",),

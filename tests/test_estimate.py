@@ -135,6 +135,21 @@ def test_energy_and_heat_follow_from_latency_and_the_board() -> None:
     assert rows["sustained_latency"].interval == pytest.approx((4.0, 60.0))
 
 
+def test_a_gpu_of_a_known_design_is_predicted_by_its_peak_and_bandwidth() -> None:
+    rows = tomllib.loads((FITS / "capability.toml").read_text())["fit"]
+    fit = next(row for row in rows if row["precision"] == "fp16")
+    board = replace(
+        _device("board", "tensorrt", fp16_dense=10, dram_bandwidth=50), facts={"compute_capability": "8.7"}
+    )
+    latency = _ask(board, "fp16")["latency"]
+    # Two layers at so many MB each, and 8e9 operations at a share of 10e12 a second.
+    ms = 2 * fit["layer_mb"] / 50 + 0.8 / fit["share"]
+    assert latency.value == pytest.approx(ms)
+    assert latency.interval == pytest.approx((ms * fit["low"], ms * fit["high"]))
+    assert latency.basis.startswith("family-fit: GPUs of compute capability 8.7")
+    assert _ask(board, "fp16", runtime="onnxruntime")["latency"].basis.startswith("spec:")
+
+
 def test_a_device_without_a_published_peak_is_unknown_and_says_so() -> None:
     rows = _ask(_device(dram_bandwidth=10))
     assert (rows["latency"].kind, rows["latency"].value, rows["power"].kind) == ("unknown", None, "unknown")
@@ -151,7 +166,7 @@ def _fit_row(device: str, runtime: str, precision: str) -> dict[str, Any]:
 
 def test_a_family_fit_is_the_sum_of_its_terms() -> None:
     row = _fit_row("jetson-agx-orin-64gb", "tensorrt", "int8")
-    terms = {"layers": 88.0, "dense": 3.25, "launch": 1.0}
+    terms = dict.fromkeys(TERMS, 0.0) | {"layers": 88.0, "dense": 3.25, "launch": 1.0}
     work = replace(WORK, dense=3_250_000_000, terms=terms)
     latency = _ask(_device("jetson-agx-orin-64gb", "tensorrt"), work=work)["latency"]
     expected = sum(terms[name] * ms for name, ms in row["ms"].items())
@@ -162,7 +177,7 @@ def test_a_family_fit_is_the_sum_of_its_terms() -> None:
 
 def test_a_model_far_beyond_the_fitted_sizes_gets_a_wider_band_that_says_why() -> None:
     row = _fit_row("jetson-agx-orin-64gb", "tensorrt", "int8")
-    work = replace(WORK, dense=10**15, terms={"layers": 88.0, "dense": 1e6})
+    work = replace(WORK, dense=10**15, terms=dict.fromkeys(TERMS, 0.0) | {"dense": 1e6})
     latency = _ask(_device("jetson-agx-orin-64gb", "tensorrt"), work=work)["latency"]
     assert latency.value is not None
     assert latency.interval is not None

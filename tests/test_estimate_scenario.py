@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
 
 import edgekit
 from edgekit._decode import predict_step
+from edgekit._latency import Question
+from edgekit._prefill import predict_prefill
 from edgekit._values import Device, Figure
 from edgekit._work import Work
+from edgekit._work_terms import TERMS
 from edgekit.errors import UsageError
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+FITS = Path(edgekit.__file__).parent / "profiles" / "fits"
 SCENARIO = """
 [sizes]
 prompt = 6
@@ -100,6 +105,84 @@ def test_a_request_adds_its_steps_and_counts_shared_weights_once(tmp_path: Path)
     memory = figures["memory"]
     assert memory.interval is not None
     assert memory.interval[0] == pytest.approx(256 * 0.5625 + 250e6)
+
+
+def test_components_have_precisions_of_their_own(tmp_path: Path) -> None:
+    path = _make(tmp_path)
+    made = edgekit.estimate(scenario=path, devices="jetson-orin-nano-super", precision="w4,prefill=fp16")
+    memory = {item.metric: item for item in made.devices[0].figures}["memory"]
+    assert memory.interval is not None
+    # The 256 weights are shared: fp16 in prefill is the most that one of the two holds.
+    assert memory.interval[0] == pytest.approx(256 * 2 + 250e6)
+    for words, said in (
+        ("w4,prefil=fp16", "did you mean 'prefill'"),
+        ("w4,w8", "both given"),
+        ("w4,prefill=int7", "int7"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            edgekit.estimate(scenario=path, precision=words)
+        assert said in str(caught.value)
+
+
+def test_an_output_layer_that_shares_the_embedding_is_read_as_a_whole(tmp_path: Path) -> None:
+    from edgekit._work import count_work
+    from edgekit.passes.infer_shapes import infer_shapes
+
+    table = helper.make_tensor("w", TensorProto.FLOAT, [8, 4], [0.5] * 32)
+    look = helper.make_node("Gather", ["w", "ids"], ["e"])
+    score = helper.make_node("Gemm", ["e", "w"], ["y"], transB=1)
+    ids = helper.make_tensor_value_info("ids", TensorProto.INT64, [1])
+    for nodes, output, read in (([look, score], _tensor("y", [1, 8]), 32), ([look], _tensor("e", [1, 4]), 0)):
+        graph = helper.make_graph(nodes, "g", [ids], [output], [table])
+        model = ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]))
+        infer_shapes(model)
+        work = count_work(model)
+        assert work is not None
+        assert (work.weights, work.read_weights) == (32, read)
+
+
+def test_a_prompt_takes_no_less_than_reading_its_weights() -> None:
+    rows = tomllib.loads((FITS / "decode.toml").read_text())["fit"]
+    fit = next(row for row in rows if row["device"] == "jetson-orin-nano-super")
+    board = replace(_board(dram_bandwidth=100), name="jetson-orin-nano-super", toolchain="tensorrt")
+    terms = dict.fromkeys(TERMS, 0.0)
+    work = Work(0, 0, 0, 0, weights=10**9, activations=0, layers=1, peak_activations=0, read_weights=10**9)
+    short = predict_prefill(Question(replace(work, terms=terms), "w4"), board)
+    assert short.value == pytest.approx(fit["layer_ms"] + 5.625 / fit["share"])  # 0.5625 GB at 100 GB/s
+    # The device's own fit of convolutions says more, once the prompt is long.
+    long = predict_prefill(Question(replace(work, terms=terms | {"dense": 1e3}), "w4"), board)
+    rows = tomllib.loads((FITS / "jetson.toml").read_text())["fit"]
+    own = next(row for row in rows if (row["device"], row["precision"]) == (board.name, "fp16"))
+    assert long.value == pytest.approx(1e3 * own["ms"]["dense"])
+
+
+def test_a_prompt_is_timed_by_the_public_prompts_of_its_device() -> None:
+    rows = tomllib.loads((FITS / "prefill.toml").read_text())["fit"]
+    fit = next(row for row in rows if (row["device"], row["precision"]) == ("jetson-agx-thor", "w4"))
+    work = Work(10**12, 0, 0, 0, weights=0, activations=0, layers=253, peak_activations=0)
+    thor = replace(_board(dram_bandwidth=273), name="jetson-agx-thor", toolchain="tensorrt")
+    made = predict_prefill(Question(work, "w4"), thor)
+    assert made.value == pytest.approx(253 * fit["layer_ms"] + 1000 * fit["gmac_ms"])
+
+
+def test_weights_are_counted_and_never_read(tmp_path: Path) -> None:
+    """The data file is a hole of 2 TB: reading it would not end, and NaN in it would not matter."""
+    size = 2**40
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT16, dims=[2**20, 2**19])
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", "w.data"), ("offset", "0"), ("length", str(size))):
+        tensor.external_data.add(key=key, value=value)
+    product = helper.make_node("MatMul", ["x", "w"], ["y"])
+    ends = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT16, [1, size])
+        for name, size in (("x", 2**20), ("y", 2**19))
+    )
+    graph = helper.make_graph([product], "g", *([end] for end in ends), [tensor])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "m.onnx")
+    with (tmp_path / "w.data").open("wb") as file:
+        file.truncate(size)
+    work = edgekit.estimate(tmp_path / "m.onnx", devices="jetson-agx-thor").work["model"]
+    assert (work.macs, work.weights) == (2**39, 2**39)
 
 
 def test_a_folder_with_a_scenario_is_one(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def render_estimate(estimate: Estimate) -> str:
     metrics = [name for name in _COLUMNS if any(_find(row, name) for row in estimate.devices)]
     headers = ("device", *(name.replace("_", " ") for name in metrics), "verdict", "basis of latency")
     blocks = [
-        clean("\n".join([*filter(None, [estimate.title]), *counts, f"precision: {estimate.precision}"])),
+        "\n".join(map(clean, [*filter(None, [estimate.title]), *counts, f"precision: {estimate.precision}"])),
         table(headers, [_row(device, metrics) for device in estimate.devices]),
     ]
     if len(estimate.devices) == 1 and estimate.devices[0].steps:

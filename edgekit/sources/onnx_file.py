@@ -34,6 +34,22 @@ def load_onnx(path: str | Path, *, name: str = "model") -> Component:
     breaks a rule (unknown op, opset below 7, NaN weights ...).
     """
     path = Path(path)
+    model, external = _open(path)
+    check_weight_values(model)
+    return Component(name=name, model=model, digest=_digest([path, *external]), source=path)
+
+
+def load_unread(path: str | Path, *, name: str = "model") -> Component:
+    """The component for counting alone: no weight is read, so none is checked and its digest is empty.
+
+    Raises what `load_onnx` raises, but for weights' values.
+    """
+    model, _ = _open(Path(path))
+    return Component(name=name, model=model, digest="", source=Path(path))
+
+
+def _open(path: Path) -> tuple[ir.Model, list[Path]]:
+    """The checked graph and its external files."""
     proto = _parse(path)
     try:
         external = check_external_files(proto, path)
@@ -45,8 +61,7 @@ def load_onnx(path: str | Path, *, name: str = "model") -> Component:
             f"{path}: the graph is damaged: {reason}", fix="export or download the model again"
         ) from error
     ir.external_data.set_base_dir(model.graph, path.parent)
-    check_weight_values(model)
-    return Component(name=name, model=model, digest=_digest([path, *external]), source=path)
+    return model, external
 
 
 def _parse(path: Path) -> onnx.ModelProto:

@@ -4,24 +4,38 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.profiles.loader import HERE
+from edgekit.profiles.read_fits import (
+    capability_fits,
+    decode_fits,
+    family_fits,
+    likeness_fits,
+    prefill_fits,
+    sibling_fits,
+)
+from scripts.fit.capability import fit_capabilities
 from scripts.fit.decode import fit_decode, read_points
 from scripts.fit.family import REACH, CellFit, Family, Resemblance, band, fit_precision
 from scripts.fit.graphs import read_graphs
 from scripts.fit.jetson import fit_jetsons
 from scripts.fit.page import Results, write_page
+from scripts.fit.prefill import fit_prefill, read_prompts
+from scripts.fit.public_case import compare_case
 from scripts.fit.score import score, score_cells
-from scripts.fit.siblings import band_of, fit_pairs
+from scripts.fit.siblings import fit_pairs
 from scripts.fit.tables import npu_latencies, read_rows, yolo_latencies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from scripts.fit.capability import Capability
     from scripts.fit.decode import Decode
+    from scripts.fit.prefill import Prefill
     from scripts.fit.regress import Array
     from scripts.fit.siblings import Pair
 
@@ -47,14 +61,24 @@ def main(folder: Path) -> None:
     results = Results(
         day, graphs, known, cells, fit_jetsons(graphs, yolo), fit_pairs(cells, known),
         fit_decode(read_points(hub, measured)), {row["model"] for row in hub},
+        fit_capabilities(graphs, yolo), fit_prefill(read_prompts(hub, measured)), [],
     )  # fmt: skip
     alike = {name: family.likeness for name, family in fitted.items() if family.likeness is not None}
     _write("qualcomm", AIHUB, day, [_family_row(cell, cell.precision in alike) for cell in cells])
     _write_likeness(alike)
     _write("jetson", JETSON, day, [_family_row(cell, False) for cell in results.jetsons])
+    _write("capability", JETSON, day, [_capability_row(row) for row in results.capabilities])
+    _write("prefill", DECODE, day, [_prefill_row(row) for row in results.prefill])
     _write("siblings", AIHUB, day, [_pair_row(pair) for pair in results.pairs])
     _write("decode", DECODE, day, [_decode_row(row) for row in results.decode])
-    write_page(results)
+    _forget()
+    write_page(replace(results, case=compare_case(measured)))
+
+
+def _forget() -> None:
+    """Let what was just written be read: the loaders keep what they read."""
+    for kept in (family_fits, likeness_fits, sibling_fits, capability_fits, decode_fits, prefill_fits):
+        kept.cache_clear()
 
 
 def _quality(errors: Sequence[float]) -> dict[str, object]:
@@ -79,22 +103,42 @@ def _family_row(cell: CellFit, likeness: object) -> dict[str, object]:
 
 
 def _pair_row(pair: Pair) -> dict[str, object]:
-    low, high = band_of(pair)
-    inside = sum(low <= math.exp(-error) <= high for error in pair.errors) / len(pair.errors)
     return {
         "from": pair.source, "to": pair.target, "precision": pair.precision, "scale": pair.scale,
-        **_quality(pair.errors), "coverage": inside,
+        **_quality(pair.errors), "coverage": _covered(pair.errors),
     }  # fmt: skip
 
 
 def _decode_row(row: Decode) -> dict[str, object]:
-    low, high = band(row.errors)
-    inside = sum(low <= math.exp(-error) <= high for error in row.errors) / len(row.errors)
     return {
         "family": row.family, "device": row.device, "precision": row.precision, "layer_ms": row.layer_ms,
-        "share": row.share,
-        **_quality(row.errors), "coverage": inside,
+        "share": row.share, **_quality(row.errors), "coverage": _covered(row.errors),
     }  # fmt: skip
+
+
+def _prefill_row(row: Prefill) -> dict[str, object]:
+    return {
+        "family": row.family, "device": row.device, "precision": row.precision, "layer_ms": row.layer_ms,
+        "gmac_ms": row.gmac_ms, **_quality(row.errors), "coverage": _covered(row.errors),
+    }  # fmt: skip
+
+
+def _capability_row(row: Capability) -> dict[str, object]:
+    errors = list(row.held.values())
+    return {
+        "capability": row.capability, "precision": row.precision, "layer_mb": row.layer_mb,
+        "share": row.share, "least_gmacs": row.gmacs[0], "most_gmacs": row.gmacs[1],
+        **_quality(errors), "coverage": _covered(errors),
+    }  # fmt: skip
+
+
+def _covered(errors: Sequence[float]) -> float:
+    """The share of errors within the band made of the others."""
+    inside = 0
+    for at, error in enumerate(errors):
+        low, high = band([*errors[:at], *errors[at + 1 :]])
+        inside += low <= math.exp(-error) <= high
+    return inside / len(errors)
 
 
 def _write(name: str, source: str, day: str, rows: Sequence[Mapping[str, object]]) -> None:

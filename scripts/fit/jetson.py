@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from scripts.fit.family import Graph
 
-# Five sizes bear few terms: a time a node that runs, and one a MAC.
-USED = ("layers", "dense")
+# Five sizes bear few terms: a time a node that runs, and one a MAC, whichever product it is in: tensor cores
+# compute attention as they compute convolutions.
+USED = ("layers", "macs")
 PULL = 0.02
 
 
@@ -26,25 +27,34 @@ def fit_jetsons(
 ) -> list[CellFit]:
     """One cell a device and precision; every size is held out in turn."""
     made = []
-    unit = dict(zip(TERMS, typical(list(graphs.values())), strict=True))
+    usual = dict(zip(TERMS, typical(list(graphs.values())), strict=True))
+    unit = {"layers": usual["layers"], "macs": usual["dense"]}
     for (device, runtime, precision), rows in sorted(known.items()):
         names = sorted(name for name in rows if name in graphs)
         if len(names) < 4:
             continue
-        terms = np.array([[graphs[name][term] / unit[term] for term in USED] for name in names])
+        sums = {name: {"layers": graphs[name]["layers"], "macs": count_gmacs(graphs[name])} for name in names}
+        terms = np.array([[sums[name][term] / unit[term] for term in USED] for name in names])
         logs = np.array([math.log(rows[name]) for name in names])
         held = {}
         for index, name in enumerate(names):
             kept = np.arange(len(names)) != index
-            own = _fit(terms[kept], logs[kept])
+            own = fit_terms(terms[kept], logs[kept])
             held[name] = math.log(float(terms[index] @ np.exp(own))) - float(logs[index])
-        found = np.exp(_fit(terms, logs))
-        kept_ms = {term: float(value) / float(unit[term]) for term, value in zip(USED, found, strict=True)}
-        sizes = [sum(graphs[name][kind] for kind in MAC_TERMS) for name in names]
+        found = np.exp(fit_terms(terms, logs))
+        layer, mac = (float(value) / float(unit[term]) for term, value in zip(USED, found, strict=True))
+        kept_ms = {"layers": layer, **dict.fromkeys(MAC_TERMS, mac)}
+        sizes = [sums[name]["macs"] for name in names]
         made.append(CellFit(device, runtime, precision, kept_ms, held, (min(sizes), max(sizes))))
     return made
 
 
-def _fit(terms: Array, logs: Array) -> Array:
+def count_gmacs(terms: Mapping[str, float]) -> float:
+    """All G MACs of a graph."""
+    return sum(terms[kind] for kind in MAC_TERMS)
+
+
+def fit_terms(terms: Array, logs: Array) -> Array:
+    """Logs of the coefficients of two terms that are about one in size."""
     start = np.full(len(USED), float(np.median(logs)) - 1.0)
     return fit_logs(terms, logs, start, PULL, steps=30)

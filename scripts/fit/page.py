@@ -13,8 +13,11 @@ from scripts.fit.score import Score, baseline, other_devices, score, score_cells
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from scripts.fit.capability import Capability
     from scripts.fit.decode import Decode
     from scripts.fit.family import CellFit, Graph
+    from scripts.fit.prefill import Prefill
+    from scripts.fit.public_case import Case
     from scripts.fit.siblings import Pair
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -33,6 +36,9 @@ class Results:
     pairs: Sequence[Pair]
     decode: Sequence[Decode]
     models: set[str]
+    capabilities: Sequence[Capability]
+    prefill: Sequence[Prefill]
+    case: Sequence[Case]
 
 
 def write_page(results: Results) -> None:
@@ -45,7 +51,8 @@ def write_page(results: Results) -> None:
         plot_errors(cells, folder / f"errors-{precision}.png")
     parts = [
         _head(results), _family(results), _by_device(results), _new_devices(results), _siblings(results),
-        _jetsons(results), _decode(results), _graphs(results), _limits(),
+        _jetsons(results), _capabilities(results), _decode(results), _prefill(results), _case(results),
+        _graphs(results), _limits(),
     ]  # fmt: skip
     (DOCS / "prediction.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
@@ -183,6 +190,62 @@ def _decode(results: Results) -> str:
         + _table(
             ("family", "device", "precision", "a layer", "share of bandwidth", "points", "median error"), rows
         )
+    )
+
+
+def _capabilities(results: Results) -> str:
+    rows = [
+        [
+            row.capability, row.precision, f"{row.layer_mb:.2g} MB", _percent(row.share),
+            *_cells_of(score(list(row.held.values())))[:4],
+        ]
+        for row in results.capabilities
+    ]  # fmt: skip
+    return (
+        "### Jetsons never seen\n\nA Jetson without a fit of its own is predicted by its published peak and bandwidth: a "
+        "layer takes as long as moving some MB, and MACs run at a share of the peak (fp32 runs on tensor cores, beyond "
+        "the published peak). Here the device is held out and the size of the network too.\n\n"
+        + _table(("compute capability", "precision", "a layer", "share of peak", *_COLUMNS[:4]), rows)
+    )
+
+
+def _prefill(results: Results) -> str:
+    rows = [
+        [
+            row.family, row.device, row.precision, f"{1e3 * row.layer_ms:.2g} us", f"{row.gmac_ms:.2g} ms",
+            *_cells_of(score(row.errors))[:4],
+        ]
+        for row in results.prefill
+    ]  # fmt: skip
+    return (
+        "## Prompts\n\nA time a layer and one a G MAC, one shape a family and one factor a device; each model is held out "
+        "on all devices, and errors are those of the family. Sources: AI Hub's least times to first token (128 tokens "
+        "beside a cache of 4,096) and TensorRT Edge-LLM's tables. Prompts on other devices, and in other precisions, are "
+        "predicted as any model is.\n\n"
+        + _table(("family", "device", "precision", "a layer", "a G MAC", *_COLUMNS[:4]), rows)
+    )
+
+
+def _case(results: Results) -> str:
+    rows = []
+    for case in results.case:
+        value, ends = case.predicted.value, case.predicted.interval
+        if value is None or ends is None:
+            continue
+        factor = 1e-6 if case.predicted.unit == "B" else 1.0
+        told = f"{factor * ends[0]:.4g} to {factor * ends[1]:.4g}"
+        words = case.name.replace("_", " "), f"{case.measured:.4g} {case.unit}"
+        rows.append(
+            [*words, f"{factor * value:.4g}", told, f"{100 * (factor * value / case.measured - 1):+.1f} %"]
+        )
+    return (
+        "## A whole vision-language model\n\nCosmos-Reason2-2B (a Qwen3-VL-2B) under TensorRT Edge-LLM on Jetson Orin Nano "
+        "Super, one picture of 494 tokens, measured by others (github hokwangchoi/jetson-orin-nano-benchmarks). None of "
+        "its rows is in any fit. The graphs are drawn from the published configuration (`scripts/fit/drawn_vlm.py`) and "
+        "predicted by `edgekit estimate FOLDER --precision w4,vision=fp16,embedding=fp16`. The aim was 25 %. The "
+        "measured memory is the board's whole use, 519 MB of it before the run began (their tegrastats log); the "
+        "predicted one is the process's.\n\n"
+        + _table(("figure", "measured", "predicted", "interval", "off by"), rows)
     )
 
 

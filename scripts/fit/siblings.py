@@ -8,8 +8,6 @@ from itertools import permutations
 from statistics import median
 from typing import TYPE_CHECKING
 
-from scripts.fit.family import band
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -76,8 +74,3 @@ def _hold_out(rows: list[tuple[str, float]]) -> tuple[float, ...]:
         middle = median(value for name, value in rows if name != model)
         errors += [middle - value for name, value in rows if name == model]
     return tuple(errors)
-
-
-def band_of(pair: Pair) -> tuple[float, float]:
-    """80 % of measured over predicted."""
-    return band(pair.errors)

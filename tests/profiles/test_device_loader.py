@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edgekit.errors import TargetError, UsageError
-from edgekit.profiles.loader import device_files, load_device
+from edgekit.profiles.loader import HERE, device_files, load_device
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -140,6 +140,22 @@ def test_power_modes_and_chip_facts_are_read() -> None:
     ]  # fmt: skip
     phone = next(load_device(path) for path in device_files("litert") if path.stem == "galaxy-s25")
     assert (phone.facts["soc"], phone.facts["htp_arch"]) == ("SM8750", "v79")
+
+
+def test_a_board_lends_its_figures_and_facts_to_the_file_that_names_it(tmp_path: Path) -> None:
+    phone = load_device(next(path for path in device_files("litert") if path.stem == "galaxy-s24"))
+    npu = load_device(next(path for path in device_files("qnn") if path.stem == "galaxy-s24-qnn"))
+    assert (npu.toolchain, npu.figures) == ("qnn", phone.figures)
+    assert npu.same_hardware == ("galaxy-s24-qnn", "galaxy-s24")
+    assert npu.facts["chip"] == "SM8650"  # its own, beside the board's
+    text = (HERE / "devices" / "galaxy-s24-qnn.toml").read_text()
+    for word, said in (("../x", "is no device"), ("galaxy-s99", "cannot be read")):
+        (tmp_path / "a.toml").write_text(text.replace('board_of = "galaxy-s24"', f'board_of = "{word}"'))
+        with pytest.raises(TargetError, match=said):
+            load_device(tmp_path / "a.toml")
+    (tmp_path / "b.toml").write_text(text.replace('board_of = "galaxy-s24"', 'board_of = "a"'))
+    with pytest.raises(TargetError, match="says board_of itself"):
+        load_device(tmp_path / "b.toml")
 
 
 def test_every_device_of_every_toolchain_loads_and_cites_each_figure() -> None:
