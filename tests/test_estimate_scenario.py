@@ -173,11 +173,11 @@ def test_weights_are_counted_and_never_read(tmp_path: Path) -> None:
     for key, value in (("location", "w.data"), ("offset", "0"), ("length", str(size))):
         tensor.external_data.add(key=key, value=value)
     product = helper.make_node("MatMul", ["x", "w"], ["y"])
-    ends = (
-        helper.make_tensor_value_info(name, TensorProto.FLOAT16, [1, size])
-        for name, size in (("x", 2**20), ("y", 2**19))
+    first, last = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT16, [1, count])
+        for name, count in (("x", 2**20), ("y", 2**19))
     )
-    graph = helper.make_graph([product], "g", *([end] for end in ends), [tensor])
+    graph = helper.make_graph([product], "g", [first], [last], [tensor])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "m.onnx")
     with (tmp_path / "w.data").open("wb") as file:
         file.truncate(size)
