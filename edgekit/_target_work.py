@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from edgekit._bundle import NO_ACCURACY, ComponentDraft
@@ -16,7 +15,6 @@ from edgekit._tasks import score_task
 from edgekit._values import PORTABLE, SCHEMES, WEIGHT_BITS
 from edgekit._verify import (
     gate_for,
-    reference_session,
     unproven,
     verify_artifact,
     with_worst,
@@ -72,7 +70,8 @@ class TargetWork:
                 self._measured = self.workshop.remember(found.reference)
                 self._unmet = () if found.enough else (found.note,)
             elif choose is None:
-                self._quantized = self.workshop.quantize(plan_form(self.plan, SCHEMES[scheme]))
+                form = plan_form(self.plan, SCHEMES[scheme])
+                self._quantized, self._measured = self.workshop.quantize(form), self.workshop.reference(form)
             else:
                 chosen = choose(self.workshop, self.plan)
                 self._quantized, self.scheme_note = chosen.result, chosen.note
@@ -152,22 +151,15 @@ class TargetWork:
         self.workshop.progress(f"{self.item.device.name}: build {job.precision}", 0, None)
         return self.item.target.build([components[job.precision]], job, out)
 
-    @cached_property
-    def _reference(self) -> Session | None:
-        """The Q/DQ graph in plain float, where there is one."""
-        if self._quantized is None or self._measured is not None:
-            return self._measured
-        return reference_session(self._quantized.component.model)
-
     def golden(self) -> Golden:
         """The samples to prove on: the user's own wherever there are any."""
         kind: GoldenKind = "samples" if self.samples_kind == "samples" else "random"
-        return self.workshop.make_golden(kind, self._reference)
+        return self.workshop.make_golden(kind, self._measured)
 
     def kept_golden(self, golden: Golden) -> Golden:
         """The samples that go into the bundle: noise in their place where the user's are private."""
         private = self.workshop.recipe.golden == "random" and golden.kind != "random"
-        return self.workshop.make_golden("random", self._reference) if private else golden
+        return self.workshop.make_golden("random", self._measured) if private else golden
 
     def prove(self, artifact: Artifact, golden: Golden, built: Path) -> Parity:
         """Run the artifact here; where it falls short, name the tensors that lose most."""

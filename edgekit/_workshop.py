@@ -79,6 +79,7 @@ class Workshop:
     # What searches found, for the targets that come later.
     mixes: list[Mix] = field(default_factory=list)
     _plain_forms: dict[QdqForm, QdqResult] = field(default_factory=dict)
+    _references: dict[QdqForm, Session] = field(default_factory=dict)
 
     @cached_property
     def _prepared(self) -> Prepared:
@@ -162,6 +163,20 @@ class Workshop:
         if mix is None:
             self._plain_forms[form] = result
         return result
+
+    def reference(self, form: QdqForm) -> Session:
+        """The Q/DQ graph of that form in plain float, running each set of inputs once."""
+        from edgekit._verify import reference_session
+
+        if form not in self._references:
+            model = self.quantize(form).component.model
+            self._references[form] = self.remember(reference_session(model))
+        return self._references[form]
+
+    @property
+    def forms(self) -> Sequence[QdqForm]:
+        """The forms of the Q/DQ graph that were made so far, without those of searches."""
+        return tuple(self._plain_forms)
 
     def _insert(self, form: QdqForm, mix: Mix) -> QdqResult:
         component, record = self.equalized, self.record

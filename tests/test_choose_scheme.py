@@ -9,8 +9,9 @@ import onnx_ir as ir
 import pytest
 
 from edgekit import _choose_scheme
-from edgekit._values import NATIVE_U8, Component
-from edgekit._verify import Golden, GoldenSample, reference_session
+from edgekit._qdq import QdqForm
+from edgekit._values import NATIVE_U8, PORTABLE, Component
+from edgekit._verify import Golden, GoldenSample
 from edgekit.target import Plan
 from tests.models import toy_cnn
 
@@ -24,18 +25,21 @@ class Shop:
     def __init__(self, noise: dict[str, float]) -> None:
         self.noise = noise
         self.quantized: list[str] = []
+        self.forms: tuple[QdqForm, ...] = ()
 
     def quantize(self, form: Any) -> Any:
         self.quantized.append(form.scheme.name)
         model = ir.from_proto(toy_cnn())
         return type("Result", (), {"component": Component(form.scheme.name, model, "d" * 64)})
 
-    def remember(self, session: Any) -> Any:
-        return session
+    def reference(self, form: Any) -> Any:
+        return form.scheme.name if form in self.forms else self.name(self.quantize(form))
+
+    def name(self, result: Any) -> str:
+        return str(result.component.name)
 
     def make_golden(self, kind: str, reference: Any) -> Golden:
-        assert isinstance(reference, type(reference_session(ir.from_proto(toy_cnn()))))
-        found = CLEAN + np.float32(self.noise[self.quantized[-1]]) * NOISE
+        found = CLEAN + np.float32(self.noise[reference]) * NOISE
         return Golden("model", "samples", (GoldenSample({}, {"y": CLEAN}, {"y": found}),))
 
 
@@ -59,7 +63,18 @@ def test_the_nearer_scheme_is_taken_where_it_matters(native: float, portable: fl
 def test_a_near_native_scheme_costs_no_second_graph() -> None:
     shop: Any = Shop({"native-u8": 0.001})
     _choose_scheme.choose_measured(shop, Plan(17, scheme=NATIVE_U8))
-    assert shop.quantized == ["native-u8"]
+    assert set(shop.quantized) == {"native-u8"}
+
+
+@pytest.mark.parametrize(("portable", "made"), [(0.1, ["native-u8"]), (0.01, ["native-u8", "portable"])])
+def test_another_targets_portable_graph_that_rounds_less_speaks_for_the_scheme(
+    portable: float, made: list[str]
+) -> None:
+    shop: Any = Shop({"native-u8": 0.1, "portable": portable})
+    shop.forms = (QdqForm(PORTABLE, "float", conv_output="float"),)
+    chosen = _choose_scheme.choose_measured(shop, Plan(17, scheme=NATIVE_U8, bias="int32"))
+    assert list(dict.fromkeys(shop.quantized)) == made
+    assert chosen.result.component.name == made[-1]
 
 
 def test_outputs_that_are_all_empty_leave_the_native_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,6 +94,9 @@ class Products(Shop):
         self.quantized[-1] = form.gemm_output
         return made
 
+    def name(self, result: Any) -> str:
+        return self.quantized[-1]
+
 
 @pytest.mark.parametrize(
     ("int8", "kept", "tried"),
@@ -93,7 +111,7 @@ def test_results_of_products_stay_float_where_int8_costs_much(
 ) -> None:
     shop: Any = Products({"int8": int8, "float": kept})
     chosen = _choose_scheme.choose_products(shop, Plan(None, bias="int32", gemm_output="int8"))
-    assert shop.quantized == tried
+    assert list(dict.fromkeys(shop.quantized)) == tried
     taken = kept <= int8 / 2 and len(tried) == 2
     assert chosen.note.startswith("results of matrix products stay float: ") == taken
     assert chosen.note.endswith(" dB") == taken
