@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from edgekit._budget import judge_budget
 from edgekit._cache import key, open_cache
-from edgekit._calibrate import open_samples
 from edgekit._plan import load_source, resolve_all
 from edgekit._values import BundleResult, ConvertResult, Measurement
 from edgekit.calibration.function_samples import find_module_file
@@ -120,17 +119,8 @@ def _bundle_key(item: ResolvedTarget, workshop: Workshop) -> str:
     everyone = sorted(
         f"{other.target.name} {other.device.name}@{other.device.software}" for other in workshop.targets
     )
-    data = _data_digest(workshop)
     source = workshop.source
-    return key(source.name, source.digest, data, item.device, plugin.version, everyone, form)
-
-
-def _data_digest(workshop: Workshop) -> str | None:
-    """Of the samples' bytes, preprocessing and labels; reads no sample and prepares no graph."""
-    if workshop.recipe.samples is None:
-        return None
-    samples = open_samples(workshop.recipe, workshop.source)
-    return key(samples.digest, samples.labels)
+    return key(source.name, source.digest, workshop.data_digest, item.device, plugin.version, everyone, form)
 
 
 def _judge_digests(recipe: Recipe) -> tuple[str | None, ...]:

@@ -81,7 +81,7 @@ def build_bundle(item: ResolvedTarget, workshops: Sequence[Workshop], folder: Pa
         ]
         sequence, parities = _prove_steps(parts, artifacts, parities, golden=golden, built=built)
         draft = _draft(parts, artifacts, parities, golden=golden, built=built)
-        draft = replace(draft, sequence=sequence)
+        draft = replace(draft, sequence=sequence, gaps=gaps)
         progress(f"{item.device.name}: seal bundle", 0, None)
         write_bundle(draft, folder)
 
@@ -147,7 +147,6 @@ def _draft(
         samples=first.samples_kind,
         scheme=", ".join(schemes) or None,
         extras=tuple(first.item.target.extras(artifacts, _whole_job(parts), built)),
-        gaps=tuple(dict.fromkeys(gap for part in parts for gap in part.gaps())),
         gates={precision: first.gate(precision) for precision in parts[0].jobs},
         tools=tool_versions(),
         documents=_merge_documents(documents),

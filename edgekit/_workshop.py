@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekit._cache import key
 from edgekit._calibrate import calibrate_component, open_samples
 from edgekit._choose_rounding import Asked, choose_rounding
 from edgekit._plan import prepare_source
@@ -101,6 +102,14 @@ class Workshop:
             recipe = self.recipe
             return make_random(inputs_of(self.component.model), recipe.golden_count, recipe.shapes)
         return open_samples(self.recipe, self.component)
+
+    @cached_property
+    def data_digest(self) -> str | None:
+        """Of the samples' bytes, preprocessing and labels; reads no sample and prepares no graph."""
+        if self.recipe.samples is None:
+            return None
+        samples = open_samples(self.recipe, self.source)
+        return key(samples.digest, samples.labels)
 
     @cached_property
     def _calibrated(self) -> tuple[Component, CalibrationRecord]:

@@ -126,9 +126,18 @@ def test_the_first_convolutions_error_is_that_of_its_own_rounding() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "places"), [(1, [0]), (3, [0, 1, 2]), (4, [0, 1, 2, 3]), (100, [0, 25, 50, 75])]
+    ("size", "count", "places"),
+    [
+        (1, 0, []),
+        (1, 1, [0]),
+        (1, 3, [0, 1, 2]),
+        (1, 4, [0, 1, 2, 3]),
+        (1, 100, [0, 25, 50, 75]),
+        (1 << 20, 1, [0]),
+        (1 << 20, 10, [0, 5]),
+    ],
 )
-def test_the_samples_taken_are_spread_evenly(count: int, places: list[int]) -> None:
-    everything = [Sample(str(index), {"x": np.full(1, index, np.float32)}) for index in range(count)]
+def test_the_samples_taken_are_few_and_spread_evenly(size: int, count: int, places: list[int]) -> None:
+    everything = [Sample(str(index), {"x": np.full(size, index, np.float32)}) for index in range(count)]
     samples = Samples("digest", "real", "", count, lambda: iter(everything))
     assert [int(feeds["x"][0]) for feeds in pick_feeds(samples)] == places
