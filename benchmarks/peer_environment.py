@@ -47,4 +47,4 @@ def make_environment(folder: Path, steps: tuple[tuple[str, ...], ...]) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise SystemExit(f"{' '.join(command[-3:])} fails, so there is nothing to compare: {reason}")
+            raise SystemExit(f"{' '.join(command[-3:])} fails: {reason}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from edgekit._budget import format_quantity, judge_budget
 from edgekit._bundle import open_bundle, read_artifacts, read_gaps, read_parities
-from edgekit._profile import budget_figures, load_profile, profiles_folder
+from edgekit._profile import budget_figures, find_profiles, load_profile
 from edgekit._values import Measurement
 from edgekit.errors import BundleError, UsageError
 
@@ -99,7 +99,7 @@ def describe_bundles(
 
 def _describe(path: Path, limits: Mapping[str, Limit], given: Sequence[Profile]) -> DeviceReport:
     with open_bundle(path) as bundle:
-        profiles = [one for one in given if one.bundle == bundle.digest] or _profiles_beside(path, bundle)
+        profiles = [one for one in given if one.bundle == bundle.digest] or find_profiles(path, bundle.digest)
         profiles.sort(key=lambda one: one.started)
         parities = read_parities(bundle)
         artifacts = read_artifacts(bundle)
@@ -130,12 +130,6 @@ def _describe(path: Path, limits: Mapping[str, Limit], given: Sequence[Profile])
             overall=overall,
             reasons=reasons,
         )
-
-
-def _profiles_beside(path: Path, bundle: Bundle) -> list[Profile]:
-    """The profiles of this very bundle; those of an older one with the same name are left out."""
-    files = sorted(profiles_folder(path).glob("*.json"))
-    return [profile for file in files if (profile := load_profile(file)).bundle == bundle.digest]
 
 
 def _figures(

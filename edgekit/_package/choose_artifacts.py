@@ -13,21 +13,26 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgekit._bundle import Bundle
+    from edgekit._package.job import PackageWords
     from edgekit._values import Artifact
 
 
-def choose_artifacts(bundle: Bundle, form: str, variants: str | Sequence[str]) -> tuple[Artifact, ...]:
-    """All artifacts that passed their gate and whose files the platform runs, or those of `variants`.
+def choose_artifacts(bundle: Bundle, form: str, words: PackageWords) -> tuple[Artifact, ...]:
+    """All artifacts that passed their gate and whose files the platform runs, or those that are asked for.
 
-    UsageError for a variant that the bundle lacks; TargetError where the platform runs none of its files,
-    or where one that is asked for fell short of its gate: nothing below its gate is presented as good.
+    UsageError for a variant or component that the bundle lacks; TargetError where the platform runs none of
+    its files, or where one that is asked for fell short of its gate: nothing below its gate is presented
+    as good.
     """
-    asked = (variants,) if isinstance(variants, str) else tuple(variants)
-    known = list(dict.fromkeys(artifact.variant for artifact in bundle.artifacts))
-    for variant in asked:
-        if variant not in known:
-            raise UsageError(f"the bundle has no variant '{variant}'", fix=f"it has: {', '.join(known)}")
-    wanted = [artifact for artifact in bundle.artifacts if not asked or artifact.variant in asked]
+    component, asked = words.get("component"), _asked(words)
+    _refuse_unknown("variant", asked, [artifact.variant for artifact in bundle.artifacts])
+    named = (component,) if component else ()
+    _refuse_unknown("component", named, [artifact.component for artifact in bundle.artifacts])
+    wanted = [
+        artifact
+        for artifact in bundle.artifacts
+        if (not asked or artifact.variant in asked) and (not component or artifact.component == component)
+    ]
     failed = _failed(bundle)
     if asked and (short := [artifact for artifact in wanted if _key(artifact) in failed]):
         raise TargetError(
@@ -45,10 +50,52 @@ def choose_artifacts(bundle: Bundle, form: str, variants: str | Sequence[str]) -
     return kept
 
 
+def choose_one(artifacts: tuple[Artifact, ...], form: str, words: PackageWords) -> tuple[Artifact, ...]:
+    """The first artifact, the variant that a bundle offers; UsageError where more than one is wanted."""
+    components = dict.fromkeys(artifact.component for artifact in artifacts)
+    if len(components) > 1:
+        raise UsageError(
+            f"{form} holds one model, and the bundle has the components {', '.join(components)}",
+            fix="package each on its own: --component NAME",
+        )
+    if len(set(_asked(words))) > 1:
+        raise UsageError(f"{form} holds one model", fix="name one --variant, and package again for another")
+    return artifacts[:1]
+
+
+def tell_left_out(bundle: Bundle, form: str, kept: Sequence[Artifact]) -> list[str]:
+    """A line for each artifact that is not in a package of `form`, with the reason."""
+    failed = _failed(bundle)
+    lines = []
+    for artifact in bundle.artifacts:
+        if artifact in kept:
+            continue
+        if _key(artifact) in failed:
+            reason = "it fell short of its gate"
+        elif not runtime_of(form, artifact):
+            reason = f"{form} does not run it"
+        else:
+            reason = f"--variant {artifact.variant} --component {artifact.component} asks for it"
+        lines.append(f"left out: {artifact.main}; {reason}")
+    return lines
+
+
 def runtime_of(form: str, artifact: Artifact) -> str:
     """What of the platform runs the artifact's main file; "" where nothing does; "any" for mere storage."""
     runtimes = _table().get(form)
     return "any" if runtimes is None else runtimes.get(Path(artifact.main).suffix, "")
+
+
+def _asked(words: PackageWords) -> tuple[str, ...]:
+    variants = words.get("variants", ())
+    return (variants,) if isinstance(variants, str) else tuple(variants)
+
+
+def _refuse_unknown(kind: str, asked: Sequence[str], held: Sequence[str]) -> None:
+    for name in asked:
+        if name not in held:
+            known = ", ".join(dict.fromkeys(held))
+            raise UsageError(f"the bundle has no {kind} '{name[:80]}'", fix=f"it has: {known}")
 
 
 def _failed(bundle: Bundle) -> dict[tuple[str, str], str]:

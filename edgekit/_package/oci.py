@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgekit._bundle import Bundle
+    from edgekit._package.job import PackageJob
     from edgekit._values import Artifact
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -58,15 +59,15 @@ class ModelPack:
     layers: tuple[Layer, ...]
 
 
-def write_oci(bundle: Bundle, artifacts: Sequence[Artifact], name: str, out: Path) -> list[str]:
+def write_oci(job: PackageJob, out: Path) -> list[str]:
     """`out` becomes an OCI image layout of the whole bundle, so that it can be proven after a pull."""
-    pack = make_modelpack(bundle, artifacts, name)
+    pack = make_modelpack(job.bundle, job.artifacts, job.name)
     blobs = out / "blobs" / "sha256"
     blobs.mkdir(parents=True)
     for layer in pack.layers:
         place = blobs / layer.digest.removeprefix("sha256:")
         if not place.exists():
-            shutil.copyfile(bundle.folder / layer.path, place)
+            shutil.copyfile(job.bundle.folder / layer.path, place)
     for data in (pack.config, pack.manifest):
         (blobs / hashlib.sha256(data).hexdigest()).write_bytes(data)
     described = {
@@ -74,7 +75,7 @@ def write_oci(bundle: Bundle, artifacts: Sequence[Artifact], name: str, out: Pat
         "artifactType": ARTIFACT_TYPE,
         "digest": digest_of(pack.manifest),
         "size": len(pack.manifest),
-        "annotations": {"org.opencontainers.image.ref.name": name},
+        "annotations": {"org.opencontainers.image.ref.name": job.name},
     }
     (out / "oci-layout").write_bytes(canonical({"imageLayoutVersion": "1.0.0"}))
     index = {

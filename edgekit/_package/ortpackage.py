@@ -6,16 +6,17 @@ Source: onnxruntime, model_package/README.md (schema 1.0) and core/session/model
 from __future__ import annotations
 
 import json
-import shutil
 from typing import TYPE_CHECKING, Any
 
 from edgekit._package.choose_artifacts import runtime_of
+from edgekit._package.copy_artifact import copy_artifact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from edgekit._bundle import Bundle
+    from edgekit._package.job import PackageJob
     from edgekit._values import Artifact
 
 # Target -> what its files are made for, where that is not the CPU provider.
@@ -24,8 +25,9 @@ _DEVICES = {"tensorrt": ("TensorrtExecutionProvider", "gpu")}
 _ORDER = ("int8", "int4", "fp16", "fp32")
 
 
-def write_ortpackage(bundle: Bundle, artifacts: Sequence[Artifact], name: str, out: Path) -> list[str]:
+def write_ortpackage(job: PackageJob, out: Path) -> list[str]:
     """`out` becomes a package in the portable layout, which `onnxruntime.ModelPackageContext` opens."""
+    bundle, artifacts = job.bundle, job.artifacts
     components = list(dict.fromkeys(artifact.component for artifact in artifacts))
     for component in components:
         own = [artifact for artifact in artifacts if artifact.component == component]
@@ -35,7 +37,7 @@ def write_ortpackage(bundle: Bundle, artifacts: Sequence[Artifact], name: str, o
         out / "manifest.json",
         {
             "schema_version": "1.0",
-            "package_name": name,
+            "package_name": job.name,
             "package_version": bundle.digest[:12],
             "layout": "portable",
             "components": {component: component for component in components},
@@ -55,11 +57,7 @@ def _ordered(artifacts: Sequence[Artifact]) -> list[Artifact]:
 
 def _write_variant(bundle: Bundle, artifact: Artifact, out: Path) -> dict[str, Any]:
     """Copy the files and return the variant's entry in component.json."""
-    folder = out / artifact.component / artifact.variant
-    for file in artifact.loaded:
-        place = folder / file
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(bundle.folder / file, place)
+    copy_artifact(bundle, artifact, out / artifact.component / artifact.variant)
     provider, device = _DEVICES.get(bundle.target, (runtime_of("ortpackage", artifact), "cpu"))
     return {
         "variant_directory": artifact.variant,

@@ -7,39 +7,36 @@ import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TYPE_CHECKING, cast
 
 from edgekit._bundle import open_bundle
 from edgekit._bundle.staging import put_in_place, staged
-from edgekit._package.choose_artifacts import choose_artifacts
+from edgekit._package.choose_artifacts import choose_artifacts, choose_one, tell_left_out
+from edgekit._package.job import PackageJob, PackageWords
+from edgekit._profile import find_profiles
 from edgekit.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from edgekit._bundle import Bundle
-    from edgekit._values import Artifact
 
-    # Writes the chosen artifacts of a bundle into an empty folder under a name; returns lines to tell.
-    Writer = Callable[[Bundle, Sequence[Artifact], str, Path], list[str]]
+    # Writes a job into an empty folder; returns lines to tell.
+    Writer = Callable[[PackageJob, Path], list[str]]
 
 # Form -> the module and function that write it.
 FORMATS = {
+    "mlflow": "edgekit._package.mlflow_model:write_mlflow",
     "oci": "edgekit._package.oci:write_oci",
     "ortpackage": "edgekit._package.ortpackage:write_ortpackage",
     "triton": "edgekit._package.triton:write_triton",
 }
 # Forms that hold the bundle as it is, seal and all.
 _WHOLE = ("oci",)
+# Forms that hold one model.
+_SINGLE = ("mlflow",)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
-
-
-class PackageWords(TypedDict, total=False):
-    """What `package` takes besides bundle, form and place."""
-
-    name: str
-    variants: str | Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -56,35 +53,48 @@ class PackageResult:
 def package_bundle(path: Path, form: str, output: Path, words: PackageWords) -> PackageResult:
     """Write the bundle at `path` as `form` into the new folder `output`.
 
-    Raises UsageError for an unknown form or variant, BundleError for a bundle that is not as sealed,
+    Raises UsageError for an unknown form, option or variant, BundleError for a bundle that is not as sealed,
     TargetError where the platform has no runtime for the bundle's files, OutputError where `output` exists
     or cannot be written.
     """
     write = _find_writer(form)
-    if form in _WHOLE and words.get("variants"):
-        raise UsageError(f"{form} holds the whole bundle", fix="leave --variant out")
+    _check_words(form, words)
     if os.path.lexists(output):
         raise OutputError(
             f"output '{output}' exists", fix="name another folder with -o; it was left as it is"
         )
     with open_bundle(path) as bundle:
-        name = words.get("name") or _default_name(bundle)
-        if not _NAME.fullmatch(name):
-            raise UsageError(
-                f"'{name[:80]}' cannot name a model", fix="use letters, digits, '.', '_' and '-', 63 at most"
-            )
-        chosen = choose_artifacts(bundle, form, words.get("variants", ()))
+        job = make_job(path, bundle, form, words)
         with staged(output) as stage:
-            notes = write(bundle, chosen, name, stage)
+            notes = write(job, stage)
             files = sorted(item.relative_to(stage).as_posix() for item in stage.rglob("*") if item.is_file())
             put_in_place(stage, output)
         if form not in _WHOLE and not words.get("variants"):
-            notes += [
-                f"left out: {artifact.main}, which {form} does not run or which fell short of its gate"
-                for artifact in bundle.artifacts
-                if artifact not in chosen
-            ]
+            notes += tell_left_out(bundle, form, job.artifacts)
         return PackageResult(form, output, bundle.digest, tuple(files), tuple(notes))
+
+
+def make_job(path: Path, bundle: Bundle, form: str, words: PackageWords) -> PackageJob:
+    """What the form's writer needs of the bundle that was opened from `path`; errors as `package_bundle`."""
+    name = words.get("name") or _default_name(bundle)
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"'{name[:80]}' cannot name a model", fix="use letters, digits, '.', '_' and '-', 63 at most"
+        )
+    chosen = choose_artifacts(bundle, form, words)
+    if form in _SINGLE:
+        chosen = choose_one(chosen, form, words)
+    profiles = find_profiles(path, bundle.digest)
+    return PackageJob(bundle, chosen, name, profiles[-1] if profiles else None, words)
+
+
+def _check_words(form: str, words: PackageWords) -> None:
+    for name in words:
+        if name not in PackageWords.__annotations__:
+            known = ", ".join(PackageWords.__annotations__)
+            raise UsageError(f"package has no option '{name}'", fix=f"it has: {known}")
+    if form in _WHOLE and (words.get("variants") or words.get("component")):
+        raise UsageError(f"{form} holds the whole bundle", fix="leave --variant and --component out")
 
 
 def _find_writer(form: str) -> Writer:

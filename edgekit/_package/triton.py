@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -11,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit._package.choose_artifacts import runtime_of
+from edgekit._package.copy_artifact import copy_artifact
 from edgekit._package.text_proto import Word, render_message
 from edgekit.errors import TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from edgekit._bundle import Bundle
+    from edgekit._package.job import PackageJob
     from edgekit._values import Artifact
 
     Row = Mapping[str, Any]
@@ -26,12 +27,13 @@ _VERSION = "1"
 _JETSON = "tensorrt"
 
 
-def write_triton(bundle: Bundle, artifacts: Sequence[Artifact], name: str, out: Path) -> list[str]:
+def write_triton(job: PackageJob, out: Path) -> list[str]:
     """`out` becomes a model repository; shapes are whole (no batch dimension of Triton's own is added).
 
     A tensorrt bundle also gets the place for the engine that the device builds itself. TargetError for an
     element type that Triton has not.
     """
+    bundle, artifacts, name = job.bundle, job.artifacts, job.name
     components = {row["name"]: row for row in bundle.manifest["components"]}
     single = len({artifact.component for artifact in artifacts}) == 1
     made: dict[str, dict[str, str]] = {}
@@ -56,10 +58,7 @@ def write_triton(bundle: Bundle, artifacts: Sequence[Artifact], name: str, out: 
 def _write_model(bundle: Bundle, artifact: Artifact, component: Row, *, folder: Path) -> None:
     version = folder / _VERSION
     version.mkdir(parents=True)
-    for file in artifact.loaded:
-        place = version / file
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(bundle.folder / file, place)
+    copy_artifact(bundle, artifact, version)
     config = {
         "name": folder.name,
         "backend": runtime_of("triton", artifact),

@@ -3,7 +3,13 @@
 from edgekit._device_tool import LayerTime, Placement
 from edgekit._profile.judge import budget_figures, compare_variants, find_measurement, judge_profile
 from edgekit._profile.keep import ProfileResult, ProfileWords, profile_and_keep
-from edgekit._profile.measurements import load_profile, profile_json, profiles_folder, save_profile
+from edgekit._profile.measurements import (
+    find_profiles,
+    load_profile,
+    profile_json,
+    profiles_folder,
+    save_profile,
+)
 from edgekit._profile.profile_bundle import profile_bundle
 from edgekit._profile.values import ArtifactProfile, Profile, ProfileOptions, Trace
 
@@ -19,6 +25,7 @@ __all__ = [
     "budget_figures",
     "compare_variants",
     "find_measurement",
+    "find_profiles",
     "judge_profile",
     "load_profile",
     "profile_and_keep",

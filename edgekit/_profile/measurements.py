@@ -42,6 +42,16 @@ def profiles_folder(bundle: Path) -> Path:
     return whole.parent / f"{whole.name.removesuffix('.tar.gz')}.profiles"
 
 
+def find_profiles(bundle: Path, digest: str) -> list[Profile]:
+    """The profiles beside a bundle that are of it, oldest first; those of an older one of its name are not.
+
+    BundleError for one that is damaged.
+    """
+    files = sorted(profiles_folder(bundle).glob("*.json"))
+    found = [profile for file in files if (profile := load_profile(file)).bundle == digest]
+    return sorted(found, key=lambda one: one.started)
+
+
 def load_profile(path: Path) -> Profile:
     """Read and check one; BundleError names the file and what is wrong in it."""
     try:

@@ -11,7 +11,7 @@ from edgekit.cli.options import output_form
 
 @click.command(short_help="Write a bundle as a serving platform takes it.")
 @click.argument("bundle")
-@click.option("--as", "form", required=True, metavar="FORM", help="triton, ortpackage or oci.")
+@click.option("--as", "form", required=True, metavar="FORM", help="triton, ortpackage, mlflow or oci.")
 @click.option("-o", "--output", required=True, metavar="DIR", help="New folder the package goes to.")
 @click.option("--name", metavar="NAME", help="Name of the model there; default: the component's.")
 @click.option(
@@ -19,8 +19,9 @@ from edgekit.cli.options import output_form
     "variants",
     multiple=True,
     metavar="V",
-    help="int8, fp16 ...; default: all that passed. Repeat for more.",
+    help="int8, fp16 ...; default: all that passed, or the first for a form of one model. Repeat for more.",
 )
+@click.option("--component", metavar="NAME", help="Only this component of the bundle.")
 @output_form
 def package(bundle: str, *, form: str, output: str, as_json: bool, verbose: bool, **typed: Any) -> None:  # noqa: ARG001
     """Write BUNDLE as FORM into DIR; nothing is converted again, and the bundle stays as it is."""
