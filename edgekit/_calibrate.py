@@ -85,6 +85,7 @@ def calibrate_recipe(recipe: Recipe, progress: Progress) -> CalibrationRecord:
     from edgekit._qdq import lift_component
     from edgekit.passes.prepare_component import prepare_component
     from edgekit.sources.components import load_components
+    from edgekit.sources.shape_only import refuse_shape_only
 
     progress("load model", 0, None)
     source, *others = load_components(recipe.model, recipe.bind, recipe.cache)
@@ -93,7 +94,7 @@ def calibrate_recipe(recipe: Recipe, progress: Progress) -> CalibrationRecord:
             f"'{recipe.model}' holds several components, and a record is of one",
             fix="name the .onnx of one of them; `convert` calibrates them all",
         )
-    component = prepare_component(source, shapes=recipe.shapes)
+    component = prepare_component(refuse_shape_only(source), shapes=recipe.shapes)
     samples = open_samples(recipe, component)
     component = lift_component(component)
     with open_cache(recipe.cache) as cache:

@@ -63,7 +63,13 @@ def open_workshops(
     cache: Cache,
     progress: Progress,
 ) -> tuple[Workshop, ...]:
-    """A workshop for each component of a source, with the recipe's words about it."""
+    """A workshop for each component of a source, with the recipe's words about it.
+
+    SourceError for a component whose weights were left out.
+    """
+    from edgekit.sources.shape_only import refuse_shape_only
+
+    components = [refuse_shape_only(component) for component in components]
     own = scope_recipe(recipe, components)
     return tuple(Workshop(own[one.name], one, targets, cache, progress) for one in components)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,49 +65,63 @@ def plan(model: str | Path | Recipe, **options: Unpack[RecipeOptions]) -> Conver
     return plan_convert(_recipe(model, options))
 
 
-def export(source: str | Path, output: str | Path, *, progress: Progress | None = None) -> Path:
+def export(
+    source: str | Path, output: str | Path, *, shape_only: bool = False, progress: Progress | None = None
+) -> Path:
     """Write a PyTorch or Hugging Face source as ONNX to a new folder, proven against its modules.
 
     OutputError for a folder that exists. What `convert` does with such a source, without the rest.
+    shape_only: from the architecture alone; `inspect`, `check` and `estimate` need no more.
     """
     from edgekit.sources.export_source import export_to
 
-    return export_to(Path(source), Path(output), progress or _quiet)
+    return export_to(Path(source), Path(output), progress or _quiet, shape_only=shape_only)
 
 
 def inspect(
-    model: str | Path, shapes: str | Sequence[str] | Mapping[str, Shape] | None = None
+    model: str | Path,
+    shapes: str | Sequence[str] | Mapping[str, Shape] | None = None,
+    *,
+    shape_only: bool = False,
 ) -> ModelReport:
     """Inputs, outputs, opset, ops, parameters, MACs and memory of a model, node by node.
 
     UsageError for a source of several components: `inspect_components` has a report of each.
+    shape_only: a PyTorch or Hugging Face source is read without its weights.
     """
-    first, *others = inspect_components(model, shapes)
+    first, *others = inspect_components(model, shapes, shape_only=shape_only)
     if others:
         raise UsageError(f"'{model}' has {1 + len(others)} components", fix="use edgekit.inspect_components")
     return first
 
 
 def inspect_components(
-    model: str | Path, shapes: str | Sequence[str] | Mapping[str, Shape] | None = None
+    model: str | Path,
+    shapes: str | Sequence[str] | Mapping[str, Shape] | None = None,
+    *,
+    shape_only: bool = False,
 ) -> tuple[ModelReport, ...]:
     """`inspect` of each component, in the scenario's order; one for a plain model."""
     from edgekit._inspect import inspect_source
 
-    return inspect_source(Path(model), parse_shapes(shapes))
+    return inspect_source(_exported(model, shape_only=shape_only), parse_shapes(shapes))
 
 
 SCENARIO = "scenario.toml"
 
 
-def estimate(model: str | Path | None = None, **options: Unpack[EstimateWords]) -> Estimate:
-    """Latency, memory and power of a float ONNX model on every device (or `devices`), without converting.
+def estimate(
+    model: str | Path | None = None, *, shape_only: bool = False, **options: Unpack[EstimateWords]
+) -> Estimate:
+    """Latency, memory and power of a float model on every device (or `devices`), without converting.
 
     `scenario` (a scenario.toml, or a folder with one as `model`) estimates a request of several components.
     Every figure says what it rests on and within which 80 % interval it lies. Raises EdgekitError.
+    shape_only: a PyTorch or Hugging Face source is read without its weights.
     """
     from edgekit._estimate import estimate_model, estimate_scenario
 
+    model = None if model is None else _exported(model, shape_only=shape_only)
     scenario = options.get("scenario") or (model if model and Path(model, SCENARIO).is_file() else None)
     if scenario is None:
         if model is None:
@@ -118,14 +133,19 @@ def estimate(model: str | Path | None = None, **options: Unpack[EstimateWords]) 
     return estimate_scenario(path / SCENARIO if path.is_dir() else path, list_devices(), options)
 
 
-def check(model: str | Path | Recipe, **options: Unpack[RecipeOptions]) -> list[Gap]:
+def check(
+    model: str | Path | Recipe, *, shape_only: bool = False, **options: Unpack[RecipeOptions]
+) -> list[Gap]:
     """Every gap of every target in `targets`, before any work; each names its node, the rule and a way out.
 
-    Without `precisions` the INT8 form is checked, the strictest one.
+    Without `precisions` the INT8 form is checked, the strictest one. shape_only: a PyTorch or Hugging Face
+    source is read without its weights.
     """
     from edgekit._plan import check_recipe
 
-    return list(check_recipe(_recipe(model, options)))
+    recipe = _recipe(model, options)
+    exported = _exported(recipe.model, shape_only=shape_only, cache=recipe.cache)
+    return list(check_recipe(replace(recipe, model=exported)))
 
 
 def calibrate(
@@ -272,3 +292,11 @@ def _recipe(model: str | Path | Recipe, options: RecipeOptions) -> Recipe:
 
 def _quiet(stage: str, done: int, total: int | None) -> None:
     """The progress of a caller who wants none."""
+
+
+def _exported(model: str | Path, *, shape_only: bool, cache: str | None = None) -> Path:
+    """What to read in place of a PyTorch or Hugging Face source; anything else as it is."""
+    from edgekit.sources.export_source import needs_export, open_export
+
+    path = Path(model)
+    return open_export(path, cache, shape_only=shape_only) if needs_export(path) else path

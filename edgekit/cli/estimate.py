@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from edgekit.cli.options import output_form, shape_option
+from edgekit.cli.options import output_form, shape_only_option, shape_option
 
 
 @click.command(short_help="Predict latency, memory and power on devices, without converting.")
@@ -23,9 +23,10 @@ from edgekit.cli.options import output_form, shape_option
     metavar="DEVICE=TIME",
     help="This model's latency on a device (phones: on the NPU), as galaxy-s24=4.2ms.",
 )
+@shape_only_option
 @output_form
 def estimate(model: str | None, *, as_json: bool, verbose: bool, **typed: Any) -> int:  # noqa: ARG001
-    """Rank devices for MODEL, a float ONNX file (or a folder with a scenario.toml), or for a --scenario.
+    """Rank devices for MODEL, a float source (also a folder with a scenario.toml), or for a --scenario.
 
     Exit 1 where no device can keep the budget.
     """

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import click
 
-from edgekit.cli.options import output_form
+from edgekit.cli.options import output_form, shape_only_option
 
 
 @click.command(short_help="Write a PyTorch or Hugging Face source as proven ONNX.")
 @click.argument("source")
 @click.option("-o", "--output", required=True, metavar="DIR", help="A new folder for the ONNX files.")
+@shape_only_option
 @output_form
-def export(source: str, *, output: str, as_json: bool, verbose: bool) -> None:  # noqa: ARG001
+def export(
+    source: str,
+    *,
+    output: str,
+    shape_only: bool,
+    as_json: bool,
+    verbose: bool,  # noqa: ARG001
+) -> None:
     """Write SOURCE (package.module:factory, a .pt2 file, a Hugging Face folder or id) as ONNX.
 
     Each file is run in ONNX Runtime beside its module, on two sets of inputs and two lengths of each open
@@ -22,9 +30,10 @@ def export(source: str, *, output: str, as_json: bool, verbose: bool) -> None:  
     from edgekit.reports.json_form import document
 
     with show_progress("silent" if as_json else "auto") as progress:
-        folder = api.export(source, output, progress=progress)
+        folder = api.export(source, output, shape_only=shape_only, progress=progress)
     files = sorted(path.name for path in folder.iterdir() if path.is_file())
     if as_json:
         click.echo(document("export", folder=folder, files=files))
     else:
-        click.echo(f"{folder}: {', '.join(files)}; each ONNX file computes what its module does")
+        proof = "shapes without weights" if shape_only else "each ONNX file computes what its module does"
+        click.echo(f"{folder}: {', '.join(files)}; {proof}")

@@ -15,6 +15,7 @@ from edgekit.cli.options import (
     output_form,
     recipe_options,
     samples_options,
+    shape_only_option,
     shape_option,
     target_option,
 )
@@ -26,14 +27,22 @@ if TYPE_CHECKING:
 @click.command(short_help="Show a model's io, ops, parameters, MACs and memory.")
 @click.argument("model")
 @shape_option
+@shape_only_option
 @output_form
-def inspect(model: str, *, shape: tuple[str, ...], as_json: bool, verbose: bool) -> None:  # noqa: ARG001
+def inspect(
+    model: str,
+    *,
+    shape: tuple[str, ...],
+    shape_only: bool,
+    as_json: bool,
+    verbose: bool,  # noqa: ARG001
+) -> None:
     """Show what MODEL is: inputs, outputs, opset, ops, parameters, MACs and memory."""
     from edgekit import api
     from edgekit.reports.json_form import document
     from edgekit.reports.model_report import render_model
 
-    first, *others = api.inspect_components(model, shape)
+    first, *others = api.inspect_components(model, shape, shape_only=shape_only)
     if not as_json:
         click.echo("\n\n".join(render_model(report) for report in (first, *others)))
     elif others:
@@ -51,15 +60,16 @@ def inspect(model: str, *, shape: tuple[str, ...], as_json: bool, verbose: bool)
 @shape_option
 @bind_option
 @click.option("--option", multiple=True, metavar="NAME=VALUE", help="An option of a target's own.")
+@shape_only_option
 @output_form
-def check(model: str, *, as_json: bool, verbose: bool, **typed: Any) -> int:  # noqa: ARG001
+def check(model: str, *, shape_only: bool, as_json: bool, verbose: bool, **typed: Any) -> int:  # noqa: ARG001
     """Show every node of MODEL that a target cannot hold: the node, the rule, the way out."""
     from edgekit import api
     from edgekit.reports.json_form import document
     from edgekit.reports.listing_report import render_gaps
 
     options = recipe_options(typed)
-    gaps = api.check(model, **options)
+    gaps = api.check(model, shape_only=shape_only, **options)
     stops = any(gap.severity == "error" for gap in gaps)
     asked = options.get("targets", ())
     click.echo(document("check", possible=not stops, gaps=gaps) if as_json else render_gaps(gaps, asked))

@@ -48,6 +48,9 @@ output_form = together(
 target_option = click.option(
     "-t", "--target", multiple=True, help="Device, device@software, alias or toolchain. Repeat for more."
 )
+shape_only_option = click.option(
+    "--shape-only", is_flag=True, help="Read a PyTorch or Hugging Face source without its weights."
+)
 shape_option = click.option(
     "--shape", multiple=True, metavar="NAME=DIMS", help="Input size, as x=1,3,48,320 or x=1..8,3,48,32..640."
 )

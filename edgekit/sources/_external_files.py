@@ -9,6 +9,7 @@ import onnx
 import onnx_ir as ir
 
 from edgekit.errors import SourceError
+from edgekit.sources.shape_only import LOCATION, MOST_BYTES, is_float
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +30,12 @@ def check_external_files(proto: onnx.ModelProto, path: Path) -> list[Path]:
             continue
         entries = {entry.key: entry.value for entry in tensor.external_data}
         location = entries.get("location", "")
+        if location == LOCATION:
+            if not is_float(tensor.data_type) or _tensor_bytes(tensor) > MOST_BYTES:
+                raise SourceError(
+                    f"{path}: tensor '{tensor.name}' has no values", fix="export the model again"
+                )
+            continue
         if location not in files:
             files[location] = _inside(location, tensor.name, path)
         _check_extent(tensor, entries, files[location])

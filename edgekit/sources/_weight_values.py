@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.errors import ModelError
+from edgekit.sources.shape_only import ShapeOnlyTensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +45,7 @@ def check_weight_values(model: ir.Model) -> None:
 def _weights(model: ir.Model) -> Iterator[tuple[ir.Value, ir.TensorProtocol]]:
     for graph in model.graphs():
         for value in graph.initializers.values():
-            if value.const_value is not None:
+            if value.const_value is not None and not isinstance(value.const_value, ShapeOnlyTensor):
                 yield value, value.const_value
         for node in graph:
             tensor = node.attributes.get("value") if node.op_type == "Constant" else None

@@ -9,7 +9,7 @@ import tempfile
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from edgekit._cache import key, open_cache
 from edgekit.errors import MissingToolError, OutputError, SourceError, UsageError
@@ -26,6 +26,9 @@ _ARCHIVES = (".pt2",)
 _SCRIPTS = (".pt", ".pth", ".ckpt", ".bin")
 # Packages that shape an export, beside those of every cache entry.
 _TOOLS = ("torch", "transformers")
+# What an ONNX file of a source holds of its weights: all in itself, in files it shares, or shapes alone.
+_Form = Literal["own", "shared", "none"]
+WEIGHTS = ".safetensors"
 _ROOM = 1.2  # of the weights' bytes: graphs and what the disk rounds up
 
 
@@ -41,60 +44,73 @@ def needs_export(model: Path) -> bool:
     return is_factory(str(model)) or is_hf_id(str(model))
 
 
-def export_key(model: Path) -> str | None:
+def export_key(model: Path, *, shape_only: bool = False) -> str | None:
     """Of the content that an export follows from; None where that can't be told (a factory's code)."""
     from edgekit.sources.hf_folder import is_hf_id, list_hf_files, locate_hf
     from edgekit.sources.torch_factory import is_factory
 
     if is_factory(str(model)) and not model.exists():
         return None
-    folder = locate_hf(str(model)) if is_hf_id(str(model)) and not model.exists() else model
+    folder = (
+        locate_hf(str(model), shape_only=shape_only) if is_hf_id(str(model)) and not model.exists() else model
+    )
     files = list_hf_files(folder) if folder.is_dir() else [folder]
+    files = [file for file in files if not (shape_only and file.suffix == WEIGHTS)]
     digests = [(file.name, _digest(file)) for file in files]
-    return key("export", digests, {name: _version(name) for name in _TOOLS})
+    return key("export", digests, {name: _version(name) for name in _TOOLS}, shape_only)
 
 
-def open_export(model: Path, cache: str | None) -> Path:
+def open_export(model: Path, cache: str | None, *, shape_only: bool = False) -> Path:
     """The exported source in the cache: its only ONNX file, or its folder with a scenario.
+
+    shape_only: the weights are neither read nor written.
 
     A factory's code can't be told by content, so it is exported each time, to a folder that goes with this
     process; so is everything with the cache off.
     """
-    entry = export_key(model) if cache != "off" else None
+    entry = export_key(model, shape_only=shape_only) if cache != "off" else None
     if entry is None:
         folder = Path(tempfile.mkdtemp(prefix="edgekit-export-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        export_source(model, folder)
+        export_source(model, folder, shape_only=shape_only)
     else:
         with open_cache(cache) as opened:
-            folder = opened.folder("export", entry, lambda made: export_source(model, made))
+            folder = opened.folder(
+                "export", entry, lambda made: export_source(model, made, shape_only=shape_only)
+            )
     return folder if (folder / SCENARIO).exists() else folder / f"{PLAIN}.onnx"
 
 
-def export_source(model: Path, folder: Path, progress: Progress | None = None) -> None:
+def export_source(
+    model: Path, folder: Path, progress: Progress | None = None, *, shape_only: bool = False
+) -> None:
     """Write `model.onnx`, or an ONNX file a component with weights they share once and scenario.toml.
 
     Every file is run in ONNX Runtime beside its module on two sets of inputs and two lengths of each open
     dim. Raises SourceError, ModelError; OutputError where the disk has no room, before the work.
+    shape_only: weights are neither read nor written, and nothing is run.
     """
-    export_components(load_torch(model), folder, str(model), progress)
+    export_components(load_torch(model, shape_only=shape_only), folder, str(model), progress)
 
 
 def export_components(
     source: TorchSource, folder: Path, label: str, progress: Progress | None = None
 ) -> None:
     """`export_source` of modules that are in memory; `label` is what errors call them."""
-    _check_room(source, folder)
+    if not source.shape_only:
+        _check_room(source, folder)
     for name, component in source.components.items():
         if progress is not None:
             progress(f"export {name}", 0, None)
         what = f"'{label}'" if len(source.components) == 1 else f"component '{name}' of '{label}'"
-        _export(component, folder / f"{name}.onnx", what, sharing=len(source.components) > 1)
+        form: _Form = "own" if len(source.components) == 1 else "shared"
+        form = "none" if source.shape_only else form
+        _export(component, folder / f"{name}.onnx", what, form)
     if source.scenario:
         (folder / SCENARIO).write_text(source.scenario, encoding="utf-8")
 
 
-def export_to(model: Path, folder: Path, progress: Progress) -> Path:
+def export_to(model: Path, folder: Path, progress: Progress, *, shape_only: bool = False) -> Path:
     """`export_source` into a folder that appears when it is whole; returns the folder.
 
     OutputError where something of that name exists; UsageError for what is ONNX already.
@@ -111,7 +127,7 @@ def export_to(model: Path, folder: Path, progress: Progress) -> Path:
         with tempfile.TemporaryDirectory(prefix=".edgekit-export-", dir=folder.parent) as place:
             made = Path(place) / "made"
             made.mkdir()
-            export_source(model, made, progress)
+            export_source(model, made, progress, shape_only=shape_only)
             made.rename(folder)
     except OSError as error:
         raise OutputError(
@@ -120,7 +136,7 @@ def export_to(model: Path, folder: Path, progress: Progress) -> Path:
     return folder
 
 
-def load_torch(model: Path) -> TorchSource:
+def load_torch(model: Path, *, shape_only: bool = False) -> TorchSource:
     """The modules of a source, loaded and with example inputs."""
     from edgekit.sources.hf_folder import is_hf_id, load_hf, locate_hf
     from edgekit.sources.torch_archive import load_archive, refuse_script
@@ -131,26 +147,31 @@ def load_torch(model: Path) -> TorchSource:
     if find_spec("torch") is None:
         raise MissingToolError(f"'{model}' needs PyTorch", fix="pip install torch==2.13.0")
     if model.is_dir():
-        return load_hf(model)
+        return load_hf(model, shape_only=shape_only)
     if model.is_file():
         return load_archive(model)
     if is_factory(str(model)):
-        return call_factory(str(model))
+        return call_factory(str(model), shape_only=shape_only)
     if is_hf_id(str(model)):
-        return load_hf(locate_hf(str(model)))
+        return load_hf(locate_hf(str(model), shape_only=shape_only), shape_only=shape_only)
     raise SourceError(
         f"there is no model '{model}'",
         fix="give an .onnx or .pt2 file, a folder, a Hugging Face id, or package.module:factory",
     )
 
 
-def _export(component: TorchComponent, path: Path, label: str, *, sharing: bool) -> None:
+def _export(component: TorchComponent, path: Path, label: str, weights: _Form) -> None:
+    """Export one component and prove it; without weights there is nothing to prove."""
     from edgekit.passes.serialize_model import save_model, save_sharing
     from edgekit.sources.export_torch import export_torch
     from edgekit.sources.prove_export import prove_export
+    from edgekit.sources.shape_only import save_shape_only
 
-    model = export_torch(component, label)
-    if sharing:
+    model = export_torch(component, label, shape_only=weights == "none")
+    if weights == "none":
+        save_shape_only(model, path)
+        return
+    if weights == "shared":
         save_sharing(model, path)
     else:
         save_model(model, path)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 OPSET = 18
 
 
-def export_torch(component: TorchComponent, label: str) -> ir.Model:
+def export_torch(component: TorchComponent, label: str, *, shape_only: bool = False) -> ir.Model:
     """The component as an ONNX model at opset OPSET; its weights are still the module's own memory.
 
     ModelError, naming the module and the source line, for code that raises or can't be exported.
@@ -36,7 +36,7 @@ def export_torch(component: TorchComponent, label: str) -> ir.Model:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            outputs = module(**component.inputs)
+            outputs = _run(component, shape_only=shape_only)
         except Exception as error:
             raise explain_run(error, module, label) from error
         count = _count_outputs(outputs, label)
@@ -51,6 +51,14 @@ def export_torch(component: TorchComponent, label: str) -> ir.Model:
     _name_dims(model, component.flat_dims())
     _forget_origins(model)
     return model
+
+
+def _run(component: TorchComponent, *, shape_only: bool) -> object:
+    if not shape_only:
+        return component.module(**component.inputs)
+    from edgekit.sources.weightless import run_fake
+
+    return run_fake(component.module, dict(component.inputs))
 
 
 def _count_outputs(outputs: object, label: str) -> int:

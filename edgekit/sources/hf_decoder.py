@@ -35,7 +35,9 @@ def is_decoder(config: Any) -> bool:
     return str(names[0]).endswith("ForCausalLM")
 
 
-def decoder_source(module: torch.nn.Module, form: DecoderForm | None = None) -> TorchSource:
+def decoder_source(
+    module: torch.nn.Module, form: DecoderForm | None = None, *, shape_only: bool = False
+) -> TorchSource:
     """Prefill and decode of a causal language model of transformers, proven equal to its own forward.
 
     prefill: `input_ids` [1, prompt] (or `inputs_embeds` [1, prompt, size]), `position_ids` [1, prompt]
@@ -44,15 +46,19 @@ def decoder_source(module: torch.nn.Module, form: DecoderForm | None = None) -> 
     `past_key_<layer>`, `past_value_<layer>` [1, KV heads, past, head size], of which the first
     `past_length` places are read. Both give `logits` [1, 1, vocabulary] and `new_key_<layer>`,
     `new_value_<layer>`, which the app writes behind the past: a cache of a fixed size or one that grows.
+    shape_only: the module has no values, so it is not run.
     """
     from edgekit.sources.decoder_step import find_parts
 
     form = form or DecoderForm()
     parts = find_parts(module)
+    scenario = scenario_text(parts, form)
+    if shape_only:
+        return TorchSource(decoder_components(module, form), scenario, shape_only)
     expected = _own_logits(module, parts)
     components = decoder_components(module, form)
     _check_own(components, expected, parts, form)
-    return TorchSource(components, scenario_text(parts, form))
+    return TorchSource(components, scenario)
 
 
 def decoder_components(module: torch.nn.Module, form: DecoderForm) -> dict[str, TorchComponent]:

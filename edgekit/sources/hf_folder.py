@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,17 +32,18 @@ def is_hf_id(text: str) -> bool:
     )
 
 
-def locate_hf(text: str) -> Path:
-    """The folder of an id: what Hugging Face's cache holds, else downloaded (config and safetensors only).
+def locate_hf(text: str, *, shape_only: bool = False) -> Path:
+    """The folder of an id: what Hugging Face's cache holds, else downloaded.
 
-    With HF_HUB_OFFLINE=1 nothing is downloaded. SourceError where it is not to be had.
+    Downloaded are config and safetensors, under shape_only the config; with HF_HUB_OFFLINE=1 nothing.
+    SourceError where it is not to be had.
     """
     if find_spec("huggingface_hub") is None:
         raise MissingToolError(f"'{text}' needs transformers", fix=_GET_IT)
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(text, allow_patterns=list(_PATTERNS)))
+        return Path(snapshot_download(text, allow_patterns=list(_PATTERNS[:1] if shape_only else _PATTERNS)))
     except Exception as error:
         raise SourceError(
             f"there is no file '{text}', and Hugging Face has no such model here: "
@@ -80,18 +82,29 @@ def read_config(folder: Path) -> Any:
         ) from error
 
 
-def load_hf(folder: Path) -> TorchSource:
+def load_hf(folder: Path, *, shape_only: bool = False) -> TorchSource:
     """The model of a folder as components: prefill and decode of a decoder, else one with open dims.
 
     SourceError for missing weights, weights that are no safetensors, and a config that does not match them.
+    shape_only: from the config alone.
     """
     from edgekit.sources.hf_decoder import decoder_source, is_decoder
 
     config = read_config(folder)
-    module = load_weights(folder, config)
+    module = make_hollow(config) if shape_only else load_weights(folder, config)
     if is_decoder(config):
-        return decoder_source(module)
-    return TorchSource({"model": _one_component(module, config)})
+        return decoder_source(module, shape_only=shape_only)
+    return TorchSource({"model": _one_component(module, config, shape_only=shape_only)}, "", shape_only)
+
+
+def make_hollow(config: Any) -> torch.nn.Module:
+    """The module that a config describes, its parameters without values or memory."""
+    from edgekit.sources.weightless import fill_hollow, without_weights
+
+    with without_weights():
+        module: torch.nn.Module = architecture(config)(config)
+    fill_hollow([module])
+    return module.eval()
 
 
 def architecture(config: Any) -> Any:
@@ -174,28 +187,27 @@ def _refuse_mismatch(folder: Path, info: dict[str, Any]) -> None:
     )
 
 
-def _one_component(module: torch.nn.Module, config: Any) -> TorchComponent:
+def _one_component(module: torch.nn.Module, config: Any, *, shape_only: bool) -> TorchComponent:
     """A model without a cache, with example inputs by what its main input is."""
     import torch
 
     main = getattr(module, "main_input_name", "input_ids")
     batch = DynamicDim("batch")
+    names = partial(output_names, module, shape_only=shape_only)
     random = torch.Generator().manual_seed(0)
     if main == "pixel_values":
         height, width = _image_size(config)
         channels = int(getattr(config, "num_channels", 3))
         inputs = {main: torch.randn(2, channels, height, width, generator=random)}
         wrapped = wrap_outputs(module, list(inputs))
-        return TorchComponent(wrapped, inputs, {main: {0: batch}}, output_names(module, inputs))
+        return TorchComponent(wrapped, inputs, {main: {0: batch}}, names(inputs))
     if main == "input_ids":
         vocabulary = int(getattr(config, "vocab_size", 0)) or 100
         ids = torch.randint(0, vocabulary, (2, _TEXT_LENGTH), generator=random)
         inputs = {main: ids, "attention_mask": torch.ones_like(ids)}
         open_dims = {0: batch, 1: DynamicDim("length", 1, getattr(config, "max_position_embeddings", None))}
         dynamic = dict.fromkeys(inputs, open_dims)
-        return TorchComponent(
-            wrap_outputs(module, list(inputs)), inputs, dynamic, output_names(module, inputs)
-        )
+        return TorchComponent(wrap_outputs(module, list(inputs)), inputs, dynamic, names(inputs))
     raise SourceError(
         f"{type(module).__name__} reads '{main}', for which no example input is known",
         fix="give it with example inputs as package.module:factory",
@@ -209,12 +221,17 @@ def _image_size(config: Any) -> tuple[int, int]:
     return (int(size), int(size)) if isinstance(size, int) else (224, 224)
 
 
-def output_names(module: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> tuple[str, ...]:
+def output_names(
+    module: torch.nn.Module, inputs: dict[str, torch.Tensor], *, shape_only: bool
+) -> tuple[str, ...]:
     """The names that transformers gives the tensors of an output (`logits`, `last_hidden_state` ...)."""
     import torch
 
+    from edgekit.sources.weightless import run_fake
+
+    words: dict[str, Any] = {**inputs, "return_dict": True}
     with torch.no_grad():
-        given = module(**inputs, return_dict=True)
+        given = run_fake(module, words) if shape_only else module(**words)
     return tuple(name for name, value in given.items() if isinstance(value, torch.Tensor))
 
 

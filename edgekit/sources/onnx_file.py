@@ -15,6 +15,7 @@ from edgekit.errors import SourceError
 from edgekit.sources._external_files import check_external_files
 from edgekit.sources._graph_rules import check_graph
 from edgekit.sources._weight_values import check_weight_values
+from edgekit.sources.shape_only import mark_shape_only
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,6 +30,7 @@ _DAMAGE = (ValueError, TypeError, KeyError, OverflowError, ir.serde.SerdeError)
 def load_onnx(path: str | Path, *, name: str = "model") -> Component:
     """The component in an ONNX file; external weights stay on disk and are mapped when they are used.
 
+    Weights that an export left out (`--shape-only`) have a shape and no values.
     The component's digest is the sha256 over the file and its external data files in name order.
     Raises SourceError where the file or its external data can't be read, ModelError where the graph
     breaks a rule (unknown op, opset below 7, NaN weights ...).
@@ -61,6 +63,7 @@ def _open(path: Path) -> tuple[ir.Model, list[Path]]:
             f"{path}: the graph is damaged: {reason}", fix="export or download the model again"
         ) from error
     ir.external_data.set_base_dir(model.graph, path.parent)
+    mark_shape_only(model)
     return model, external
 
 

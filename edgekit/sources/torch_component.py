@@ -59,10 +59,14 @@ class TorchComponent:
 
 @dataclass(frozen=True)
 class TorchSource:
-    """What a factory gives: components by name and, for several, the text of their scenario.toml."""
+    """What a factory gives: components by name and, for several, the text of their scenario.toml.
+
+    shape_only: parameters are those of weightless.py, so nothing can be run.
+    """
 
     components: Mapping[str, TorchComponent]
     scenario: str = ""
+    shape_only: bool = False
 
 
 def flatten_inputs(inputs: Inputs) -> dict[str, torch.Tensor]:

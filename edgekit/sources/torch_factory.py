@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from edgekit.sources.explain_export import user_line
 from edgekit.sources.torch_component import read_source
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edgekit.sources.torch_component import TorchSource
 
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -23,11 +26,11 @@ def is_factory(text: str) -> bool:
     return _FACTORY.fullmatch(text) is not None
 
 
-def call_factory(text: str) -> TorchSource:
+def call_factory(text: str, *, shape_only: bool = False) -> TorchSource:
     """What the factory gives. It is imported from sys.path or the current folder, and called once.
 
     Running it is what the user asked for by typing its name. SourceError for one that can't be imported,
-    raises, or returns something else than components.
+    raises, or returns something else than components. shape_only: its modules' parameters take no memory.
     """
     module, _, name = text.partition(":")
     here = str(Path.cwd())
@@ -41,7 +44,7 @@ def call_factory(text: str) -> TorchSource:
             fix="name a function of a module that lies in the current folder or is installed",
         ) from error
     try:
-        given = factory()
+        given = _call_hollow(factory) if shape_only else factory()
     except EdgekitError:
         raise
     except Exception as error:
@@ -49,7 +52,20 @@ def call_factory(text: str) -> TorchSource:
             f"factory '{text}' raised {type(error).__name__}: {error}{_at(error)}",
             fix="it takes no arguments and returns (module, inputs) or (module, inputs, dynamic)",
         ) from error
-    return read_source(given, f"factory '{text}'")
+    source = read_source(given, f"factory '{text}'")
+    if not shape_only:
+        return source
+    from edgekit.sources.weightless import fill_hollow
+
+    fill_hollow(part.module for part in source.components.values())
+    return replace(source, shape_only=True)
+
+
+def _call_hollow(factory: Callable[[], object]) -> object:
+    from edgekit.sources.weightless import without_weights
+
+    with without_weights():
+        return factory()
 
 
 def _at(error: Exception) -> str:
