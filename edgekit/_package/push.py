@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from edgekit._values import Progress
 
 # Scheme of a destination -> the module and function that push there, and pull from there.
-_PUSH = {"oci": "edgekit._package.push_oci:push_oci"}
+_PUSH = {
+    "mlflow+http": "edgekit._package.push_mlflow:push_mlflow",
+    "mlflow+https": "edgekit._package.push_mlflow:push_mlflow",
+    "oci": "edgekit._package.push_oci:push_oci",
+}
 _PULL = {"oci": "edgekit._package.push_oci:pull_oci"}
 
 
@@ -42,7 +46,7 @@ class PullResult:
 
 
 def push_bundle(path: Path, destination: str, progress: Progress) -> PushResult:
-    """Push the bundle at `path` to `oci://HOST[:PORT]/REPOSITORY[:TAG]`.
+    """Push the bundle at `path` to `oci://HOST[:PORT]/REPOSITORY[:TAG]` or `mlflow+http://HOST[:PORT]/NAME`.
 
     Raises UsageError for another destination, BundleError for a bundle that is not as sealed, OutputError
     where the registry refuses, breaks off or cannot be reached.

@@ -44,7 +44,11 @@ def package(bundle: str, *, form: str, output: str, as_json: bool, verbose: bool
 @click.argument("destination")
 @output_form
 def push(bundle: str, *, destination: str, as_json: bool, verbose: bool) -> None:  # noqa: ARG001
-    """Put BUNDLE to DESTINATION, as oci://HOST[:PORT]/REPOSITORY[:TAG]; only files it lacks are sent."""
+    """Put BUNDLE to DESTINATION; what is there already is not sent again.
+
+    oci://HOST[:PORT]/REPOSITORY[:TAG] is a registry of containers, mlflow+http://HOST[:PORT]/MODEL-NAME a
+    tracking server of MLflow, where a run with the figures and a version of the model appear.
+    """
     from edgekit import api
     from edgekit.cli.progress import show_progress
     from edgekit.reports.json_form import document

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 from benchmarks.peer_environment import cache_folder, make_environment
 
+ROOT = Path(__file__).parents[2]
 _ORT = f"onnxruntime=={ort.__version__}"
 # Byte code of what a test imports is made when it is imported: most of it never is.
 _NO_CODE = "--no-compile"
@@ -47,8 +49,18 @@ def find_python(name: str) -> Path:
 
 
 def run_there(name: str, script: str, *words: str | Path) -> Any:
-    """What a script of this folder prints as JSON on its last line, run in an environment of its own."""
+    """What a script of this folder prints as JSON on its last line, run in an environment of its own.
+
+    edgekit itself is there too, from this checkout.
+    """
     command = [find_python(name), Path(__file__).parent / script, *words]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=180)
+    done = subprocess.run(
+        list(map(str, command)),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])

@@ -3,10 +3,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
-import socket
 import subprocess
-import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +11,7 @@ import pytest
 import edgekit
 from edgekit.errors import BundleError, OutputError, UsageError
 from tests.converted import make_bundle, make_workspace, read_tree, run
+from tests.package.cut_connection import cutting
 from tests.package.registry import free_port, run_registry
 
 if TYPE_CHECKING:
@@ -85,44 +83,6 @@ def test_skopeo_copies_the_packaged_layout_into_the_registry(
     back = edgekit.pull(f"oci://{registry.host}/copied:1", tmp_path / "back")
     assert read_tree(back.folder) == read_tree(bundle)
     assert back.bundle == made.bundle
-
-
-@contextmanager
-def cutting(host: str, after: int) -> Iterator[str]:
-    """The address of a way to `host` that breaks off for good once `after` bytes went to it."""
-    server = socket.create_server(("127.0.0.1", 0))
-    left = [after]
-
-    def pump(source: socket.socket, sink: socket.socket, counted: bool) -> None:
-        try:
-            while data := source.recv(4096):
-                if counted:
-                    left[0] -= len(data)
-                if left[0] <= 0:
-                    break
-                sink.sendall(data)
-        except OSError:
-            pass
-        finally:
-            source.close()
-            sink.close()
-
-    def accept() -> None:
-        while True:
-            try:
-                client, _ = server.accept()
-            except OSError:
-                return
-            name, _, port = host.partition(":")
-            far = socket.create_connection((name, int(port)))
-            threading.Thread(target=pump, args=(client, far, True), daemon=True).start()
-            threading.Thread(target=pump, args=(far, client, False), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    try:
-        yield f"127.0.0.1:{server.getsockname()[1]}"
-    finally:
-        server.close()
 
 
 def test_a_push_that_breaks_off_publishes_nothing_and_the_next_one_sends_the_rest(
