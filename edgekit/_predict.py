@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from edgekit._latency import Question
     from edgekit._values import Device
 
-# Runtimes share, copy and pad buffers: a plan by last use is taken to hold between one and two times its
-# bytes. LiteRT's own arena is within that on the models of tests/test_arena.py.
+# Runtimes share, fuse, copy and pad buffers: a first run takes from nothing to twice what a plan by last use
+# says. scripts/fit/memory.csv holds what LiteRT (less) and ONNX Runtime (more) took on a Linux host.
 _PLAN_SLACK = 2.0
 
 

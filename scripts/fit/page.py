@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from scripts.fit.public_case import Case
     from scripts.fit.siblings import Pair
 
+MEMORY = Path(__file__).parent / "memory.csv"
 DOCS = Path(__file__).parents[2] / "docs"
 RUNTIMES = ("litert", "qnn", "onnxruntime")
 
@@ -52,7 +54,7 @@ def write_page(results: Results) -> None:
     parts = [
         _head(results), _family(results), _by_device(results), _new_devices(results), _siblings(results),
         _jetsons(results), _capabilities(results), _decode(results), _prefill(results), _case(results),
-        _graphs(results), _limits(),
+        _memory(), _graphs(results), _limits(),
     ]  # fmt: skip
     (DOCS / "prediction.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
@@ -249,6 +251,25 @@ def _case(results: Results) -> str:
     )
 
 
+def _memory() -> str:
+    with MEMORY.open(encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file))
+    rows = [
+        [
+            row["runtime"], row["model"], *(f"{float(row[name]) / 1e6:.2f} MB" for name in ("planned", "run")),
+            f"{float(row['run']) / float(row['planned']):.2f}", f"{float(row['own']) / 1e6:.1f} MB",
+        ]
+        for row in table
+    ]  # fmt: skip
+    return (
+        "## Memory\n\nLive activations by a plan that frees each tensor after its last reader, beside the anonymous memory "
+        "that a first run took on a Linux host (`python -m scripts.fit.runtime_memory`; LiteRT under XNNPACK, fp32). "
+        "`estimate` takes nothing to twice the plan as its interval. The last column is the runtime's own, with a model "
+        "of one addition. None of this was measured on a phone or a board.\n\n"
+        + _table(("runtime", "model", "planned", "first run took", "of the plan", "runtime's own"), rows)
+    )
+
+
 def _graphs(results: Results) -> str:
     built = {model for model, _ in results.graphs}
     missing = sorted(results.models - built)
@@ -264,6 +285,6 @@ def _limits() -> str:
     return """## Not validated
 
 - The spec-sheet band of every device without a fit (1 to 7.5 times the roofline) is a rule.
-- Memory: what a runtime takes for itself (`profiles/runtimes.toml`) was measured on no phone and no board.
+- What a runtime takes of memory for itself on a phone or a board (`profiles/runtimes.toml`).
 - Power, energy, battery and heat rest on single public figures, where there are any; nothing is fitted.
 - Latencies of AI Hub are burst-mode figures of hosted devices, one job each."""
