@@ -59,7 +59,7 @@ def load_baseline(path: Path) -> dict[tuple[str, str, str], float]:
             (device["target"], device["device"], row["metric"]): float(row["value"])
             for device in data["devices"]
             for row in device["figures"]
-            if row["value"] is not None and math.isfinite(float(row["value"]))
+            if row["kind"] == "measured" and math.isfinite(float(row["value"]))
         }
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BundleError(
@@ -74,7 +74,7 @@ def find_regressions(
     """One line a figure that grew past its rule; a figure that is gone counts as worse."""
     lines = []
     for device in devices:
-        now = {row.metric: row.value for row in device.figures}
+        now = {row.metric: row.value for row in device.figures if row.kind == "measured"}
         for rule in rules:
             before = baseline.get((device.target, device.device, rule.metric))
             if before is None:

@@ -17,6 +17,7 @@ from edgekit.registry import find_plugins
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edgekit._bundle import Bundle
     from edgekit._bundle.write import Existing
     from edgekit._cache import Cache
     from edgekit._recipe import Recipe
@@ -85,7 +86,7 @@ def _put_in_place(item: ResolvedTarget, recipe: Recipe, made: Path) -> tuple[Bun
         write_archive(folder, folder.with_name(f"{folder.name}.tar.gz"), existing=existing)
     with open_bundle(folder) as bundle:
         artifacts = read_artifacts(bundle)
-        figures = (*_known_figures(artifacts, folder), *item.target.estimates(artifacts[0], folder))
+        figures = (*_known_figures(artifacts, folder), *_foretold(item, bundle, folder))
         result = BundleResult(
             requested=item.requested,
             device=item.device,
@@ -129,6 +130,13 @@ def _judge_digests(recipe: Recipe) -> tuple[str | None, ...]:
     if recipe.metric is not None and ":" in recipe.metric:
         files.append(find_module_file(recipe.metric))
     return tuple(None if file is None else hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
+
+
+def _foretold(item: ResolvedTarget, bundle: Bundle, folder: Path) -> tuple[Measurement, ...]:
+    """What the toolchain itself foretells, and of the rest what `estimate` would say."""
+    theirs = item.target.estimates(bundle.artifacts[0], folder)
+    told = {figure.metric for figure in theirs}
+    return (*theirs, *(figure for figure in bundle.foretell(item.device) if figure.metric not in told))
 
 
 def _known_figures(artifacts: tuple[Artifact, ...], folder: Path) -> tuple[Measurement, ...]:

@@ -10,6 +10,7 @@ from edgekit._bundle import open_bundle, read_artifacts, read_gaps, read_paritie
 from edgekit._profile import budget_figures, find_profiles, load_profile
 from edgekit._values import Measurement
 from edgekit.errors import BundleError, UsageError
+from edgekit.registry import load_devices, load_targets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,8 +29,8 @@ Overall = Literal["fits", "does not fit", "unknown"]
 class DeviceReport:
     """One bundle: what it holds, what was proven, what was measured, and whether it keeps the budget.
 
-    figures: what the budget is judged by, measured ones from the newest profile. overall: `fits` only
-    where every limit is known to be kept. place: where the figures come from.
+    figures: what the budget is judged by, measured ones from the newest profile, others predicted. overall:
+    `fits` only where every limit is known to be kept. place: where the figures come from.
     """
 
     digest: str
@@ -107,7 +108,7 @@ def _describe(path: Path, limits: Mapping[str, Limit], given: Sequence[Profile])
             artifact.main: sum((bundle.folder / name).stat().st_size for name in artifact.loaded)
             for artifact in artifacts
         }
-        figures = _figures(bundle, sizes, parities, profiles)
+        figures = _with_foretold(_figures(bundle, sizes, parities, profiles), bundle)
         verdicts = judge_budget(limits, figures)
         overall, reasons = _conclude(verdicts, parities)
         device = bundle.manifest["device"]
@@ -144,6 +145,15 @@ def _figures(
     if not profiles or profiles[-1].matches is not True:
         return tuple(rows)  # what another machine takes says nothing of this device
     return (*rows, *budget_figures(profiles[-1]))
+
+
+def _with_foretold(known: tuple[Measurement, ...], bundle: Bundle) -> tuple[Measurement, ...]:
+    """What nobody measured is predicted, where the bundle's device is one that edgekit knows."""
+    devices = {device.name: device for device in load_devices(load_targets().values()).values()}
+    device = devices.get(bundle.manifest["device"]["name"])
+    metrics = {figure.metric for figure in known}
+    foretold = () if device is None else bundle.foretell(device)
+    return (*known, *(figure for figure in foretold if figure.metric not in metrics))
 
 
 def _accuracy_loss(offered: set[tuple[str, str]], parities: Sequence[Parity]) -> Measurement | None:
@@ -183,7 +193,8 @@ def explain_verdict(verdict: Verdict) -> str:
     if value is None:
         return f"{verdict.metric}: unknown, {verdict.figure.basis}"
     figures = [format_quantity(float(f"{number:.4g}"), verdict.unit) for number in (value, verdict.limit)]
-    said = f"{verdict.metric}: {figures[0]} of {figures[1]}"
+    label = "" if verdict.figure.kind == "measured" else f", {verdict.figure.kind}"
+    said = f"{verdict.metric}: {figures[0]} of {figures[1]}{label}"
     if verdict.status == "fits":
         return f"{said}: {100 * (1 - value / verdict.limit):.0f} % to spare"
     if verdict.status == "unknown":

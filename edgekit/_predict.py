@@ -5,19 +5,23 @@ Every figure has an interval and says on what it rests: `measured`, `sibling`, `
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from edgekit._latency import predict_latency
+from edgekit._latency import Question, predict_latency
 from edgekit._values import Measurement
+from edgekit._work import WEIGHT_BYTES, Work
+from edgekit._work_terms import TERMS
 from edgekit.profiles.read_runtimes import runtime_memory
 
 if TYPE_CHECKING:
-    from edgekit._latency import Question
-    from edgekit._values import Device
+    from collections.abc import Mapping
+
+    from edgekit._values import Artifact, Device
 
 # Runtimes share, fuse, copy and pad buffers: a first run takes from nothing to twice what a plan by last use
 # says. scripts/fit/memory.csv holds what LiteRT (less) and ONNX Runtime (more) took on a Linux host.
 _PLAN_SLACK = 2.0
+_WHOLE = 0.9  # of the MACs in int8: a network in int8
 
 
 def predict(question: Question, device: Device) -> tuple[Measurement, ...]:
@@ -31,6 +35,21 @@ def predict(question: Question, device: Device) -> tuple[Measurement, ...]:
         runtime=question.runtime_on(device),
     )
     return (latency, memory, power, energy_of(latency, power), *sustained(latency, device))
+
+
+def foretell(work: Mapping[str, Any] | None, artifact: Artifact, device: Device) -> tuple[Measurement, ...]:
+    """What `estimate` says of an artifact whose float graph's `work` a bundle holds; known figures only.
+
+    Nothing for a bundle of another edgekit's terms, and for INT8 that holds fewer than 90 % of the MACs:
+    fits are of whole networks in one precision.
+    """
+    if work is None or set(work["terms"]) != set(TERMS) or artifact.variant not in WEIGHT_BYTES:
+        return ()
+    macs = artifact.macs
+    if artifact.variant == "int8" and macs is not None and macs.int8 < _WHOLE * macs.total:
+        return ()
+    figures = predict(Question(Work(**work), artifact.variant), device)
+    return tuple(figure for figure in figures if figure.value is not None)
 
 
 def predict_memory(device: Device, *, weights: float, activations: float, runtime: str) -> Measurement:

@@ -21,6 +21,7 @@ from edgekit._verify import (
     worst_tensors,
 )
 from edgekit._verify_samples import open_metric
+from edgekit._work import count_work
 from edgekit.errors import CannotRunHere
 from edgekit.passes.lower_opset import lower_component
 from edgekit.sources.graph_io import inputs_of, outputs_of
@@ -237,6 +238,7 @@ class TargetWork:
             preprocessing={} if spec is None else {str(names[0]): str(spec)},
             record=shop.record.to_json().encode() if calibrated else None,
             record_digest=shop.record.digest if calibrated else None,
+            work=count_work(model),
         )
 
 

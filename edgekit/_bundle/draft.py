@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from edgekit._values import Artifact, Device, Gap, Parity, Precision, TensorInfo
     from edgekit._verify import ForcedSequence, Gate, Golden
+    from edgekit._work import Work
 
 SamplesKind = Literal["samples", "random", "none"]
 
@@ -21,7 +22,7 @@ class ComponentDraft:
 
     `preprocessing` maps an input to what must happen before it (JSON values). `record` is the
     calibration record's canonical JSON, `record_digest` the name it is kept under; both None
-    where nothing was calibrated.
+    where nothing was calibrated. `work`: what predictions count of the float graph (None: sizes are open).
     """
 
     name: str
@@ -33,6 +34,7 @@ class ComponentDraft:
     preprocessing: Mapping[str, object] = field(default_factory=dict)
     record: bytes | None = None
     record_digest: str | None = None
+    work: Work | None = None
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ def parity_json(parity: Parity) -> Json:
 def _component(component: ComponentDraft, golden: Json) -> Json:
     name = check_component(component.name)
     calibrated = component.record is not None
-    return {
+    row: Json = {
         "name": name,
         "source_sha256": component.source_sha256,
         "licence": component.licence,
@@ -136,6 +136,10 @@ def _component(component: ComponentDraft, golden: Json) -> Json:
         else None,
         "golden": golden,
     }
+    if component.work is not None:
+        terms = {term: float(f"{value:.6g}") for term, value in component.work.terms.items()}
+        row["work"] = asdict(component.work) | {"terms": terms}
+    return row
 
 
 def sequence_names(decode: str) -> dict[str, str]:

@@ -49,8 +49,7 @@ def render_bundle(bundle: BundleResult) -> str:
     lines += _gap_lines(bundle.gaps)
     lines += [f"  {_budget_word(verdict)} {verdict_line(verdict)}" for verdict in bundle.verdicts]
     judged = {verdict.metric for verdict in bundle.verdicts}
-    foretold = [figure for figure in bundle.figures if figure.kind == "predicted"]
-    lines += [_figure_line(figure) for figure in foretold if figure.metric not in judged]
+    lines += _foretold_lines([figure for figure in bundle.figures if figure.metric not in judged])
     lines += [f"  {clean(note)}" for note in bundle.notes]
     lines.append(clean(f"bundle: {bundle.folder} (sha256 {bundle.digest[:12]})"))
     return "\n".join(lines)
@@ -169,10 +168,19 @@ def verdict_line(verdict: Verdict) -> str:
     return clean(f"{verdict.metric} {limit}: {verdict.status} ({said})")
 
 
-def _figure_line(figure: Measurement) -> str:
-    """`predicted latency 1.8 ms: Vela's performance model ...`"""
-    value = "unknown" if figure.value is None else quantity(figure.value, figure.unit)
-    return clean(f"  {figure.kind} {figure.metric} {value}: {figure.basis}")
+def _foretold_lines(figures: Sequence[Measurement]) -> list[str]:
+    """What a toolchain says of its own file, a line each; what edgekit predicts, in one line."""
+    lines, ours = [], []
+    for figure in (row for row in figures if row.kind == "predicted" and row.value is not None):
+        value = f"{figure.metric} {quantity(figure.value or 0.0, figure.unit)}"
+        if figure.interval is None:
+            lines.append(clean(f"  predicted {value}: {figure.basis}"))
+        else:
+            low, high = (quantity(end, figure.unit) for end in figure.interval)
+            ours.append(clean(f"{value} [{low}..{high}] by {figure.basis.partition(':')[0]}"))
+    if ours:
+        lines.append(f"  predicted: {', '.join(ours)}; edgekit estimate says on what these rest")
+    return lines
 
 
 def _budget_word(verdict: Verdict) -> str:

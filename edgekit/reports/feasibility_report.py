@@ -67,16 +67,16 @@ def _overview(report: Report) -> tuple[list[str], list[tuple[str, ...]]]:
     rows = []
     for device in report.devices:
         known = {row.metric: row for row in device.figures if row.value is not None}
-        cells = (
-            quantity(known[name].value or 0.0, known[name].unit) if name in known else "unknown"
-            for name in report.columns
-        )
+        cells = (_cell(known.get(name)) for name in report.columns)
         rows.append((device.device, device.overall, *cells))
     return ["device", "verdict", *report.columns], rows
 
 
 def _cell(row: Measurement | None) -> str:
-    return "unknown" if row is None or row.value is None else quantity(row.value, row.unit)
+    """A measured figure alone; a predicted one says so."""
+    if row is None or row.value is None:
+        return "unknown"
+    return quantity(row.value, row.unit) + ("" if row.kind == "measured" else f" {row.kind}")
 
 
 def render_junit(report: Report) -> str:

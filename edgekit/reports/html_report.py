@@ -159,6 +159,10 @@ def _plots(profile: Profile) -> list[tuple[str, str]]:
 
 def _points(devices: Iterable[DeviceReport]) -> Iterable[tuple[str, float, float]]:
     for device in devices:
-        known = {row.metric: row.value for row in device.figures if row.value is not None}
+        known = {
+            row.metric: row.value
+            for row in device.figures
+            if row.value is not None and row.kind == "measured"
+        }
         if "latency" in known and "accuracy_loss" in known:
             yield device.device, known["latency"], known["accuracy_loss"]
