@@ -28,6 +28,9 @@ _HEADERS = ("variant", "file", "size", "SQNR vs fp32", "top-1", "MACs in int8", 
 WORST_SHOWN = 5
 GAPS_SHOWN = 3
 
+# First words of what edgekit's own predictions rest on.
+_BASES = ("spec", "family-fit", "sibling")
+
 
 def render_convert(result: ConvertResult) -> str:
     """All bundles of a convert, one block each, and a last line that says whether they passed."""
@@ -171,13 +174,14 @@ def verdict_line(verdict: Verdict) -> str:
 def _foretold_lines(figures: Sequence[Measurement]) -> list[str]:
     """What a toolchain says of its own file, a line each; what edgekit predicts, in one line."""
     lines, ours = [], []
-    for figure in (row for row in figures if row.kind == "predicted" and row.value is not None):
-        value = f"{figure.metric} {quantity(figure.value or 0.0, figure.unit)}"
-        if figure.interval is None:
-            lines.append(clean(f"  predicted {value}: {figure.basis}"))
-        else:
+    for figure in (row for row in figures if row.kind == "predicted"):
+        value = "unknown" if figure.value is None else quantity(figure.value, figure.unit)
+        basis = figure.basis.partition(":")[0]
+        if basis.split()[0] in _BASES and figure.interval is not None:
             low, high = (quantity(end, figure.unit) for end in figure.interval)
-            ours.append(clean(f"{value} [{low}..{high}] by {figure.basis.partition(':')[0]}"))
+            ours.append(clean(f"{figure.metric} {value} [{low}..{high}] by {basis}"))
+        else:
+            lines.append(clean(f"  predicted {figure.metric} {value}: {figure.basis}"))
     if ours:
         lines.append(f"  predicted: {', '.join(ours)}; edgekit estimate says on what these rest")
     return lines
