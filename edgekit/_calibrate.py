@@ -6,10 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgekit._cache import key
-from edgekit.errors import OutputError, UsageError
+from edgekit.errors import ModelError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import onnx_ir as ir
 
     from edgekit._cache import Cache
     from edgekit._recipe import Recipe
@@ -71,12 +73,29 @@ def calibrate_component(
 
     def observe(folder: Path) -> None:
         graph = component.model.graph
-        watch = WatchList(list_candidates(graph), frozenset(list_equalized(graph)))
+        candidates = list_candidates(graph)
+        if not candidates:
+            _refuse_branches_alone(graph)
+        watch = WatchList(candidates, frozenset(list_equalized(graph)))
         record = observe_ranges(component, samples, observer=observer, watch=watch, progress=progress)
         (folder / "record.json").write_text(record.to_json(), encoding="utf-8")
 
     folder = cache.folder(STAGE, entry, observe)
     return CalibrationRecord.from_json((folder / "record.json").read_text(encoding="utf-8"))
+
+
+def _refuse_branches_alone(graph: ir.Graph) -> None:
+    """ModelError where everything to quantize lies in branches; without any, there is just nothing to do."""
+    from edgekit.passes._rewire import CONTROL_FLOW
+    from edgekit.passes.deciding_inputs import bind_deciding_inputs
+
+    node = next((item for item in graph if item.op_type in CONTROL_FLOW), None)
+    if node is not None:
+        raise ModelError(
+            f"{node.op_type} '{node.name}': all that could become INT8 lies in branches that are chosen at "
+            "run time, where nothing is calibrated",
+            fix=f"{bind_deciding_inputs(graph)}, or ask for --precision fp32",
+        )
 
 
 def calibrate_recipe(recipe: Recipe, progress: Progress) -> CalibrationRecord:

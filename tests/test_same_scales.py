@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_the_scales_of_three_toolchains_are_equal_wherever_two_have_the_tensor(tmp_path: Path) -> None:
+def test_the_scales_of_four_toolchains_are_equal_wherever_all_have_the_tensor(tmp_path: Path) -> None:
     work = make_workspace(tmp_path)
     edgekit.convert(
         work / "m.onnx",
-        targets=["jetson-orin", "ort-mobile", "litert"],
+        targets=["jetson-orin", "ort-mobile", "litert", "coreml"],
         samples=work / "data",
         scheme="portable",
         output=work / "out",
@@ -24,7 +24,7 @@ def test_the_scales_of_three_toolchains_are_equal_wherever_two_have_the_tensor(t
     )
     tables = [
         json.loads((work / "out" / device / "scales.json").read_text())
-        for device in (JETSON, ORT, "generic-litert")
+        for device in (JETSON, ORT, "generic-litert", "generic-coreml")
     ]
     assert len({table["record"] for table in tables}) == 1
     common = set.intersection(*(set(table["tensors"]) for table in tables))

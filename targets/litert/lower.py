@@ -10,6 +10,7 @@ import numpy as np
 from edgekit._lowering import Refused
 from edgekit._values import Gap
 from edgekit.passes._rewire import CONTROL_FLOW, constant_array, static_shape
+from edgekit.passes.deciding_inputs import CHOSEN_AT_RUN_TIME, bind_deciding_inputs
 from edgekit.targets.litert.absorb_qdq import absorb_qdq, int8_table
 from edgekit.targets.litert.absorb_weights import absorb_weights
 from edgekit.targets.litert.call import RULES, Call
@@ -86,9 +87,8 @@ def _shape_gaps(component: Component) -> tuple[Gap, ...]:
         return tuple(gaps)
     for node in component.model.graph:
         if node.op_type in CONTROL_FLOW:
-            rule = "its branches or body are chosen at run time"
-            way_out = "bind the input that decides it (--bind NAME=VALUE), or export without control flow"
-            gaps.append(_gap(component.name, node.name or "", node.op_type, rule, way_out))
+            way_out = bind_deciding_inputs(component.model.graph, node)
+            gaps.append(_gap(component.name, node.name or "", node.op_type, CHOSEN_AT_RUN_TIME, way_out))
             continue
         for value in node.outputs:
             if value.name and (static_shape(value) is None or value.dtype is None):

@@ -13,7 +13,7 @@ from edgekit.errors import ModelError, UsageError
 from edgekit.sources.bound_file import load_bound
 from edgekit.sources.graph_io import inputs_of
 from tests.converted import ORT, run
-from tests.models import run_onnx
+from tests.models import package_model, run_onnx
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,3 +78,16 @@ def test_the_bundle_of_a_bound_model_says_so_and_another_value_is_another_bundle
         assert result.exit_code == 0, result.output
         assert f"input 'rate' is a constant, {rate}" in result.stdout
         np.testing.assert_array_equal(run_onnx(out / ORT / "model.fp32.ort", {"x": X})["y"], X * rate)
+
+
+def test_int8_of_branches_alone_names_the_input_to_bind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
+    shapes = ["--shape", "input=1,576", "--shape", "state=2,1,128", "--shape", "sr="]
+    wish = ["-t", "ort-mobile", "--precision", "int8", "--samples", "random"]
+    result = run("convert", package_model("silero"), *shapes, *wish, "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "If 'If_0': all that could become INT8 lies in branches" in result.stderr
+    assert "--bind sr=VALUE" in result.stderr
+    assert not (tmp_path / "out").exists()

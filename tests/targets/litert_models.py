@@ -57,6 +57,17 @@ def model_of(
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
 
+def filled_model() -> onnx.ModelProto:
+    """max(x + a plane of 1.5): with nothing folded, the plane is made when it runs."""
+    value = numpy_helper.from_array(np.array([1.5], np.float32))
+    nodes = [
+        helper.make_node("ConstantOfShape", ["sizes"], ["plane"], "fill", value=value),
+        helper.make_node("Add", ["plane", "x"], ["sum"], "add"),
+        helper.make_node("ReduceMax", ["sum"], ["y"], "max", axes=[0], keepdims=0),
+    ]
+    return model_of(nodes, {"x": [1, 6]}, {"sizes": np.array([5, 6], np.int64)})
+
+
 def reference(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """ONNX Runtime with every rewrite off: what the graph itself says."""
     options = ort.SessionOptions()

@@ -31,7 +31,16 @@ from edgekit.targets.litert.lower import lower_component
 from edgekit.targets.litert.rules import load_rules
 from edgekit.targets.litert.session import LiteRTSession
 from tests.models import QUICK_SHAPES, package_model, random_feeds, run_onnx, toy_attention, toy_cnn, toy_lstm
-from tests.targets.litert_models import DEVICE, TARGET, build, gaps_of, job, model_of, prepared
+from tests.targets.litert_models import (
+    DEVICE,
+    TARGET,
+    build,
+    filled_model,
+    gaps_of,
+    job,
+    model_of,
+    prepared,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -223,8 +232,19 @@ def test_too_high_a_rank_is_refused() -> None:
 
 def test_control_flow_that_stays_is_refused_by_name() -> None:
     component = prepared(package_model("silero"), QUICK_SHAPES["silero"])
-    rules = {(gap.op, gap.rule) for gap in TARGET.check([component], job())}
-    assert ("If", "its branches or body are chosen at run time") in rules
+    found = next(gap for gap in TARGET.check([component], job()) if gap.op == "If")
+    assert found.rule == "its branches or body are chosen at run time"
+    assert "(--bind sr=VALUE)" in found.way_out
+
+
+def test_a_constant_too_large_to_fold_is_filled_at_run_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgekit.passes.fold_constants.LARGEST_FOLDED_BYTES", 64)
+    artifact = build(prepared(filled_model()), tmp_path)
+    assert "FILL" in op_names((tmp_path / artifact.main).read_bytes())
+    feeds = {"x": np.arange(6, dtype=np.float32)[None]}
+    np.testing.assert_array_equal(TARGET.open(artifact, tmp_path).run(feeds)["y"], feeds["x"][0] + 1.5)
 
 
 def test_missing_packages_are_named_with_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

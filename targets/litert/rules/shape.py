@@ -133,6 +133,16 @@ def tile(call: Call) -> Tensor:
     return call.emit("TILE", [call.x, int32s(call.array(1).reshape(-1).tolist())])
 
 
+@rule("ConstantOfShape", "value")
+def constant_of_shape(call: Call) -> Tensor:
+    """Y = one value in a constant shape: one that is too large to be folded is filled when it runs."""
+    call.require(
+        0 not in call.computed, "its shape is computed at run time", "fix the input shapes with --shape"
+    )
+    value = call.attribute("value").numpy() if call.given("value") else np.zeros(1, np.float32)
+    return call.emit("FILL", [int32s(call.out.shape), constant(np.asarray(value).reshape(()))])
+
+
 @rule("Expand")
 def expand(call: Call) -> Tensor:
     """Y = X broadcast to a known shape."""
