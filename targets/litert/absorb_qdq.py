@@ -84,7 +84,7 @@ def _quantize_before_clamp(clamp: ir.Node, quants: Quants) -> None:
         return
     if producer.domain or producer.op_type not in int8_table() or len(value.uses()) != 1:
         return
-    if value.is_graph_output() or int8_table()[producer.op_type]["scales"] == "equal":
+    if value.is_graph_output() or int8_table()[producer.op_type]["scales"] in ("equal", "joined"):
         return
     integers = quantize.outputs[0]
     quantize.replace_input_with(0, value)
@@ -141,6 +141,8 @@ def _absorb(node: ir.Node, quants: Quants) -> None:
         return
     if not all(_CONDITIONS[name](node) for name in row.get("conditions", ())):
         return
+    if row["scales"] == "joined" and _differ(integers.values(), quants):
+        integers = {index: _moved(node, value, known[0], quants) for index, value in integers.items()}
     made = _result_quant(row, [quants[value] for value in integers.values()], known, quants)
     if made is None:
         return
@@ -148,6 +150,28 @@ def _absorb(node: ir.Node, quants: Quants) -> None:
         node.replace_input_with(index, value)
     for item in known:
         _take_output(item, made, quants)
+
+
+def _differ(values: Collection[ir.Value], quants: Quants) -> bool:
+    """Whether these have several scales; constants stay as they are."""
+    computed = all(constant_array(value) is None for value in values)
+    return computed and len({quants[value] for value in values}) > 1
+
+
+def _moved(node: ir.Node, value: ir.Value, quantize: ir.Node, quants: Quants) -> ir.Value:
+    """The int8 value under the scale of the quantizer behind the node, from a quantizer in front of it."""
+    wanted = quants[quantize.outputs[0]]
+    if quants[value] == wanted:
+        return value
+    new = ir.node("QuantizeLinear", [value, *quantize.inputs[1:]], name=f"{node.name}/{value.name}/moved")
+    new.outputs[0].name = new.name
+    new.outputs[0].type = ir.TensorType(ir.DataType.INT8)
+    new.outputs[0].shape = value.shape
+    graph = node.graph
+    assert isinstance(graph, ir.Graph)
+    graph.insert_before(node, new)
+    quants[new.outputs[0]] = wanted
+    return new.outputs[0]
 
 
 def _given(node: ir.Node, index: int) -> bool:

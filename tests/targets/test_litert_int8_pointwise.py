@@ -73,6 +73,15 @@ def linear(*, activation: str = "") -> onnx.ModelProto:
     return q.model({"x": [2, 5, 16]}, q.pair(made, 0.1))
 
 
+def joined(*scales: float, out: float) -> onnx.ModelProto:
+    """Parts of x, each under a scale of its own, side by side under one."""
+    q = Qdq()
+    x = q.pair("x", 0.05)
+    parts = [q.pair(q.op("Mul", [x, f"f{i}"], f"m{i}"), scale) for i, scale in enumerate(scales)]
+    q.weights |= {f"f{i}": np.array(scale * 20, np.float32) for i, scale in enumerate(scales)}
+    return q.model({"x": IMAGE}, q.pair(q.op("Concat", parts, "made", axis=1), out))
+
+
 def average(*, out: float = 0.0213, **attributes: Any) -> onnx.ModelProto:
     return chain(("AveragePool", {"kernel_shape": [3, 2], **attributes}), y=out, shape=IMAGE)
 
@@ -84,6 +93,8 @@ OPS: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "hard-swish": (lambda: chain(("HardSwish", {})), "HARD_SWISH"),
     "hard-swish-by-parts": (hard_swish_by_parts, "HARD_SWISH"),
     "silu": (silu, "LOGISTIC"),
+    "softmax": (lambda: chain(("Softmax", {"axis": -1}), y=1 / 127, shape=[2, 5, 24]), "SOFTMAX"),
+    "concat-unequal": (lambda: joined(0.05, 0.02, 0.07, out=0.07), "CONCATENATION"),
     "gelu": (lambda: chain(("Gelu", {}), opset=20), "GELU"),
     "gelu-tanh": (lambda: chain(("Gelu", {"approximate": "tanh"}), opset=20), "GELU"),
     "leaky-relu": (lambda: chain(("LeakyRelu", {"alpha": 0.1})), "LEAKY_RELU"),
@@ -182,7 +193,9 @@ def test_the_first_and_the_last_scale_in_the_file_are_the_graphs_to_the_bit(
     assert (last.scale.tolist(), last.zeroPoint.tolist()) == ([scale_of(model, -2)], [0])
 
 
-FIXED = {"sigmoid": (1 / 256, -128), "tanh": (1 / 128, 0), "silu": (1 / 256, -128)}
+FIXED = {
+    "sigmoid": (1 / 256, -128), "tanh": (1 / 128, 0), "silu": (1 / 256, -128), "softmax": (1 / 256, -128),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FIXED)
