@@ -113,6 +113,7 @@ def op_names(block: Block) -> list[str]:
 
 
 def tensor_types(function: Function) -> dict[str, TensorType]:
-    """Declared dtype and shape of every tensor of a function, its inputs included."""
+    """Declared dtype and shape of every tensor of a function, its inputs and those of its blocks included."""
     named = [*function.inputs, *(output for op in walk(function.block) for output in op.outputs)]
+    named += [item for op in walk(function.block) for block in op.blocks for item in block.inputs]
     return {output.name: output.type for output in named if output.type is not None}

@@ -9,7 +9,7 @@ import numpy as np
 from edgekit.targets.coreml.interpret.unsupported import Unsupported, refuse_huge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 Array = np.ndarray
 
@@ -87,7 +87,32 @@ def _resize_nearest_neighbor(x: Array, *, target_size_height: int, target_size_w
     return _upsample_nearest_neighbor(x, **factors)
 
 
-def _to_pixels(at: Array, size: int, mode: str, align_corners: bool) -> Array:
+def _resize(
+    x: Array,
+    *,
+    shape: Sequence[int],
+    resized_dims: int,
+    interpolation_mode: str = "LINEAR",
+    sampling_mode: str = "DEFAULT",
+) -> Array:
+    """The last `resized_dims` dims to the last ones of `shape`, where 0 keeps a dim."""
+    if x.dtype.kind != "f":
+        raise Unsupported(f"resizing {x.dtype} is not documented")
+    kept = x.shape[x.ndim - resized_dims :]
+    wanted = [new or old for new, old in zip(shape[len(shape) - resized_dims :], kept, strict=True)]
+    refuse_huge([*x.shape[: x.ndim - resized_dims], *wanted])
+    for place, new in enumerate(wanted):
+        axis = x.ndim - resized_dims + place
+        if interpolation_mode == "LINEAR":
+            x = _resized(x, axis, new, sampling_mode)
+        elif new % x.shape[axis] == 0:
+            x = np.repeat(x, new // x.shape[axis], axis)
+        else:
+            raise Unsupported("which neighbour a factor that is no whole number picks is not documented")
+    return x
+
+
+def to_pixels(at: Array, size: int, mode: str, align_corners: bool) -> Array:
     """Coordinates along one axis -> positions counted in pixels."""
     if mode == "unnormalized":
         return at
@@ -111,15 +136,20 @@ def _resample(  # noqa: PLR0913 - MIL's signature
     if sampling_mode != "bilinear" or padding_mode not in ("constant", "border"):
         raise Unsupported(f"{sampling_mode} sampling with {padding_mode} has no meaning here")
     height, width = x.shape[2:]
-    across = _to_pixels(coordinates[..., 0].astype(np.float32), width, coordinates_mode, align_corners)
-    down = _to_pixels(coordinates[..., 1].astype(np.float32), height, coordinates_mode, align_corners)
+    across = to_pixels(coordinates[..., 0].astype(np.float32), width, coordinates_mode, align_corners)
+    down = to_pixels(coordinates[..., 1].astype(np.float32), height, coordinates_mode, align_corners)
     if padding_mode == "border":
         across, down = np.clip(across, 0, width - 1), np.clip(down, 0, height - 1)
+    return sample_pixels(x, down, across, padding_value)
+
+
+def sample_pixels(x: Array, down: Array, across: Array, outside: float) -> Array:
+    """x [B, C, H, W] at places [B, h, w] counted in pixels, bilinearly -> [B, C, h, w]."""
     left, top = np.floor(across), np.floor(down)
     made = np.zeros((*x.shape[:2], *across.shape[1:]), np.float32)
     for row, row_share in ((top, 1 - (down - top)), (top + 1, down - top)):
         for column, share in ((left, 1 - (across - left)), (left + 1, across - left)):
-            picked = _pixel(x, row.astype(np.int64), column.astype(np.int64), padding_value)
+            picked = _pixel(x, row.astype(np.int64), column.astype(np.int64), outside)
             made += picked * (row_share * share)[:, None]
     return made
 
@@ -164,6 +194,7 @@ def _pixel_unshuffle(x: Array, *, downscale_factor: int) -> Array:
 
 COMPUTES: dict[str, Any] = {
     "resample": _resample,
+    "resize": _resize,
     "resize_bilinear": _resize_bilinear,
     "upsample_bilinear": _upsample_bilinear,
 }

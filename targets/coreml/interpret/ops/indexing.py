@@ -120,7 +120,7 @@ def _scatter(  # noqa: PLR0913 - MIL's signature
 
 
 def _one_hot(
-    indices: Array, one_hot_vector_size: Array, on_value: Array, off_value: Array, *, axis: int = -1
+    indices: Array, one_hot_vector_size: Array, on_value: Any = 1, off_value: Any = 0, *, axis: int = -1
 ) -> Array:
     """on_value where the new axis's position is the index, else off_value."""
     place = axis % (indices.ndim + 1)

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.targets.coreml.interpret.unsupported import Unsupported
+
 Array = np.ndarray
 
 
@@ -23,4 +25,13 @@ def _matmul(x: Array, y: Array, *, transpose_x: bool = False, transpose_y: bool 
     return made
 
 
-COMPUTES: dict[str, Any] = {"linear": _linear, "matmul": _matmul}
+def _einsum(values: list[Array], *, equation: str) -> Array:
+    """The two products that MIL has by this name, over axes -1 and -3; dims of 1 among the others spread."""
+    left, right = values
+    if left.ndim not in (3, 4) or left.ndim != right.ndim:
+        raise Unsupported(f"einsum of ranks {left.ndim} and {right.ndim} has no meaning here")
+    made: Array = np.einsum(equation, left, right)
+    return made
+
+
+COMPUTES: dict[str, Any] = {"einsum": _einsum, "linear": _linear, "matmul": _matmul}

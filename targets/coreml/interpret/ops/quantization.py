@@ -69,12 +69,13 @@ def _constexpr_blockwise_shift_scale(data: Array, scale: Array, offset: Array | 
     """scale * (data - offset), each for a block of data.shape / scale.shape."""
     values = data.astype(np.float32)
     if offset is not None:
-        values = values - _spread(offset, data.shape).astype(np.float32)
-    made: Array = values * _spread(scale, data.shape).astype(np.float32)
+        values = values - spread(offset, data.shape).astype(np.float32)
+    made: Array = values * spread(scale, data.shape).astype(np.float32)
     return made.astype(scale.dtype)
 
 
-def _spread(values: Array, shape: tuple[int, ...]) -> Array:
+def spread(values: Array, shape: tuple[int, ...]) -> Array:
+    """Each block's value repeated over its block."""
     for axis, size in enumerate(shape):
         if size % values.shape[axis]:
             raise ValueError(f"blocks of {list(values.shape)} do not divide {list(shape)}")
@@ -95,7 +96,7 @@ def _constexpr_lut_to_dense(
         return made.reshape(sizes)
     if vector_axis is not None or lut.shape[-1] != 1:
         raise Unsupported("tables of vectors have no formula here")
-    tables = _spread(np.arange(int(np.prod(lut.shape[:-2]))).reshape(lut.shape[:-2]), indices.shape)
+    tables = spread(np.arange(int(np.prod(lut.shape[:-2]))).reshape(lut.shape[:-2]), indices.shape)
     found: Array = lut.reshape(-1, lut.shape[-2])[tables, indices.astype(np.int64)]
     return found
 

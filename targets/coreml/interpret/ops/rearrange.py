@@ -210,12 +210,12 @@ def _shape(x: Array) -> Array:
     return np.array(x.shape, np.int32)
 
 
-def _fill(value: Array, *, shape: Sequence[int]) -> Array:
+def _fill(value: Any = 0.0, *, shape: Sequence[int]) -> Array:
     refuse_huge(shape)
     return np.full(shape, value)
 
 
-def _fill_like(ref_tensor: Array, value: Array) -> Array:
+def _fill_like(ref_tensor: Array, value: Any = 0.0) -> Array:
     return np.full(ref_tensor.shape, value)
 
 
@@ -226,7 +226,42 @@ def _sliding_windows(x: Array, *, axis: int, size: int, stride: int = 1) -> Arra
     return np.moveaxis(view[(slice(None),) * place + (slice(None, None, stride),)], -1, place + 1)
 
 
+def _band_part(x: Array, *, lower: int = -1, upper: int = -1) -> Array:
+    """Zeros outside a band about the diagonal of the last two dims; a negative width keeps that side."""
+    distance = np.arange(x.shape[-2])[:, None] - np.arange(x.shape[-1])
+    band = ((lower < 0) | (distance <= lower)) & ((upper < 0) | (-distance <= upper))
+    return np.where(band, x, np.zeros((), x.dtype))
+
+
+def _space_to_batch(x: Array, *, block_shape: Sequence[int], paddings: Sequence[Sequence[int]]) -> Array:
+    """TensorFlow's: the place in the block is the first part of the batch's number."""
+    (high, wide), (rows, columns) = block_shape, paddings
+    padded = np.pad(x, [(0, 0), (0, 0), tuple(rows), tuple(columns)])
+    n, c, h, w = padded.shape
+    blocks = padded.reshape(n, c, h // high, high, w // wide, wide).transpose(3, 5, 0, 1, 2, 4)
+    return blocks.reshape(n * high * wide, c, h // high, w // wide)
+
+
+def _batch_to_space(x: Array, *, block_shape: Sequence[int], crops: Sequence[Sequence[int]]) -> Array:
+    """The way back from space_to_batch."""
+    (high, wide), ((top, bottom), (left, right)) = block_shape, crops
+    n, c, h, w = x.shape
+    blocks = x.reshape(high, wide, n // (high * wide), c, h, w).transpose(2, 3, 4, 0, 5, 1)
+    whole = blocks.reshape(n // (high * wide), c, h * high, w * wide)
+    return whole[:, :, top : h * high - bottom, left : w * wide - right]
+
+
+def _range(start: Array, end: Array, step: Array) -> Array:
+    """As numpy's: `end` is not in it."""
+    if not step:
+        raise Unsupported("a range of step 0 has no end")
+    refuse_huge([max(math.ceil((float(end) - float(start)) / float(step)), 0)])
+    return np.arange(start.item(), end.item(), step.item(), dtype=start.dtype)
+
+
 MOVES: dict[str, Any] = {
+    "band_part": _band_part,
+    "batch_to_space": _batch_to_space,
     "concat": _concat,
     "crop": _crop,
     "expand_dims": _expand_dims,
@@ -234,6 +269,7 @@ MOVES: dict[str, Any] = {
     "fill_like": _fill_like,
     "flatten2d": _flatten2d,
     "pad": _pad,
+    "range_1d": _range,
     "reshape": _reshape,
     "reshape_like": _reshape_like,
     "reverse": _reverse,
@@ -243,6 +279,7 @@ MOVES: dict[str, Any] = {
     "slice_by_size": _slice_by_size,
     "slice_update": _slice_update,
     "sliding_windows": _sliding_windows,
+    "space_to_batch": _space_to_batch,
     "split": _split,
     "squeeze": _squeeze,
     "stack": _stack,

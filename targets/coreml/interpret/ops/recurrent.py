@@ -1,4 +1,8 @@
-"""LSTM, by the equations of MIL's documentation; `gru` and `rnn` are left out, as edgekit writes neither."""
+"""LSTM and RNN, by the equations of MIL's documentation.
+
+`gru` has no formula: its documentation and that of its iOS 18 parameter `reset_after` contradict each other
+on whether the reset gate stands before or behind the product.
+"""
 
 from __future__ import annotations
 
@@ -81,4 +85,25 @@ def _lstm(  # noqa: PLR0913, PLR0917 - MIL's signature
     return (y if output_sequence else h[None]), h, c
 
 
-COMPUTES: dict[str, Any] = {"lstm": _lstm}
+def _rnn(  # noqa: PLR0913 - MIL's signature
+    x: Array,
+    initial_h: Array,
+    weight_ih: Array,
+    weight_hh: Array,
+    bias: Array | None = None,
+    *,
+    direction: str = "forward",
+    output_sequence: bool = False,
+    activation: str = "tanh",
+) -> tuple[Array, Array]:
+    """h = activation(W_ih x + b + W_hh h): (hidden states [s or 1, b, H], the last one)."""
+    if direction != "forward":
+        raise Unsupported(f"the order of a sequence in direction '{direction}' is not documented")
+    act, h, made = _activation(activation), initial_h, []
+    for step in x:
+        h = act(step @ weight_ih.T + h @ weight_hh.T + (0 if bias is None else bias))
+        made.append(h)
+    return (np.stack(made) if output_sequence else h[None]), h
+
+
+COMPUTES: dict[str, Any] = {"lstm": _lstm, "rnn": _rnn}

@@ -51,7 +51,23 @@ def _sum_square(x: Array, **where: Any) -> Array:
     return np.asarray(np.sum(np.square(x), **where))
 
 
+def _cumsum(x: Array, *, axis: int = 0, exclusive: bool = False, reverse: bool = False) -> Array:
+    """Running sums along the axis; exclusive ones begin with 0, reversed ones at the end."""
+    turned = np.flip(x, axis) if reverse else x
+    sums: Array = np.cumsum(turned, axis=axis, dtype=x.dtype)
+    if exclusive:
+        sums = sums - turned if x.dtype.kind == "i" else _shifted(sums, axis)
+    return np.flip(sums, axis) if reverse else sums
+
+
+def _shifted(sums: Array, axis: int) -> Array:
+    """One place on, with a 0 in front: no difference of large numbers is taken."""
+    first = np.zeros_like(np.take(sums, [0], axis))
+    return np.concatenate([first, np.take(sums, range(sums.shape[axis] - 1), axis)], axis)
+
+
 COMPUTES: dict[str, Any] = {
+    "cumsum": _cumsum,
     "reduce_argmax": _index(np.argmax),
     "reduce_argmin": _index(np.argmin),
     "reduce_l1_norm": _reduction(_l1),

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.targets.coreml.interpret.ops import (
     activation,
+    attention,
+    boxes,
     conv,
     elementwise,
     image,
@@ -17,6 +19,7 @@ from edgekit.targets.coreml.interpret.ops import (
     rearrange,
     recurrent,
     reduction,
+    sparse,
 )
 
 if TYPE_CHECKING:
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 COMPUTES: Mapping[str, Any] = {
     **elementwise.COMPUTES,
     **activation.COMPUTES,
+    **attention.COMPUTES,
+    **boxes.COMPUTES,
     **conv.COMPUTES,
     **normalization.COMPUTES,
     **reduction.COMPUTES,
@@ -42,4 +47,5 @@ MOVES: Mapping[str, Any] = {
     **image.MOVES,
     **indexing.MOVES,
     **quantization.MOVES,
+    **sparse.MOVES,
 }
