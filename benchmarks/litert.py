@@ -51,12 +51,13 @@ def convert_with_edgekit(work: str, name: str, source: str) -> dict[str, str]:
 
 def convert_with_peer(work: str) -> dict[str, str]:
     """Variant -> file, or the reason why there is none; calibrated in the layout of its own float file."""
-    from benchmarks.onnx2tf_peer import Request, convert_all
+    from benchmarks.onnx2tf_peer import ONNX2TF
+    from benchmarks.peer_process import Request, convert_all
 
     folder, prepared = Path(work) / "peer", Path(work) / "prepared.onnx"
     plain = Request("fp32", prepared, folder / "fp32", {})
-    made = convert_all([plain], folder, seconds=SECONDS)["fp32"]
-    file = made.find_file("float32")
+    made = convert_all(ONNX2TF, [plain], folder, seconds=SECONDS)["fp32"]
+    file = made.find_file("_float32.tflite")
     if file is None:
         return {"fp32": made.reason, "int8": made.reason}
     options = {
@@ -64,8 +65,8 @@ def convert_with_peer(work: str) -> dict[str, str]:
         "custom_input_op_name_np_data_path": stack_samples(Path(work) / "calibration", file, folder),
     }
     exact = Request("int8", prepared, folder / "int8", options)
-    quantized = convert_all([plain, exact], folder, seconds=SECONDS)["int8"]
-    return {"fp32": str(file), "int8": str(quantized.find_file("integer_quant") or quantized.reason)}
+    quantized = convert_all(ONNX2TF, [plain, exact], folder, seconds=SECONDS)["int8"]
+    return {"fp32": str(file), "int8": str(quantized.find_file("_integer_quant.tflite") or quantized.reason)}
 
 
 def stack_samples(samples: Path, file: Path, out: Path) -> list[list[object]]:
@@ -177,14 +178,15 @@ def main() -> None:
     if serve_job(JOBS):
         return
     from benchmarks.litert_models import MODELS
-    from benchmarks.onnx2tf_peer import find_peer
+    from benchmarks.onnx2tf_peer import ONNX2TF
+    from benchmarks.peer_process import find_environment
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join(MODELS)}")
     names = parser.parse_args().models or list(MODELS)
     if unknown := set(names) - set(MODELS):
         parser.error(f"no model {', '.join(sorted(unknown))}")
-    find_peer()
+    find_environment(ONNX2TF)
     rows: list[Row] = []
     problems: list[str] = []
     for name in names:

@@ -23,12 +23,14 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 
 from benchmarks.measure import Jobs, print_table, serve_job
-from benchmarks.onnx2tf_peer import Request, Result, cache_folder, convert_all
+from benchmarks.node_cases import list_cases, read_expected, read_feeds, write_case
+from benchmarks.onnx2tf_peer import ONNX2TF
+from benchmarks.peer_process import Request, Result, cache_folder, convert_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tests.conformance import Case, Inputs
+    from tests.conformance import Case
 
 NAME = "benchmarks.litert_cases"
 STATUSES = ("pass", "does not run", "wrong", "refused")
@@ -37,35 +39,16 @@ SECONDS = 60  # for one conversion by the peer
 Verdicts = dict[str, tuple[str, str]]
 
 
-def list_cases(inputs: Inputs, every: int) -> list[Case]:
-    """Every `every`-th case of the committed list."""
-    from tests.conformance import eligible_cases
-
-    return list(eligible_cases(inputs))[::every]
-
-
-def write_case(case: Case, folder: Path) -> Path:
-    """The model and its data, as files that both sides read."""
-    import onnx
-
-    folder.mkdir(parents=True, exist_ok=True)
-    model = onnx.ModelProto()
-    model.CopyFrom(case.model)
-    model.ir_version = min(model.ir_version, 10)  # what the peer's older onnx reads too
-    onnx.save(model, folder / "model.onnx")
-    np.savez(folder / "expected.npz", allow_pickle=False, value=next(iter(case.expected.values())))
-    np.savez(folder / "feeds.npz", allow_pickle=False, **case.feeds)
-    return folder / "model.onnx"
-
-
 def run_peer(cases: Sequence[Case], work: Path) -> Verdicts:
     """What became of each case in onnx2tf."""
     requests = [
         Request(case.name, write_case(case, work / case.name), work / case.name / "peer", {})
         for case in cases
     ]
-    results = convert_all(requests, work, seconds=SECONDS)
-    files = {name: found for name, result in results.items() if (found := result.find_file("float32"))}
+    results = convert_all(ONNX2TF, requests, work, seconds=SECONDS)
+    files = {
+        name: found for name, result in results.items() if (found := result.find_file("_float32.tflite"))
+    }
     judged = judge_all({name: (file, work / name) for name, file in files.items()}, work / "judged.jsonl")
     return {name: judged.get(name) or refusal(result) for name, result in results.items()}
 
@@ -134,10 +117,7 @@ def judge(file: Path, case: Path) -> tuple[str, str]:
     """pass, does not run, or wrong, with the reason."""
     from benchmarks.tflite_files import TFLiteFile
 
-    with np.load(case / "feeds.npz") as content:
-        feeds = {name: content[name] for name in content.files}
-    with np.load(case / "expected.npz") as content:
-        expected = content["value"]
+    feeds, expected = read_feeds(case), read_expected(case)
     best = ("does not run", "")
     for moved in (False, True):
         try:

@@ -76,14 +76,15 @@ JOBS: Jobs = {"prepare": prepare, "edgekit": convert_with_edgekit, "whole": conv
 
 def run_peer(work: Path, *, times: int) -> tuple[Cost, Any]:
     """The peer on the prepared graph, so often in one process: its cost, and the last conversion's line."""
-    from benchmarks.onnx2tf_peer import Request, make_command, read_results
+    from benchmarks.onnx2tf_peer import ONNX2TF
+    from benchmarks.peer_process import Request, make_command, read_results
 
     folder = work / f"peer{times}"
     folder.mkdir()
     requests = [
         Request(str(index), work / "prepared.onnx", folder / str(index), {}) for index in range(times)
     ]
-    cost = run_process(make_command(requests, folder, SECONDS))
+    cost = run_process(make_command(ONNX2TF, requests, folder, seconds=SECONDS))
     return cost, read_results(folder / "results.jsonl")[str(times - 1)]
 
 
@@ -110,9 +111,10 @@ def main() -> None:
     """One table."""
     if serve_job(JOBS):
         return
-    from benchmarks.onnx2tf_peer import find_peer
+    from benchmarks.onnx2tf_peer import ONNX2TF
+    from benchmarks.peer_process import find_environment
 
-    find_peer()
+    find_environment(ONNX2TF)
     name = sys.argv[1] if len(sys.argv) > 1 else "ppocr-cls"
     with tempfile.TemporaryDirectory() as work:
         rows = measure(name, Path(work))

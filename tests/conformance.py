@@ -27,6 +27,7 @@ from edgekit.target import Job
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from edgekit._values import Artifact
     from edgekit.registry import ResolvedTarget
 
 RTOL, ATOL = 1e-3, 1e-4
@@ -146,20 +147,32 @@ def run_case(case: Case, target: ResolvedTarget) -> Outcome:
     return Outcome(case.name, case.inputs, case.op, status, reason)
 
 
-def _judge(case: Case, target: ResolvedTarget) -> tuple[Status, str]:
+class CaseRefusedError(Exception):
+    """The target says no to a case before anything is written; the text says why."""
+
+
+def build_case(case: Case, target: ResolvedTarget, folder: Path) -> Artifact:
+    """The case's file, through the same preparation, plan, check and build as a convert."""
     source = Component("case", ir.from_proto(case.model), "0" * 64)
     job = Job(target.device, "fp32")
+    try:
+        prepared = prepare_source(source, [target], replace(RECIPE, shapes=_shapes(case)))
+        plan = prepared.plans[target.device.name]
+        component = lower_component(prepared.component, plan.max_opset)
+        gaps = [gap for gap in target.target.check([component], job) if gap.severity == "error"]
+        if gaps:
+            raise CaseRefusedError(f"{gaps[0].op}: {gaps[0].rule}")
+        return target.target.build([component], job, folder)[0]
+    except EdgekitError as refused:
+        raise CaseRefusedError(refused.problem) from refused
+
+
+def _judge(case: Case, target: ResolvedTarget) -> tuple[Status, str]:
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            prepared = prepare_source(source, [target], replace(RECIPE, shapes=_shapes(case)))
-            plan = prepared.plans[target.device.name]
-            component = lower_component(prepared.component, plan.max_opset)
-            gaps = [gap for gap in target.target.check([component], job) if gap.severity == "error"]
-            if gaps:
-                return "refused", f"{gaps[0].op}: {gaps[0].rule}"
-            artifact = target.target.build([component], job, Path(scratch))[0]
-        except EdgekitError as refused:
-            return "refused", refused.problem
+            artifact = build_case(case, target, Path(scratch))
+        except CaseRefusedError as refused:
+            return "refused", str(refused)
         try:
             session = target.target.open(artifact, Path(scratch))
             runs = [session.run(case.feeds) for _ in range(RUNS)]

@@ -76,6 +76,7 @@ def _page(name: str, outcomes: Sequence[Outcome], others: Sequence[Outcome]) -> 
         *(_total(mode, [item for item in outcomes if item.inputs == mode]) for mode in MODES),
         _total("others, open", others),
         "",
+        *_peers(name),
         "| op | cases | pass, frozen | pass, open |",
         "|---|---|---|---|",
         *(_op_row(op, outcomes) for op in ops),
@@ -85,6 +86,12 @@ def _page(name: str, outcomes: Sequence[Outcome], others: Sequence[Outcome]) -> 
         *_rows(outcomes),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _peers(name: str) -> list[str]:
+    """What a benchmark wrote of other converters on the same cases; nothing where there is none."""
+    file = FOLDER / f"{name}-peers.txt"
+    return [*file.read_text(encoding="utf-8").splitlines(), ""] if file.exists() else []
 
 
 def _total(title: str, outcomes: Sequence[Outcome]) -> str:
