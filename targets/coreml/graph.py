@@ -147,12 +147,26 @@ class Operator:
     outputs: tuple[Tensor, ...]
 
 
+@dataclass(eq=False)
+class Loop(Operator):
+    """`while_loop` over a counter (int32 [1], the first of the variables) from 0 to `steps`.
+
+    `variables` stand for the values that a step begins with, `body.outputs` are those it leaves; `outputs`
+    are the last ones. `inputs` hold what they begin with, and what the body reads from around it.
+    """
+
+    steps: int
+    variables: tuple[Tensor, ...]
+    body: Graph
+
+
 @dataclass
 class Graph:
-    """The one function of a program."""
+    """The one function of a program; `states` are read and written, and are neither inputs nor outputs."""
 
     inputs: list[Tensor] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
+    states: list[Tensor] = field(default_factory=list)
     operators: list[Operator] = field(default_factory=list)
 
     def add(self, code: str, inputs: Mapping[str, Any], outputs: Sequence[Tensor]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.errors import TargetError
-from edgekit.targets.coreml.graph import Packed, Palette, Tensor
+from edgekit.targets.coreml.graph import Loop, Packed, Palette, Tensor
 
 if TYPE_CHECKING:
     from edgekit.targets.coreml.graph import Graph, Operator
@@ -62,6 +62,9 @@ class ProgramWriter:
             )
             for tensor in self.graph.inputs
         }
+        for tensor in self.graph.states:
+            kept = _builder().state_tensor_placeholder(shape=tensor.shape, dtype=_mil_type(tensor.dtype))
+            holders[self._name(tensor)] = (tensor, kept)
         # Outputs are named first: nothing else may take their names.
         for tensor in self.graph.outputs:
             self._name(tensor)
@@ -90,6 +93,9 @@ class ProgramWriter:
         return self.names[tensor.name]
 
     def _write(self, operator: Operator) -> None:
+        if isinstance(operator, Loop):
+            self._write_loop(operator)
+            return
         first = operator.outputs[0]
         name = (
             self._name(first) if first.name and len(operator.outputs) == 1 else self._free.free(operator.code)
@@ -109,6 +115,26 @@ class ProgramWriter:
             self._vars[tensor] = var
             if tensor.name and len(operator.outputs) > 1:
                 var.name = self._name(tensor)
+
+    def _write_loop(self, loop: Loop) -> None:
+        """What the body makes is known inside of it alone: constants too."""
+        around = dict(self._vars)
+
+        def step(*variables: Any) -> tuple[Any, ...]:
+            self._vars = around | dict(zip(loop.variables, variables, strict=True))
+            for operator in loop.body.operators:
+                self._write(operator)
+            return tuple(self._var(tensor) for tensor in loop.body.outputs)
+
+        made = _builder().while_loop(
+            _cond=lambda counter, *_: _builder().squeeze(
+                x=_builder().less(x=counter, y=loop.steps), axes=[0]
+            ),
+            _body=step,
+            loop_vars=tuple(self._var(tensor) for tensor in loop.inputs["loop_vars"]),
+            name=self._free.free(loop.code),
+        )
+        self._vars = around | dict(zip(loop.outputs, made, strict=True))
 
     def _argument(self, value: Any) -> Any:
         if isinstance(value, Tensor):
@@ -189,14 +215,15 @@ def opset_of(level: int) -> Any:
 def _mil_type(dtype: str) -> Any:
     from coremltools.converters.mil.mil import types
 
-    return {"float32": types.fp32, "int32": types.int32}[dtype]
+    return {"float16": types.fp16, "float32": types.fp32, "int32": types.int32}[dtype]
 
 
 def _compare(operator: Operator, tensor: Tensor, var: Any) -> None:
     """coremltools' own inference must say what the rule says."""
     from coremltools.converters.mil.mil.types import builtin_to_string
 
-    kind = {"fp32": "float32"}.get(builtin_to_string(var.dtype), builtin_to_string(var.dtype))
+    word = builtin_to_string(var.dtype)
+    kind = {"fp16": "float16", "fp32": "float32"}.get(word, word)
     pairs = zip(tensor.shape, var.shape, strict=False)
     same = all(int(b) == a for a, b in pairs if isinstance(a, int) and isinstance(b, int | np.integer))
     if kind != tensor.dtype or len(var.shape) != tensor.rank or not same:

@@ -12,7 +12,7 @@ from edgekit.targets.coreml.graph import Tensor, constant
 from edgekit.targets.coreml.rules.probed import picked, weighed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 @rule("Gather", "axis")
@@ -85,13 +85,21 @@ def gather_elements(call: Call) -> Tensor:
     )
 
 
+def _tuples_from_front(call: Call, places: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Index tuples (along the last axis) into dims of these sizes, counted from the front."""
+    limits = np.asarray(sizes, np.int32)
+    if places.array is not None:
+        return constant(np.where(places.array < 0, places.array + limits, places.array).astype(np.int32))
+    f, indices = Formula(call), call.cast(places, "int32")
+    return f.select(f.binary("less", indices, 0, "bool"), f.add(indices, constant(limits)), indices)
+
+
 @rule("GatherND", "batch_dims")
 def gather_nd(call: Call) -> Tensor:
     """Y = X's slices at index tuples."""
-    places = call.array(1)
+    places = call.operand(1)
     batch = call.integer("batch_dims", 0)
-    sizes = np.asarray(call.x.sizes[batch : batch + places.shape[-1]])
-    front = constant(np.where(places < 0, places + sizes, places).astype(np.int32))
+    front = _tuples_from_front(call, places, call.x.sizes[batch : batch + places.fixed(places.rank - 1)])
     if batch == 0:
         return _as_numbers(
             call, lambda x: call.add("gather_nd", call.out.shape, x=x, indices=front, batch_dims=0)
@@ -121,10 +129,9 @@ def scatter_elements(call: Call) -> Tensor:
 
 @rule("ScatterND", "reduction")
 def scatter_nd(call: Call) -> Tensor:
-    """Y = X with updates put in (or joined) at constant index tuples."""
-    places = call.array(1)
-    sizes = np.asarray(call.x.sizes[: places.shape[-1]])
-    front = constant(np.where(places < 0, places + sizes, places).astype(np.int32))
+    """Y = X with updates put in (or joined) at index tuples."""
+    places = call.operand(1)
+    front = _tuples_from_front(call, places, call.x.sizes[: places.fixed(places.rank - 1)])
     mode = call.text("reduction", "none")
     call.require(mode in _MODES, f"reduction '{mode}' has no Core ML form")
     return call.emit("scatter_nd", data=call.x, indices=front, updates=call.operand(2), mode=_MODES[mode])
@@ -134,7 +141,7 @@ def scatter_nd(call: Call) -> Tensor:
 def one_hot(call: Call) -> Tensor:
     """Y = on where the new axis's position is the index, else off."""
     depth = int(call.array(1).reshape(-1)[0])
-    off, on = (constant(np.asarray(value)) for value in call.array(2))
+    off, on = _two_values(call, call.operand(2))
     axis = call.integer("axis", -1) % (call.x.rank + 1)
     f = Formula(call)
     indices = call.cast(call.x, "int32")
@@ -144,6 +151,15 @@ def one_hot(call: Call) -> Tensor:
         [depth if i == axis else 1 for i in range(wide.rank)]
     )
     return f.select(f.equal(front, constant(positions)), on, off)
+
+
+def _two_values(call: Call, pair: Tensor) -> tuple[Tensor, Tensor]:
+    """The entries of a tensor of two, as scalars."""
+    if pair.data is not None:
+        first, second = (constant(np.asarray(value)) for value in pair.data)
+        return first, second
+    first, second = (call.slice(pair, 0, place, place + 1) for place in range(2))
+    return call.add("squeeze", (), x=first, axes=[0]), call.add("squeeze", (), x=second, axes=[0])
 
 
 @rule("GridSample", "align_corners mode padding_mode")

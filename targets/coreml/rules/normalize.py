@@ -11,16 +11,25 @@ from edgekit.targets.coreml.graph import Tensor, constant
 
 @rule("BatchNormalization", "epsilon momentum spatial training_mode")
 def batch_norm(call: Call) -> Tensor:
-    """Y = (X - mean) / sqrt(var + epsilon) * scale + B, with constant statistics."""
+    """Y = (X - mean) / sqrt(var + epsilon) * scale + B; with constant statistics one product and one sum."""
     call.require(
         len(call.outs) == 1 and not call.integer("training_mode", 0),
         "it is in training mode",
         "export the model for inference",
     )
+    call.require(
+        call.integer("spatial", 1), "spatial = 0 normalizes each place by itself", "use opset 9 or newer"
+    )
+    f, wide = Formula(call), (-1, *(1 for _ in range(call.x.rank - 2)))
+    operands = [call.operand(index) for index in range(1, 5)]
+    if any(item.data is None for item in operands):
+        size = (operands[0].size, *wide[1:])
+        gamma, beta, centre, spread = (call.reshape(item, size) for item in operands)
+        unit = f.div(f.sub(call.x, centre), f.sqrt(f.add(spread, call.number("epsilon", 1e-5))))
+        return f.add(f.mul(unit, gamma), beta)
     scale, bias, mean, variance = (call.array(index).astype(np.float64) for index in range(1, 5))
     factor = scale / np.sqrt(variance + call.number("epsilon", 1e-5))
     shift = bias - mean * factor
-    f, wide = Formula(call), (-1, *(1 for _ in range(call.x.rank - 2)))
     factors, shifts = (constant(item.reshape(wide).astype(np.float32)) for item in (factor, shift))
     return f.add(f.mul(call.x, factors), shifts)
 
@@ -29,20 +38,20 @@ def batch_norm(call: Call) -> Tensor:
 def instance_norm(call: Call) -> Tensor:
     """Y = (X - mean) / sqrt(var + epsilon) * scale + B, each over one channel's plane."""
     f, axes = Formula(call), list(range(2, call.x.rank))
-    wide = (-1, *(1 for _ in axes))
-    scale, bias = (call.array(index).reshape(wide) for index in (1, 2))
-    if call.x.rank in (3, 4):
+    scale, bias = call.operand(1), call.operand(2)
+    if call.x.rank in (3, 4) and scale.data is not None and bias.data is not None:
         return call.emit(
             "instance_norm",
             x=call.x,
-            gamma=constant(np.ascontiguousarray(scale.reshape(-1))),
-            beta=constant(np.ascontiguousarray(bias.reshape(-1))),
+            gamma=constant(np.ascontiguousarray(scale.data.reshape(-1))),
+            beta=constant(np.ascontiguousarray(bias.data.reshape(-1))),
             epsilon=call.number("epsilon", 1e-5),
         )
     centred = f.sub(call.x, f.reduce("reduce_mean", call.x, axes))
     variance = f.reduce("reduce_mean", f.square(centred), axes)
     unit = f.div(centred, f.sqrt(f.add(variance, call.number("epsilon", 1e-5))))
-    return f.add(f.mul(unit, constant(scale)), constant(bias))
+    wide = (scale.size, *(1 for _ in axes))
+    return f.add(f.mul(unit, call.reshape(scale, wide)), call.reshape(bias, wide))
 
 
 @rule("LayerNormalization", "axis epsilon stash_type")

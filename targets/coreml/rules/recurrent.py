@@ -1,47 +1,33 @@
-"""LSTM as MIL's own operation; GRU, RNN and LSTM with peepholes written out step by step.
+"""LSTM as MIL's own operation; GRU, RNN and LSTM with peepholes written out step by step, or as a loop.
 
-MIL's documentation leaves open where `gru` applies its reset gate and what peepholes read, so edgekit
-does not use those.
+MIL's documentation leaves open where `gru` applies its reset gate (its formula and that of iOS 18's parameter
+`reset_after` contradict each other) and what peepholes read, so edgekit does not use those.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgekit.targets.coreml.call import Call, rule
 from edgekit.targets.coreml.formula import Formula
-from edgekit.targets.coreml.graph import Tensor, constant
+from edgekit.targets.coreml.graph import Graph, Loop, Tensor, constant
+from edgekit.targets.coreml.rules.recurrent_cells import Direction, gru_step, lstm_step, rnn_step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float32]
-    Step = Callable[[Tensor, tuple[Tensor, ...]], tuple[Tensor, ...]]
+    from edgekit.targets.coreml.rules.recurrent_cells import Floats, MakeStep
 
 _ATTRIBUTES = "activation_alpha activation_beta activations clip direction hidden_size layout"
+# More steps than that become a loop: it stays off the Neural Engine, but the program stays small.
 _MOST_STEPS = 256
 # Gates in ONNX's order -> in MIL's: i o f c -> i f o z; peepholes i o f -> i f o.
 _IFOZ = (0, 2, 1, 3)
 
 
-@dataclass(frozen=True)
-class _Direction:
-    """One direction's constant parameters; gates in ONNX's order, one below the other."""
-
-    w: Floats
-    r: Floats
-    wb: Floats
-    rb: Floats
-    peepholes: Floats | None
-    backward: bool
-
-
-def _directions(call: Call, gates: int) -> list[_Direction]:
+def _directions(call: Call, gates: int) -> list[Direction]:
     w, r = (call.array(index).astype(np.float32) for index in (1, 2))
     hidden = r.shape[2]
     b = call.optional_array(3)
@@ -51,7 +37,7 @@ def _directions(call: Call, gates: int) -> list[_Direction]:
     direction = call.text("direction", "forward")
     call.require(len(w) == (2 if direction == "bidirectional" else 1), "its weights do not fit its direction")
     return [
-        _Direction(
+        Direction(
             w[i],
             r[i],
             b[i, : gates * hidden],
@@ -120,7 +106,7 @@ def lstm(call: Call) -> list[Tensor]:
     _require_plain(call, ["Sigmoid", "Tanh", "Tanh"])
     directions = _directions(call, 4)
     if any(item.peepholes is not None for item in directions):
-        return _written_out(call, directions, (5, 6), _lstm_step)
+        return _written_out(call, directions, (5, 6), lstm_step)
     hidden, count = directions[0].r.shape[1], len(directions)
     x, turn = _steps_first(call), count == 1 and directions[0].backward
     x = call.add("reverse", x.shape, x=x, axes=[0]) if turn else x
@@ -146,7 +132,7 @@ def lstm(call: Call) -> list[Tensor]:
     return [results[index]() for index in call.kept]
 
 
-def _native_parameters(item: _Direction) -> dict[str, Tensor]:
+def _native_parameters(item: Direction) -> dict[str, Tensor]:
     hidden = item.r.shape[1]
 
     def ordered(rows: Floats) -> Tensor:
@@ -160,43 +146,33 @@ def _native_parameters(item: _Direction) -> dict[str, Tensor]:
 def gru(call: Call) -> list[Tensor]:
     """Y, Y_h = GRU(X, W, R, B, lens, h0); gates in ONNX's order z r h."""
     _require_plain(call, ["Sigmoid", "Tanh"])
-    return _written_out(call, _directions(call, 3), (5,), _gru_step)
+    return _written_out(call, _directions(call, 3), (5,), gru_step)
 
 
 @rule("RNN", _ATTRIBUTES)
 def rnn(call: Call) -> list[Tensor]:
     """Y, Y_h = RNN(X, W, R, B, lens, h0) with tanh."""
     _require_plain(call, ["Tanh"])
-    return _written_out(call, _directions(call, 1), (5,), _rnn_step)
+    return _written_out(call, _directions(call, 1), (5,), rnn_step)
 
 
 def _written_out(
     call: Call,
-    directions: list[_Direction],
+    directions: list[Direction],
     states: tuple[int, ...],
-    make_step: Callable[[Call, _Direction], Step],
+    make_step: MakeStep,
 ) -> list[Tensor]:
-    """Every step as operations of its own; `states` are the inputs that hold the initial ones."""
+    """Step by step; `states` are the inputs that hold the initial ones."""
     x = _steps_first(call)
-    steps, batch, _ = x.sizes
     hidden, count = directions[0].r.shape[1], len(directions)
-    call.require(
-        steps * count <= _MOST_STEPS,
-        f"{steps * count} steps are more than the {_MOST_STEPS} that edgekit writes out",
-        "export with shorter sequences and carry the state from run to run",
-    )
+    run = _steps_apart if x.sizes[0] * count <= _MOST_STEPS else _steps_in_loop
     starts = [_state(call, index, count, hidden) for index in states]
     sequences, finals = [], []
     for place, item in enumerate(directions):
-        now = tuple(call.slice(start, 1, place * hidden, (place + 1) * hidden) for start in starts)
-        left = _inputs_by_step(call, x, item)
-        step, made = make_step(call, item), list[Tensor]()
-        for data in reversed(left) if item.backward else left:
-            now = step(data, now)
-            made.append(now[0])
-        ordered = made[::-1] if item.backward else made
-        sequences.append(call.add("stack", (steps, batch, hidden), values=ordered, axis=0))
-        finals.append(now)
+        begin = tuple(call.slice(start, 1, place * hidden, (place + 1) * hidden) for start in starts)
+        sequence, final = run(call, x, item, begin=begin, make_step=make_step)
+        sequences.append(sequence)
+        finals.append(final)
     joined = [
         _joined(call, sequences, 2),
         *(_joined(call, list(pair), 1) for pair in zip(*finals, strict=True)),
@@ -211,6 +187,45 @@ def _written_out(
     return [results[index]() for index in call.kept]
 
 
+def _steps_apart(
+    call: Call, x: Tensor, item: Direction, *, begin: tuple[Tensor, ...], make_step: MakeStep
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """(all hidden states [steps, batch, hidden], the last states): each step has operations of its own."""
+    left = _inputs_by_step(call, x, item)
+    step, now, made = make_step(call, item), begin, list[Tensor]()
+    for data in reversed(left) if item.backward else left:
+        now = step(data, now)
+        made.append(now[0])
+    ordered = made[::-1] if item.backward else made
+    return call.add("stack", (len(made), *now[0].sizes), values=ordered, axis=0), now
+
+
+def _steps_in_loop(
+    call: Call, x: Tensor, item: Direction, *, begin: tuple[Tensor, ...], make_step: MakeStep
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The same as one loop, which puts each hidden state into its place."""
+    steps, batch, _ = x.sizes
+    left = _inputs(call, call.add("reverse", x.shape, x=x, axes=[0]) if item.backward else x, item)
+    sequence = (steps, *begin[0].sizes)
+    first = (constant(np.zeros(1, np.int32)), constant(np.zeros(sequence, np.float32)), *begin)
+    variables = tuple(Tensor(start.shape, start.dtype) for start in first)
+    inner = Call(call.node, Graph(), inputs=call.inputs, outs=call.outs, level=call.level)
+    counter, made, *states = variables
+    data = inner.add("gather", (1, batch, len(item.w)), x=left, indices=counter, axis=0)
+    data = inner.add("squeeze", (batch, len(item.w)), x=data, axes=[0])
+    now = make_step(inner, item)(data, tuple(states))
+    entry = inner.add("expand_dims", (1, *now[0].sizes), x=now[0], axes=[0])
+    put = inner.add("scatter", sequence, data=made, indices=counter, updates=entry, axis=0, mode="update")
+    inner.graph.outputs = [Formula(inner).add(counter, 1), put, *now]
+    results = tuple(Tensor(start.shape, start.dtype) for start in first)
+    given = {"loop_vars": list(first), "reads": [left]}
+    call.graph.operators.append(
+        Loop("while_loop", given, results, steps=steps, variables=variables, body=inner.graph)
+    )
+    y = call.add("reverse", sequence, x=results[1], axes=[0]) if item.backward else results[1]
+    return y, results[2:]
+
+
 def _joined(call: Call, parts: list[Tensor], axis: int) -> Tensor:
     if len(parts) == 1:
         return parts[0]
@@ -218,64 +233,17 @@ def _joined(call: Call, parts: list[Tensor], axis: int) -> Tensor:
     return call.add("concat", size, values=parts, axis=axis, interleave=False)
 
 
-def _inputs_by_step(call: Call, x: Tensor, item: _Direction) -> list[Tensor]:
-    """W x + bias of every step, [batch, gates * hidden] each, from one product."""
-    steps, batch, _ = x.sizes
-    width = len(item.w)
-    made = call.add("linear", (steps, batch, width), x=x, weight=constant(item.w), bias=constant(item.wb))
+def _inputs(call: Call, x: Tensor, item: Direction) -> Tensor:
+    """W x + bias of every step [steps, batch, gates * hidden], from one product."""
+    size = (*x.sizes[:2], len(item.w))
+    return call.add("linear", size, x=x, weight=constant(item.w), bias=constant(item.wb))
+
+
+def _inputs_by_step(call: Call, x: Tensor, item: Direction) -> list[Tensor]:
+    """The same apart, [batch, gates * hidden] each."""
+    made = _inputs(call, x, item)
+    steps, batch, width = made.sizes
     if steps == 1:
         return [call.add("squeeze", (batch, width), x=made, axes=[0])]
     pieces = call.add_several("split", [((1, batch, width), None)] * steps, x=made, num_splits=steps, axis=0)
     return [call.add("squeeze", (batch, width), x=piece, axes=[0]) for piece in pieces]
-
-
-def _linear(call: Call, x: Tensor, weight: Floats, bias: Floats) -> Tensor:
-    return call.add("linear", (x.shape[0], len(weight)), x=x, weight=constant(weight), bias=constant(bias))
-
-
-def _gate(call: Call, x: Tensor, index: int, hidden: int) -> Tensor:
-    return call.slice(x, 1, index * hidden, (index + 1) * hidden)
-
-
-def _lstm_step(call: Call, item: _Direction) -> Step:
-    f, hidden = Formula(call), item.r.shape[1]
-    given = np.zeros(3 * hidden, np.float32) if item.peepholes is None else item.peepholes
-    p_i, p_o, p_f = (constant(part) for part in given.reshape(3, hidden))
-
-    def step(x: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        h, c = states
-        gates = f.add(x, _linear(call, h, item.r, item.rb))
-        i = f.sigmoid(f.add(_gate(call, gates, 0, hidden), f.mul(p_i, c)))
-        forget = f.sigmoid(f.add(_gate(call, gates, 2, hidden), f.mul(p_f, c)))
-        cell = f.add(f.mul(forget, c), f.mul(i, f.tanh(_gate(call, gates, 3, hidden))))
-        o = f.sigmoid(f.add(_gate(call, gates, 1, hidden), f.mul(p_o, cell)))
-        return f.mul(o, f.tanh(cell)), cell
-
-    return step
-
-
-def _gru_step(call: Call, item: _Direction) -> Step:
-    f, hidden = Formula(call), item.r.shape[1]
-    linear = bool(call.integer("linear_before_reset", 0))
-    kept = (3 if linear else 2) * hidden
-    last_r, last_rb = item.r[2 * hidden :], item.rb[2 * hidden :]
-
-    def step(x: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        (h,) = states
-        right = _linear(call, h, item.r[:kept], item.rb[:kept])
-        update = f.sigmoid(f.add(_gate(call, x, 0, hidden), _gate(call, right, 0, hidden)))
-        reset = f.sigmoid(f.add(_gate(call, x, 1, hidden), _gate(call, right, 1, hidden)))
-        inner = (
-            f.mul(reset, _gate(call, right, 2, hidden))
-            if linear
-            else _linear(call, f.mul(reset, h), last_r, last_rb)
-        )
-        fresh = f.tanh(f.add(_gate(call, x, 2, hidden), inner))
-        return (f.add(f.mul(f.sub(1.0, update), fresh), f.mul(update, h)),)
-
-    return step
-
-
-def _rnn_step(call: Call, item: _Direction) -> Step:
-    f = Formula(call)
-    return lambda x, states: (f.tanh(f.add(x, _linear(call, states[0], item.r, item.rb))),)

@@ -42,6 +42,10 @@ def reduction(call: Call) -> Tensor:
         made = _reduced(call, _ROWS[call.op], call.cast(call.x, "int32"), axes)
         return call.cast(made, "bool")
     if axes and call.x.rank:
+        whole = call.x.dtype == "float32" or call.op not in ("ReduceL2", "ReduceMean")
+        call.require(
+            whole, f"of {call.x.dtype} it is no whole number, and how Core ML rounds it is not documented"
+        )
         return _reduced(call, _ROWS[call.op], call.x, axes)
     alone = {"ReduceL1": f.abs, "ReduceL2": f.abs, "ReduceSumSquare": f.square}.get(call.op)
     return call.emit("identity", x=call.x) if alone is None else alone(call.x)

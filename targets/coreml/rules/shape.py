@@ -198,7 +198,7 @@ def reverse_sequence(call: Call) -> Tensor:
     return call.emit(
         "reverse_sequence",
         x=call.x,
-        lengths=constant(call.array(1).astype(np.int32)),
+        lengths=call.cast(call.operand(1), "int32"),
         seq_axis=call.integer("time_axis", 0),
         batch_axis=call.integer("batch_axis", 1),
     )
@@ -225,6 +225,15 @@ def shape(call: Call) -> Tensor:
         return constant(np.asarray(dims, np.int32))
     whole = call.add("shape", (call.x.rank,), makes="int32", x=call.x)
     return call.slice(whole, 0, begin, end)
+
+
+@rule("ConstantOfShape", "value")
+def constant_of_shape(call: Call) -> Tensor:
+    """Y = one value in a constant shape; of float32 alone, since MIL's `fill` says nothing of others."""
+    value = call.attribute("value").numpy() if call.given("value") else np.zeros(1, np.float32)
+    call.require(call.out.dtype == "float32", f"it makes {call.out.dtype}", "use a float32 constant")
+    sizes = constant(np.asarray(call.array(0), np.int32))
+    return call.emit("fill", shape=sizes, value=float(np.asarray(value).reshape(())))
 
 
 @rule("Cast", "round_mode saturate to")
