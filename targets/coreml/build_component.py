@@ -51,6 +51,8 @@ def build_component(component: Component, job: Job, out: Path) -> Artifact:
     if options.palettize is not None:
         count = palettize(lowered.graph, options.palettize)
         notes.append(f"{count} weights are tables of {2**options.palettize} values and indices into them")
+    if options.states:
+        notes.append(f"states in float16, kept from run to run: {', '.join(options.states)}")
     writer = ProgramWriter(lowered.graph, level)
     with quiet():
         program = writer.write()
@@ -75,7 +77,7 @@ def build_component(component: Component, job: Job, out: Path) -> Artifact:
 
 def _metadata(component: Component, options: Options, names: Mapping[str, str]) -> dict[str, str]:
     """The source's own metadata, and how Core ML's inputs and outputs stand for the source's."""
-    graph = component.model.graph
+    graph, held = component.model.graph, {*options.states, *options.states.values()}
     io = {
         kind: [
             {
@@ -86,11 +88,21 @@ def _metadata(component: Component, options: Options, names: Mapping[str, str]) 
             }
             | _picture_row(options.image.get(value.name or "") if kind == "inputs" else None)
             for value in values
+            if value.name not in held
         ]
         for kind, values in (("inputs", graph.inputs), ("outputs", graph.outputs))
     }
     kept = {key: str(text) for key, text in component.model.metadata_props.items()}
+    io["states"] = [_state_row(component, pair, names) for pair in options.states.items()]
     return {**kept, IO_KEY: json.dumps(io, sort_keys=True)}
+
+
+def _state_row(component: Component, pair: tuple[str, str], names: Mapping[str, str]) -> dict[str, object]:
+    """One state under its input's name, with the output whose value it takes over."""
+    value = next(item for item in component.model.graph.inputs if item.name == pair[0])
+    dtype = "float32" if value.dtype is None else numpy_name(value.dtype)
+    rank = 0 if value.shape is None else len(value.shape)
+    return {"name": pair[0], "output": pair[1], "coreml": names[pair[0]], "dtype": dtype, "rank": rank}
 
 
 def _picture_row(picture: Picture | None) -> dict[str, object]:

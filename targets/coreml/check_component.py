@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from edgekit._values import Gap
 from edgekit.errors import UsageError
 from edgekit.targets.coreml.deployment import level_of
+from edgekit.targets.coreml.fuse_attention import FIRST_LEVEL, fuse_attention
 from edgekit.targets.coreml.graph import Graph
 from edgekit.targets.coreml.input_forms import check_inputs, range_gaps
 from edgekit.targets.coreml.lint import lint
@@ -14,6 +15,8 @@ from edgekit.targets.coreml.lower import TARGET, Lowered, lower_component
 from edgekit.targets.coreml.operators import needs
 from edgekit.targets.coreml.options import read_options
 from edgekit.targets.coreml.rewrite import rewrite_for_neural_engine
+from edgekit.targets.coreml.states import FIRST_LEVEL as FIRST_STATES
+from edgekit.targets.coreml.states import check_states, hold_states
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +38,7 @@ def lower_job(component: Component, job: Job) -> tuple[Lowered, tuple[Gap, ...]]
     """The component rewritten and lowered for the job, and what stops or only slows it."""
     options = read_options(job)
     check_inputs(component, job, options)
+    check_states(component, options.states)
     if options.palettize is not None and job.precision not in _FLOATS:
         raise UsageError(
             f"option palettize belongs to float programs, and this one is {job.precision}",
@@ -43,8 +47,12 @@ def lower_job(component: Component, job: Job) -> tuple[Lowered, tuple[Gap, ...]]
     gaps = (*_level_gaps(component, job), *range_gaps(component, job))
     if gaps:
         return Lowered(Graph(), gaps), gaps
-    rewritten = rewrite_for_neural_engine(component, job)
-    lowered = lower_component(rewritten, level_of(job))
+    rewritten, level = rewrite_for_neural_engine(component, job), level_of(job)
+    lowered = lower_component(rewritten, level)
+    if level >= FIRST_LEVEL and options.attention == "fused":
+        fuse_attention(lowered.graph)
+    if not lowered.gaps:
+        hold_states(lowered.graph, options.states)
     return lowered, lowered.gaps or tuple(lint(rewritten, job))
 
 
@@ -54,6 +62,7 @@ def _level_gaps(component: Component, job: Job) -> Iterator[Gap]:
     for wanted, first, what in (
         (job.precision == "int8", _FIRST_QUANTIZED, "an INT8 program ('quantize' and 'dequantize')"),
         (read_options(job).palettize is not None, _FIRST_PALETTE, "a palettized weight"),
+        (bool(read_options(job).states), FIRST_STATES, "a state"),
     ):
         if wanted and level < first:
             yield Gap(TARGET, component.name, "", "deployment target", *needs(what, first, level))

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from edgekit._lowering import Refused
 from edgekit._values import Gap
 from edgekit.passes._rewire import CONTROL_FLOW, constant_array
+from edgekit.passes.deciding_inputs import CHOSEN_AT_RUN_TIME, bind_deciding_inputs
 from edgekit.targets.coreml.call import RULES, Call
 from edgekit.targets.coreml.graph import MOST_DIMS, Graph, Tensor, constant, mil_dtype
 from edgekit.targets.coreml.rules import load_rules
@@ -49,12 +50,18 @@ def lower_component(component: Component, level: int) -> Lowered:
 
 
 def _control_gaps(component: Component) -> tuple[Gap, ...]:
-    rule = "its branches or body are chosen at run time"
-    way_out = "export without control flow, or with a constant condition, which is folded"
+    graph = component.model.graph
+    found = [node for node in graph if node.op_type in CONTROL_FLOW]
     return tuple(
-        Gap(TARGET, component.name, node.name or "", node.op_type, rule, way_out)
-        for node in component.model.graph
-        if node.op_type in CONTROL_FLOW
+        Gap(
+            TARGET,
+            component.name,
+            node.name or "",
+            node.op_type,
+            CHOSEN_AT_RUN_TIME,
+            bind_deciding_inputs(graph, node),
+        )
+        for node in found
     )
 
 

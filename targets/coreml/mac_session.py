@@ -36,8 +36,18 @@ MAC_PROVES = (
 class Program(Protocol):
     """What runs a package: feeds and outputs by Core ML's names."""
 
-    def run(self, feeds: Mapping[str, np.ndarray], taps: Sequence[str] = ()) -> dict[str, np.ndarray]:
-        """Outputs by name, and those taps that it can give."""
+    def run(
+        self,
+        feeds: Mapping[str, np.ndarray],
+        taps: Sequence[str] = (),
+        *,
+        state: dict[str, np.ndarray] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Outputs by name, and those taps that it can give; `state` is read, and holds what is left then."""
+        ...
+
+    def new_state(self) -> dict[str, np.ndarray]:
+        """What every state holds before the first run, by name."""
         ...
 
 
@@ -83,14 +93,35 @@ class MacProgram:
         except Exception as error:
             raise self._refused("load", error) from error
 
-    def run(self, feeds: Mapping[str, np.ndarray], taps: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    def run(
+        self,
+        feeds: Mapping[str, np.ndarray],
+        taps: Sequence[str] = (),
+        *,
+        state: dict[str, np.ndarray] | None = None,
+    ) -> dict[str, np.ndarray]:
         """Outputs by Core ML's names; taps are left out. BundleError where Core ML refuses to run."""
         del taps
         try:
-            made = self._model.predict(dict(feeds))
+            made = self._predict_with(state, feeds) if state else self._model.predict(dict(feeds))
         except Exception as error:
             raise self._refused("run", error) from error
         return {name: np.asarray(value) for name, value in made.items()}
+
+    def new_state(self) -> dict[str, np.ndarray]:
+        """Zeros, as Core ML's own fresh state has; the shapes are those of the package."""
+        return {
+            item.name: np.zeros(tuple(item.type.stateType.arrayType.shape), np.float16)
+            for item in self._model.get_spec().description.state
+        }
+
+    def _predict_with(self, state: dict[str, np.ndarray], feeds: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        held = self._model.make_state()
+        for name, value in state.items():
+            held.write_state(name, value)
+        made: dict[str, Any] = self._model.predict(dict(feeds), state=held)
+        state.update({name: np.asarray(held.read_state(name)) for name in state})
+        return made
 
     def _refused(self, what: str, error: Exception) -> BundleError:
         said = " ".join(str(error).split())[:300] or type(error).__name__

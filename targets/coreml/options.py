@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 Compute = Literal["fp16", "fp32"]
 Layout = Literal["rgb", "bgr", "gray"]
+Attention = Literal["fused", "plain"]
 CHANNELS: dict[Layout, int] = {"rgb": 3, "bgr": 3, "gray": 1}
 PALETTES = (1, 2, 4, 6, 8)
-_KNOWN = ("compute", "image", "palettize", "sizes", OPTION)
+_KNOWN = ("attention", "compute", "image", "palettize", "sizes", "states", OPTION)
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,16 @@ class Options:
 
     image: inputs that are pictures, by name. sizes: the only shapes that an input takes, the default first.
     palettize: weights as indices of this many bits into a table; None: they are not.
+    attention: one operation where the deployment target has it (fused), or products and softmax (plain).
+    states: inputs that the device keeps from run to run, each with the output that it takes over.
     """
 
     compute: Compute = "fp16"
     image: Mapping[str, Picture] = field(default_factory=dict)
     sizes: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
     palettize: int | None = None
+    attention: Attention = "fused"
+    states: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_options(job: Job) -> Options:
@@ -53,14 +58,20 @@ def read_options(job: Job) -> Options:
             hint = f"did you mean '{near[0]}'?" if near else f"its options are: {', '.join(_KNOWN)}"
             raise UsageError(f"target 'coreml' has no option '{name}'", fix=hint)
     read_rewrite(job)
-    compute = job.options.get("compute", "fp16")
+    compute, attention = job.options.get("compute", "fp16"), job.options.get("attention", "fused")
     if compute not in ("fp16", "fp32"):
         raise UsageError(f"option compute={compute!r} is unknown", fix="use compute=fp16 or compute=fp32")
+    if attention not in ("fused", "plain"):
+        raise UsageError(
+            f"option attention={attention!r} is unknown", fix="use attention=fused or attention=plain"
+        )
     return Options(
         cast("Compute", compute),
         image={name: _picture(text) for name, text in _by_input(job, "image").items()},
         sizes={name: _sizes(text) for name, text in _by_input(job, "sizes").items()},
         palettize=_palettize(job.options.get("palettize")),
+        attention=cast("Attention", attention),
+        states=_by_input(job, "states"),
     )
 
 

@@ -22,9 +22,10 @@ _DTYPES = {65552: "float16", 65568: "float32", 65600: "float64", 131080: "int8",
 
 @dataclass(frozen=True)
 class Port:
-    """One input or output. `source` is the ONNX model's name, `name` Core ML's; dtype Core ML's, or `image`.
+    """One input or output. `source` is the ONNX model's name, `name` Core ML's.
 
-    shape: sizes, None where the package gives a range. rank: the source's (0 is [1] in Core ML).
+    dtype: Core ML's, or `image` or `state`. shape: sizes, None where the package gives a range. rank: the
+    source's (0 is [1] in Core ML).
     """
 
     source: str
@@ -35,14 +36,14 @@ class Port:
 
 
 def read_ports(package: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
-    """(inputs, outputs) in the package's order. BundleError for a damaged package."""
+    """(inputs, then states; outputs), each in the package's order. BundleError for a damaged package."""
     description = open_package(package).model.description
     text = description.metadata.userDefined.get(IO_KEY, "{}")
     try:
         given = json.loads(text)
         known = {row["coreml"]: row for kind in given.values() for row in kind}
         return (
-            tuple(_port(item, known) for item in description.input),
+            tuple(_port(item, known) for item in (*description.input, *description.state)),
             tuple(_port(item, known) for item in description.output),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -64,8 +65,10 @@ def package_of(artifact: Artifact) -> str:
 
 def _port(item: Any, known: dict[str, Any]) -> Port:
     row = known.get(item.name, {})
-    image = item.type.WhichOneof("Type") == "imageType"
-    array = item.type.multiArrayType
+    kind = item.type.WhichOneof("Type")
+    image = kind == "imageType"
+    array = item.type.stateType.arrayType if kind == "stateType" else item.type.multiArrayType
+    words = {"imageType": "image", "stateType": "state"}
     ranges = [(int(one.lowerBound), int(one.upperBound)) for one in array.shapeRange.sizeRanges]
     sizes: tuple[int | None, ...] = tuple(int(size) for size in array.shape)
     if ranges:
@@ -75,7 +78,7 @@ def _port(item: Any, known: dict[str, Any]) -> Port:
     return Port(
         source=str(row.get("name", item.name)),
         name=item.name,
-        dtype="image" if image else _DTYPES.get(array.dataType, "unknown"),
+        dtype=words.get(str(kind)) or _DTYPES.get(array.dataType, "unknown"),
         shape=sizes,
         rank=int(row.get("rank", len(sizes))),
     )

@@ -23,7 +23,9 @@ class CoreMLSession:
     """One package in edgekit's MIL interpreter, on a Mac in Core ML itself.
 
     Core ML's int32 and fp32 stand for ONNX's other dtypes, and [1] for a scalar. `tensors` maps the source's
-    tensor names to the package's own (an Artifact's `tensors`).
+    tensor names to the package's own (an Artifact's `tensors`). A state that is fed under its input's name is
+    set to that before the run; one that is not fed goes on from the run before, the first time from zeros.
+    What it holds after the run is returned under its output's name.
     """
 
     def __init__(self, package: Path, tensors: Mapping[str, str] | None = None) -> None:
@@ -31,14 +33,27 @@ class CoreMLSession:
         self._tensors = tensors or {}
         self._name = package.name
         self._io = _read_io(package)
+        self._states = self._io.get("states", [])
+        self._kept: dict[str, np.ndarray] = {}
 
     def run(self, feeds: Mapping[str, np.ndarray], taps: Sequence[str] = ()) -> dict[str, np.ndarray]:
         """All outputs by source name, and tapped tensors, in float32 where the program has float16."""
         given = {item["coreml"]: self._border(item, feeds) for item in self._io["inputs"]}
         own = {tap: self._tensors.get(tap, tap) for tap in taps}
-        made = self.program.run(given, list(own.values()))
+        state = {item["coreml"]: self._border(item, feeds) for item in self._states if item["name"] in feeds}
+        made = self._run(given, list(own.values()), state)
         results = {item["name"]: _as_source(item, made[item["coreml"]]) for item in self._io["outputs"]}
+        results |= {item["output"]: _as_source(item, self._kept[item["coreml"]]) for item in self._states}
         return {tap: _widened(made[name]) for tap, name in own.items() if name in made} | results
+
+    def _run(
+        self, given: dict[str, np.ndarray], taps: list[str], state: dict[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        if not self._states:
+            return self.program.run(given, taps)
+        fresh = self._kept or self.program.new_state()
+        self._kept = fresh | {name: value.astype(fresh[name].dtype) for name, value in state.items()}
+        return self.program.run(given, taps, state=self._kept)
 
     def _border(self, item: Mapping[str, Any], feeds: Mapping[str, np.ndarray]) -> np.ndarray:
         name = item["name"]
@@ -94,8 +109,10 @@ def _read_io(package: Path) -> dict[str, Any]:
     text = open_package(package).model.description.metadata.userDefined.get(IO_KEY, "")
     try:
         found = json.loads(text)
-        for row in (*found["inputs"], *found["outputs"]):
+        for row in (*found["inputs"], *found["outputs"], *found.get("states", [])):
             _check_row(row)
+        for row in found.get("states", []):
+            str(row["output"])
     except (ValueError, KeyError, TypeError) as error:
         raise BundleError(
             f"{package.name} does not say how its inputs stand for the model's",

@@ -23,7 +23,7 @@ from tests.targets.coreml_models import (
     read_back,
     run,
 )
-from tests.targets.litert_models import model_of
+from tests.targets.litert_models import filled_model, model_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,6 +66,12 @@ def test_a_float16_program_computes_in_float16_and_keeps_float32_at_its_borders(
     assert {item.outputs[0].type.dtype for item in convs if item.outputs[0].type} == {"float16"}
     got = open_saved(artifact, tmp_path).run({"x": IMAGE})["y"]
     np.testing.assert_allclose(got, run_onnx(toy_cnn(), {"x": IMAGE})["y"], atol=3e-3)
+
+
+def test_a_constant_too_large_to_fold_is_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgekit.passes.fold_constants.LARGEST_FOLDED_BYTES", 64)
+    feeds = {"x": np.arange(6, dtype=np.float32)[None]}
+    np.testing.assert_array_equal(run(filled_model(), feeds, tmp_path)["y"], feeds["x"][0] + 1.5)
 
 
 def test_the_same_model_gives_the_same_bytes(tmp_path: Path) -> None:

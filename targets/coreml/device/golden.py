@@ -17,8 +17,9 @@ def load_feeds(artifact, sample):
 
 def as_fed(row, array):
     """Core ML has no int64 and no rank 0; a float16 input takes float32 numbers from Python."""
-    if row.dtype == "image":
-        raise Failure(f"input {row.source!r} is an image, which this script does not feed", "compare it in your app")
+    if row.dtype in ("image", "state"):
+        what = f"input {row.source!r} is {'an image' if row.dtype == 'image' else 'a state'}"
+        raise Failure(f"{what}, which this script does not feed", "compare it in your app")
     if array.dtype.kind in "iub":
         if array.size and (array.min() < INT32.min or array.max() > INT32.max):
             raise Failure(f"input {row.source!r} leaves 32-bit integers", "use other golden data")

@@ -29,6 +29,8 @@ class Model:
         self.model = coremltools.models.MLModel(path, compute_units=units)
         self.units = units
         self.io = json.loads(self.model.user_defined_metadata[IO_KEY])
+        if self.io.get("states"):
+            raise RuntimeError("its states are not driven by this runner; profile the package without them")
 
     def describe(self):
         return f"Core ML, coremltools {self.version}, compute units {self.setting}"

@@ -45,8 +45,8 @@ struct Runner {
     func feeds(_ sample: GoldenSample, in bundle: BundleFiles) throws -> MLFeatureProvider {
         var features: [String: MLFeatureValue] = [:]
         for row in artifact.inputs {
-            guard row.dtype != "image", let file = sample.inputs[row.source] else {
-                throw Failure(problem: "input '\(row.source)' is an image or has no golden data", fix: "compare it in your app")
+            guard row.dtype != "image", row.dtype != "state", let file = sample.inputs[row.source] else {
+                throw Failure(problem: "input '\(row.source)' is an image or a state, or has no golden data", fix: "compare it in your app")
             }
             let array = try Npy.read(bundle.file(file))
             features[row.name] = MLFeatureValue(multiArray: try Runner.multiArray(array, dtype: row.dtype))
