@@ -267,8 +267,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
         lambda: one("Dropout", [2, 3], {"ratio": np.array(0.5, np.float32), "training": np.array(True)}),
         "training mode",
     ),
-    "computed weight": (
-        lambda: model_of([node("Conv", ["x", "w"])], {"x": [1, 2, 5, 5], "w": [3, 2, 3, 3]}, {}),
+    "computed weight with dilations": (
+        lambda: model_of(
+            [node("Conv", ["x", "w"], dilations=[2, 2])], {"x": [1, 2, 5, 5], "w": [3, 2, 3, 3]}, {}
+        ),
         "weight is computed",
     ),
     "far indices": (
