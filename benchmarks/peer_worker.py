@@ -79,7 +79,8 @@ def convert_with_onnx2torch(model: Any, folder: Path, options: dict[str, Any]) -
     module = convert(model).eval()
     tensors = tuple(torch.from_numpy(np.array(feed)) for feed in feeds)
     with torch.no_grad():
-        traced = torch.jit.trace(module, tensors)
+        trace: Any = torch.jit.trace  # its annotations know nothing of a module that comes back
+        traced = trace(module, tensors)
         result = traced(*tensors)
     first = result[0] if isinstance(result, tuple | list) else result
     np.save(folder / "torch.npy", first.numpy())

@@ -71,6 +71,6 @@ def test_an_input_that_is_left_out_means_what_coremltools_says(op: str) -> None:
             assert name not in parameters
         elif default is not inspect.Parameter.empty:
             own = parameters[name].default
-            wanted = None if default is _FOLLOWS else default
+            wanted: Any = None if default is _FOLLOWS else default
             assert type(own) is not type(inspect.Parameter.empty), f"{op}: '{name}' must be given here"
             assert own is wanted or np.array_equal(own, wanted), f"{op}: '{name}' is {own}, not {wanted}"

@@ -127,7 +127,8 @@ def _one_hot(
     size = int(one_hot_vector_size)
     shape = [size if i == place else 1 for i in range(indices.ndim + 1)]
     hit = np.expand_dims(indices, place) == np.arange(size).reshape(shape)
-    return np.where(hit, on_value, off_value)
+    chosen: Array = np.where(hit, on_value, off_value)
+    return chosen
 
 
 def _topk(  # noqa: PLR0913 - MIL's signature
