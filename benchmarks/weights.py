@@ -85,10 +85,15 @@ def _ort(model: str, source: Path, out: Path, chosen: tuple[str, int]) -> None:
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships no types
         def __init__(self) -> None:
-            self.feeds = samples_of(model, "calibration", CALIBRATION)
+            self.feeds = list(samples_of(model, "calibration", CALIBRATION))  # it is copied and read anew
+            self.next = 0
 
         def get_next(self) -> Any:
-            return next(self.feeds, None)
+            self.next += 1
+            return self.feeds[self.next - 1] if self.next <= len(self.feeds) else None
+
+        def rewind(self) -> None:
+            self.next = 0
 
     method, block = chosen
     settings: Any = {

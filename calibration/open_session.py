@@ -53,23 +53,42 @@ def open_session(model: ir.Model) -> OpenSession:
     handed over beside the serialized graph, so that protobuf's 2 GB are no limit; the weights of `model`
     become references, so hand in a clone. A graph that does not load raises ModelError.
     """
+    options = _options()
+    weights = _detach_weights(model)
+    options.add_external_initializers(list(weights), list(weights.values()))
+    return OpenSession(_load(model, options), weights)
+
+
+def open_mapped(model: ir.Model, folder: str) -> OpenSession:
+    """As `open_session`, for a model whose external weights all lie in `folder`: their file is mapped.
+
+    No weight is copied, nor packed for a kernel: what a large piece of a model needs is its bytes once.
+    """
+    options = _options()
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+    options.add_session_config_entry("session.disable_prepacking", "1")
+    return OpenSession(_load(model, options), {})
+
+
+def _options() -> Any:
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
     options.intra_op_num_threads = _count_cores()
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    weights = _detach_weights(model)
-    options.add_external_initializers(list(weights), list(weights.values()))
+    return options
+
+
+def _load(model: ir.Model, options: Any) -> Any:
     try:
         content = ir.to_proto(model).SerializeToString()
-        session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except LOAD_FAILURES as error:
         raise ModelError(
             f"ONNX Runtime cannot load the model to run it: {str(error).splitlines()[0]}",
             fix="look for the node with `edgekit check`; an op this ONNX Runtime lacks cannot be calibrated",
         ) from error
-    return OpenSession(session, weights)
 
 
 def _detach_weights(model: ir.Model) -> dict[str, Any]:

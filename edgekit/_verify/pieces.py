@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from edgekit.calibration.open_session import RUN_FAILURES, open_session
+from edgekit.calibration.open_session import RUN_FAILURES, open_mapped, open_session
 from edgekit.errors import SamplesError
-from edgekit.passes._rewire import let_go
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     import numpy as np
+
+    from edgekit.calibration.open_session import OpenSession
 
 PIECE_BYTES = 1_000_000_000  # of weights in one piece, or one tensor where that is larger
 
@@ -61,20 +62,24 @@ class PiecewiseSession:
     def _run_piece(self, piece: _Piece, known: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         feeds = {name: known[name] for name in piece.inputs}
         model = _alone(self._model, piece, feeds)
-        weights = [value.const_value for value in model.graph.initializers.values()]
-        session = open_session(model)
         try:
-            arrays = session.run(piece.outputs, feeds)
+            arrays = _open(model).run(piece.outputs, feeds)
         except RUN_FAILURES as error:
             raise SamplesError(
                 f"the model does not run on the sample: {str(error).strip().splitlines()[0][:300]}",
                 fix="give each input the dtype and shape that `edgekit inspect` prints",
             ) from error
-        del session, model
-        for tensor in weights:
-            if tensor is not None:
-                let_go(tensor)
         return dict(zip(piece.outputs, arrays, strict=True))
+
+
+def _open(model: ir.Model) -> OpenSession:
+    """A session that maps external weights where their file lies and copies none of them."""
+    folders = {
+        str(value.const_value.base_dir)
+        for value in model.graph.initializers.values()
+        if isinstance(value.const_value, ir.ExternalTensor)
+    }
+    return open_session(model) if len(folders) != 1 else open_mapped(model, folders.pop())
 
 
 def _cut(graph: ir.Graph, piece_bytes: int) -> Iterator[_Piece]:
