@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 import onnxruntime.capi.onnxruntime_pybind11_state as runtime  # its errors have no public home
@@ -98,7 +99,7 @@ def _detach_weights(model: ir.Model) -> dict[str, Any]:
         tensor = value.const_value
         if tensor is None or tensor.nbytes < _SMALLEST_WEIGHT or tensor.dtype not in _NUMPY_TYPES:
             continue
-        weights[name] = ort.OrtValue.ortvalue_from_numpy(tensor.numpy())
+        weights[name] = ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(tensor.numpy()))
         value.const_value = ir.ExternalTensor(
             "weights", 0, tensor.nbytes, tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=name
         )

@@ -63,7 +63,7 @@ def _prove_artifact(
     artifact: Artifact, bundle: Bundle, *, target: Target, recipe: Recipe, progress: Progress
 ) -> Parity:
     from edgekit._tasks import score_task
-    from edgekit._verify import gate_for, unproven, verify_samples
+    from edgekit._verify import Streamed, gate_for, unproven, verify_samples
 
     try:
         session = target.open(artifact, bundle.folder)
@@ -77,7 +77,8 @@ def _prove_artifact(
     stage = f"verify {artifact.component} {artifact.variant}"
     expected = _expected(samples, fp32, stage=stage, progress=progress)
     gate = gate_for(artifact.variant, recipe.gate)
-    return verify_samples(session, artifact, samples=expected, gate=gate, task=task)
+    scores = bundle.stored_golden(artifact.component).scores
+    return verify_samples(session, artifact, samples=Streamed(expected, scores), gate=gate, task=task)
 
 
 def open_metric(recipe: Recipe, own: Mapping[str, str] | None = None) -> Metric:

@@ -154,9 +154,16 @@ class Workshop:
         """Golden data with what fp32 gives (computed once for all targets) and what `reference` gives."""
         from edgekit._verify import Expected, make_golden
 
-        expected = Expected(self.fp32, reference)
+        expected = Expected(self.fp32, reference, self.scores)
         most = self.recipe.golden_count
         return make_golden(self.component.name, self.samples, expected=expected, kind=kind, most=most)
+
+    @cached_property
+    def scores(self) -> frozenset[str]:
+        """The outputs whose largest number is a decision."""
+        from edgekit._verify import find_scores
+
+        return find_scores(self.component.model)
 
     @cached_property
     def fp32(self) -> Session:

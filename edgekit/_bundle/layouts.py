@@ -74,4 +74,4 @@ def _moved(golden: Golden, layouts: Mapping[str, str], orders: Mapping[str, Sequ
         )
         for sample in golden.samples
     )
-    return Golden(golden.component, golden.kind, samples)
+    return replace(golden, samples=samples)

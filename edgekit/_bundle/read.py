@@ -66,7 +66,9 @@ class Bundle:
         for row in self.manifest["components"]:
             if row["name"] == component:
                 samples = tuple(self._sample(sample) for sample in row["golden"]["samples"])
-                return Golden(component, row["golden"]["kind"], samples)
+                scores = row["golden"].get("scores")
+                known = None if scores is None else frozenset(scores)
+                return Golden(component, row["golden"]["kind"], samples, known)
         raise BundleError(f"{MANIFEST}: no component '{component[:80]}'", fix=_COPY_AGAIN)
 
     def sequence(self) -> ForcedSequence | None:

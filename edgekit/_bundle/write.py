@@ -215,7 +215,8 @@ def _write_golden(golden: Golden, folder: str, stage: Path, files: dict[str, Jso
             if arrays is not None:
                 row[role] = _write_arrays(arrays, f"{place}/{role}", stage, files)
         rows.append(row)
-    return {"kind": golden.kind, "samples": rows}
+    known = {} if golden.scores is None else {"scores": sorted(golden.scores)}
+    return {"kind": golden.kind, "samples": rows} | known
 
 
 def _write_arrays(

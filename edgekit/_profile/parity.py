@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from edgekit._bundle import read_npy
 from edgekit._profile.job import FOLDER
-from edgekit._verify import OutputComparison
 from edgekit.errors import BundleError
 from edgekit.profiles.probes.transport import DeviceError
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from edgekit._values import OutputParity
-    from edgekit._verify import Golden
+    from edgekit._verify import Golden, OutputComparison
     from edgekit.profiles.probes.transport import Transport
 
 _NAME = re.compile(r"outputs-[0-9]{1,6}-[0-9]{1,6}-[0-9]{1,6}\.npy")
@@ -47,7 +46,7 @@ def compare_outputs(
                 raise DeviceError(
                     f"output '{name}' from the device: {error.problem}", fix="run it again"
                 ) from error
-            comparisons.setdefault(name, OutputComparison(name)).add(actual, expected)
+            comparisons.setdefault(name, golden.compare(name)).add(actual, expected)
     return tuple(comparison.result() for comparison in comparisons.values())
 
 
@@ -60,7 +59,7 @@ def compare_arrays(made: Sequence[Mapping[str, np.ndarray]], golden: Golden) -> 
                 raise DeviceError(
                     f"the device gave no output '{name}' of shape {expected.shape}", fix="convert again"
                 )
-            comparisons.setdefault(name, OutputComparison(name)).add(outputs[name], expected)
+            comparisons.setdefault(name, golden.compare(name)).add(outputs[name], expected)
     return tuple(comparison.result() for comparison in comparisons.values())
 
 

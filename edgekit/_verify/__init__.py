@@ -1,10 +1,11 @@
 """Verification: metrics, gate, golden data and the proof of one artifact."""
 
-from edgekit._verify.artifact import open_and_verify, unproven, verify_artifact, verify_samples
+from edgekit._verify.artifact import Streamed, open_and_verify, unproven, verify_artifact, verify_samples
 from edgekit._verify.gate import LIMITS, Gate, gate_for, load_gates
 from edgekit._verify.golden import DEFAULT_GOLDEN, Expected, Golden, GoldenSample, make_golden, random_feeds
 from edgekit._verify.metrics import OutputComparison, edit_distance
 from edgekit._verify.pieces import PiecewiseSession
+from edgekit._verify.scores import find_scores
 from edgekit._verify.sessions import OrtSession, float_session, reference_session
 from edgekit._verify.teacher_forced import (
     Decoder,
@@ -28,9 +29,11 @@ __all__ = [
     "OrtSession",
     "OutputComparison",
     "PiecewiseSession",
+    "Streamed",
     "WorstTensor",
     "edit_distance",
     "find_decoder",
+    "find_scores",
     "fits",
     "float_session",
     "gate_for",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 class _Comparisons:
     """One OutputComparison per expected output."""
 
-    def __init__(self) -> None:
+    def __init__(self, scores: frozenset[str] | None) -> None:
+        self._scores = scores
         self._by_output: dict[str, OutputComparison] = {}
 
     def add(self, got: Arrays, expected: Arrays) -> None:
@@ -36,11 +38,20 @@ class _Comparisons:
                     f"the artifact has no output '{output}' (it has {', '.join(sorted(got)) or 'none'})",
                     fix="the target must give every output under its source name",
                 )
-            comparison = self._by_output.setdefault(output, OutputComparison(output))
+            scores = self._scores is None or output in self._scores
+            comparison = self._by_output.setdefault(output, OutputComparison(output, scores=scores))
             comparison.add(np.asarray(got[output]), want)
 
     def results(self) -> tuple[OutputParity, ...]:
         return tuple(comparison.result() for comparison in self._by_output.values())
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """Samples that are made as they are read, with the outputs that hold scores (as in Golden)."""
+
+    samples: Iterable[GoldenSample]
+    scores: frozenset[str] | None
 
 
 def open_and_verify(
@@ -64,22 +75,22 @@ def verify_artifact(
     GateError when an output is absent or has another shape; a missed limit is a line in
     `gate_failures` instead.
     """
-    return verify_samples(session, artifact, samples=golden.samples, gate=gate, task=task)
+    return verify_samples(session, artifact, samples=golden, gate=gate, task=task)
 
 
 def verify_samples(
     session: Session,
     artifact: Artifact,
     *,
-    samples: Iterable[GoldenSample],
+    samples: Golden | Streamed,
     gate: Gate,
     task: TaskScore | None = None,
 ) -> Parity:
     """`verify_artifact` over any number of samples, which are read one at a time."""
-    against_fp32, against_reference, intended = _Comparisons(), _Comparisons(), _Comparisons()
+    against_fp32, against_reference, intended = (_Comparisons(samples.scores) for _ in range(3))
     unequal: set[str] = set()
     count = 0
-    for sample in samples:
+    for sample in samples.samples:
         count += 1
         outputs, changed = _run_twice(session, sample.feeds)
         unequal |= changed

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
+from edgekit._verify.metrics import OutputComparison
 from edgekit.errors import SamplesError
 
 if TYPE_CHECKING:
@@ -41,19 +42,31 @@ class GoldenSample:
 
 @dataclass(frozen=True)
 class Golden:
-    """The golden samples of one component. `random` ones prove arithmetic, not accuracy."""
+    """The golden samples of one component. `random` ones prove arithmetic, not accuracy.
+
+    scores: the outputs whose largest number is a decision; None: unknown, so all are taken for such.
+    """
 
     component: str
     kind: GoldenKind
     samples: tuple[GoldenSample, ...]
+    scores: frozenset[str] | None = None
+
+    def compare(self, output: str) -> OutputComparison:
+        """An empty comparison for that output."""
+        return OutputComparison(output, scores=self.scores is None or output in self.scores)
 
 
 @dataclass(frozen=True)
 class Expected:
-    """The sessions that give expected outputs: fp32, and the Q/DQ reference of an INT8 build."""
+    """The sessions that give expected outputs: fp32, and the Q/DQ reference of an INT8 build.
+
+    scores: as in Golden.
+    """
 
     fp32: Session
     reference: Session | None = None
+    scores: frozenset[str] | None = None
 
     def sample(self, feeds: Arrays) -> GoldenSample:
         """Run one sample through both."""
@@ -84,7 +97,7 @@ def make_golden(
     feeds = [dict(sample.feeds) for sample in chosen]
     if kind == "random":
         feeds = [random_feeds(real, seed=seed) for seed, real in enumerate(feeds)]
-    return Golden(component, kind, tuple(expected.sample(one) for one in feeds))
+    return Golden(component, kind, tuple(expected.sample(one) for one in feeds), expected.scores)
 
 
 def random_feeds(feeds: Arrays, *, seed: int) -> dict[str, np.ndarray]:

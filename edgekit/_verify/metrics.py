@@ -23,8 +23,9 @@ class OutputComparison:
     Where nothing was compared (every array empty), `sqnr_db` and `cosine` are NaN, which no gate passes.
     """
 
-    def __init__(self, output: str) -> None:
-        self._output = output
+    def __init__(self, output: str, *, scores: bool = True) -> None:
+        """scores: whether the largest number of a row is a decision."""
+        self._output, self._scores = output, scores
         self._elements = 0
         self._broken = 0
         self._dot = self._actual = self._expected = self._noise = self._largest = 0.0
@@ -38,7 +39,9 @@ class OutputComparison:
         for start in range(0, expected.size, _CHUNK):
             part = slice(start, start + _CHUNK)
             self._add_chunk(flat_actual[part], flat_expected[part])
-        rows, agreeing = _count_top1(actual, expected)
+        rows, agreeing = (
+            _count_top1(actual, expected) if self._scores or expected.dtype.kind != "f" else (0, 0)
+        )
         self._rows += rows
         self._agreeing += agreeing
 
