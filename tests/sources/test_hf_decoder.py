@@ -129,11 +129,10 @@ def test_open_dims_have_one_name_in_every_cache_tensor(made: tuple[Path, Any]) -
     assert not ops & {"If", "Loop", "Expand", "ScatterND", "Attention", "GatherND"}
 
 
+@pytest.mark.parametrize("made", ["qwen3_vl"], indirect=True)
 def test_positions_of_the_three_mrope_axes_each_turn_their_own_part(made: tuple[Path, Any]) -> None:
     """An image's tokens have different positions on the axes; transformers' own code is the truth."""
     folder, module = made
-    if not hasattr(module.config, "vision_config"):
-        pytest.skip("one axis of positions")
     ids = np.array([hf_models.tokens(PROMPT)], np.int64)
     places = np.array([[[0, 1, 2, 2, 4]], [[0, 1, 3, 5, 4]], [[0, 1, 4, 7, 9]]], np.int64)
     out = run(open_file(folder, "prefill"), {"input_ids": ids, "position_ids": places, "last": np.array([4])})
