@@ -67,8 +67,8 @@ def open_server(place: MlflowPlace) -> Iterator[MlflowServer]:
     before = {name: os.environ.get(name) for name in _SETTINGS}
     os.environ.update({name: text for name, text in _SETTINGS.items() if before[name] is None})
     try:
-        from mlflow import MlflowClient
-        from mlflow.exceptions import MlflowException
+        from mlflow import MlflowClient  # pyright: ignore[reportMissingImports]
+        from mlflow.exceptions import MlflowException  # pyright: ignore[reportMissingImports]
         from requests import RequestException
 
         _reach(place)
@@ -146,7 +146,7 @@ class MlflowServer:
             raise
 
     def log_metrics(self, run: Any, values: Mapping[str, float]) -> None:
-        from mlflow.entities import Metric
+        from mlflow.entities import Metric  # pyright: ignore[reportMissingImports]
 
         rows = [Metric(name, value, run.info.start_time, 0) for name, value in values.items()]
         # A server takes at most 1000 of them at once.
