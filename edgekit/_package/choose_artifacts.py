@@ -75,7 +75,7 @@ def tell_left_out(bundle: Bundle, form: str, kept: Sequence[Artifact]) -> list[s
         elif not runtime_of(form, artifact):
             reason = f"{form} does not run it"
         else:
-            reason = f"--variant {artifact.variant} --component {artifact.component} asks for it"
+            reason = f"--variant {artifact.variant} asks for it"
         lines.append(f"left out: {artifact.main}; {reason}")
     return lines
 

@@ -16,12 +16,19 @@ if TYPE_CHECKING:
 class PackageWords(TypedDict, total=False):
     """What `package` takes besides bundle, form and place.
 
-    Of all forms: `name` of the model there, `variants` and `component` to choose artifacts.
+    Of all forms: `name` of the model there, `variants` and `component` to choose artifacts. Of clouds, what
+    only the user knows: `instance_type`; of SageMaker also `container` (`single`, `multi`, `triton`), its
+    `image`, the `role` it runs as, and `model_data`, the folder in a bucket where the archive will lie.
     """
 
     name: str
     variants: str | Sequence[str]
     component: str
+    instance_type: str
+    container: str
+    image: str
+    role: str
+    model_data: str
 
 
 @dataclass(frozen=True)

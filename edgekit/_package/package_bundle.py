@@ -27,15 +27,25 @@ if TYPE_CHECKING:
 
 # Form -> the module and function that write it.
 FORMATS = {
+    "azureml": "edgekit._package.azureml:write_azureml",
     "mlflow": "edgekit._package.mlflow_model:write_mlflow",
     "oci": "edgekit._package.oci:write_oci",
     "ortpackage": "edgekit._package.ortpackage:write_ortpackage",
+    "sagemaker": "edgekit._package.sagemaker:write_sagemaker",
     "triton": "edgekit._package.triton:write_triton",
 }
 # Forms that hold the bundle as it is, seal and all.
 _WHOLE = ("oci",)
 # Forms that hold one model.
-_SINGLE = ("mlflow",)
+_SINGLE = ("azureml", "mlflow")
+# Word -> the forms that take it.
+_ONLY = {
+    "container": ("sagemaker",),
+    "image": ("sagemaker",),
+    "instance_type": ("azureml", "sagemaker"),
+    "model_data": ("sagemaker",),
+    "role": ("sagemaker",),
+}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
@@ -82,7 +92,7 @@ def make_job(path: Path, bundle: Bundle, form: str, words: PackageWords) -> Pack
             f"'{name[:80]}' cannot name a model", fix="use letters, digits, '.', '_' and '-', 63 at most"
         )
     chosen = choose_artifacts(bundle, form, words)
-    if form in _SINGLE:
+    if form in _SINGLE or (form == "sagemaker" and words.get("container", "single") == "single"):
         chosen = choose_one(chosen, form, words)
     profiles = find_profiles(path, bundle.digest)
     return PackageJob(bundle, chosen, name, profiles[-1] if profiles else None, words)
@@ -93,6 +103,10 @@ def _check_words(form: str, words: PackageWords) -> None:
         if name not in PackageWords.__annotations__:
             known = ", ".join(PackageWords.__annotations__)
             raise UsageError(f"package has no option '{name}'", fix=f"it has: {known}")
+        if form not in _ONLY.get(name, FORMATS):
+            raise UsageError(
+                f"{form} takes no --{name.replace('_', '-')}", fix=f"it is for {', '.join(_ONLY[name])}"
+            )
     if form in _WHOLE and (words.get("variants") or words.get("component")):
         raise UsageError(f"{form} holds the whole bundle", fix="leave --variant and --component out")
 

@@ -11,7 +11,13 @@ from edgekit.cli.options import output_form
 
 @click.command(short_help="Write a bundle as a serving platform takes it.")
 @click.argument("bundle")
-@click.option("--as", "form", required=True, metavar="FORM", help="triton, ortpackage, mlflow or oci.")
+@click.option(
+    "--as",
+    "form",
+    required=True,
+    metavar="FORM",
+    help="triton, ortpackage, mlflow, azureml, sagemaker or oci.",
+)
 @click.option("-o", "--output", required=True, metavar="DIR", help="New folder the package goes to.")
 @click.option("--name", metavar="NAME", help="Name of the model there; default: the component's.")
 @click.option(
@@ -22,6 +28,13 @@ from edgekit.cli.options import output_form
     help="int8, fp16 ...; default: all that passed, or the first for a form of one model. Repeat for more.",
 )
 @click.option("--component", metavar="NAME", help="Only this component of the bundle.")
+@click.option("--instance-type", metavar="SIZE", help="azureml, sagemaker: the machine to deploy on.")
+@click.option(
+    "--container", metavar="KIND", help="sagemaker: single (one model, the default), multi or triton."
+)
+@click.option("--image", metavar="URI", help="sagemaker: the container's image in your registry.")
+@click.option("--role", metavar="ARN", help="sagemaker: the role that the container runs as.")
+@click.option("--model-data", metavar="S3", help="sagemaker: folder in a bucket for the archives.")
 @output_form
 def package(bundle: str, *, form: str, output: str, as_json: bool, verbose: bool, **typed: Any) -> None:  # noqa: ARG001
     """Write BUNDLE as FORM into DIR; nothing is converted again, and the bundle stays as it is."""

@@ -10,12 +10,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnxruntime as ort
 import pytest
 
 from benchmarks.peer_environment import cache_folder, make_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ROOT = Path(__file__).parents[2]
 _ORT = f"onnxruntime=={ort.__version__}"
@@ -24,6 +27,9 @@ _NO_CODE = "--no-compile"
 ENVIRONMENTS = {
     # What `edgekit push` needs beside mlflow, for edgekit itself is taken from this checkout.
     "mlflow": (_NO_CODE, "mlflow==3.17.2", "onnx", _ORT, "onnx-ir", "onnxscript", "click", "rich", "pillow"),
+    "azureml": (_NO_CODE, "azure-ai-ml==1.35.2"),
+    # moto[server] brings parsers of other services that take longer to install than all of this.
+    "sagemaker": (_NO_CODE, "moto==5.2.5", "boto3", "flask", "flask-cors", "sagemaker-inference", _ORT),
 }
 
 
@@ -48,7 +54,7 @@ def find_python(name: str) -> Path:
     return folder / "bin" / "python"
 
 
-def run_there(name: str, script: str, *words: str | Path) -> Any:
+def run_there(name: str, script: str, *words: str | Path, variables: Mapping[str, str] | None = None) -> Any:
     """What a script of this folder prints as JSON on its last line, run in an environment of its own.
 
     edgekit itself is there too, from this checkout.
@@ -56,7 +62,7 @@ def run_there(name: str, script: str, *words: str | Path) -> Any:
     command = [find_python(name), Path(__file__).parent / script, *words]
     done = subprocess.run(
         list(map(str, command)),
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(variables or {})},
         capture_output=True,
         text=True,
         check=False,
