@@ -31,16 +31,25 @@ class VerifyOptions(TypedDict, total=False):
     gate: Mapping[str, Any]
 
 
-def prove(path: Path, recipe: Recipe, targets: Mapping[str, Target], progress: Progress) -> BundleProof:
+def prove(
+    path: Path, recipe: Recipe, targets: Mapping[str, Target], progress: Progress, *, on: str = ""
+) -> BundleProof:
     """The proof of a bundle on its golden data, or on the recipe's samples where it names some.
+
+    on: another place to run it at (`qemu-arm64`), "" for this host itself.
 
     Every byte is checked first. Raises BundleError, TargetError, SamplesError; UsageError where the
     bundle holds no fp32 artifact to compare with.
     """
     from edgekit._bundle import BundleProof, open_bundle, prove_bundle
+    from edgekit._verify_on import prove_on
 
     progress("check every byte", 0, None)
     with open_bundle(path) as bundle:
+        if on:
+            if recipe.samples is not None:
+                raise UsageError("--on runs the golden data only", fix="leave --samples out")
+            return prove_on(on, bundle, targets, gate=recipe.gate, progress=progress)
         if recipe.samples is None:
             if recipe.metric is not None:
                 raise UsageError("a metric needs labelled samples", fix="add --samples DATA")

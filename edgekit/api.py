@@ -165,17 +165,18 @@ def calibrate(
 
 
 def verify(
-    bundle: str | Path, *, progress: Progress | None = None, **options: Unpack[VerifyOptions]
+    bundle: str | Path, on: str = "", *, progress: Progress | None = None, **options: Unpack[VerifyOptions]
 ) -> BundleProof:
     """Prove a bundle (folder or archive) again, here: every byte, and every artifact on its golden data.
 
-    With `samples` each artifact is compared with the bundle's fp32 one on all of them instead. `gate`
+    With `samples` each artifact is compared with the bundle's fp32 one on all of them instead.
+    `on="qemu-arm64"` runs the golden data in the runtime's aarch64 wheel, emulated. `gate`
     holds limits that take the place of gate.toml's. Raises BundleError for a changed byte.
     """
     from edgekit._verify_samples import prove
     from edgekit.registry import load_targets
 
-    return prove(Path(bundle), Recipe.of(bundle, **options), load_targets(), progress or _quiet)
+    return prove(Path(bundle), Recipe.of(bundle, **options), load_targets(), progress or _quiet, on=on)
 
 
 def debug(

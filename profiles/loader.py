@@ -50,6 +50,17 @@ def device_files(toolchain: str) -> list[Path]:
     return [path for path in paths if _read(path).get("toolchain") == toolchain]
 
 
+def find_device(paths: Iterable[Path], name: str, software: str) -> Device:
+    """The device of this name among `paths`, as its TOML says today; TargetError where there is none."""
+    for path in paths:
+        if load_device(path).name == name:
+            return load_device(path, software)
+    raise TargetError(
+        f"device '{name}' of the bundle is not known here",
+        fix="update edgekit, or convert again for a device that `edgekit devices` lists",
+    )
+
+
 def load_device(path: Path, software: str | None = None) -> Device:
     """The device of one TOML with `software` (None: its default) in use.
 

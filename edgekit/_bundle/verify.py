@@ -72,7 +72,7 @@ def prove_bundle(
             artifact,
             folder=bundle.folder,
             golden=golden[artifact.component],
-            gate=_gate(bundle, artifact, golden[artifact.component], gate or {}),
+            gate=choose_gate(bundle, artifact, golden[artifact.component], gate or {}),
         )
         for artifact in bundle.artifacts
     )
@@ -107,12 +107,14 @@ def _with_steps(
             sequence,
             decoder,
             open_session=lambda artifact: target.open(artifact, bundle.folder),
-            gate=lambda artifact: _gate(bundle, artifact, golden[artifact.component], gate),
+            gate=lambda artifact: choose_gate(bundle, artifact, golden[artifact.component], gate),
         )
     )
 
 
-def _gate(bundle: Bundle, artifact: Artifact, golden: Golden, limits: Mapping[str, float | None]) -> Gate:
+def choose_gate(
+    bundle: Bundle, artifact: Artifact, golden: Golden, limits: Mapping[str, float | None]
+) -> Gate:
     """The gate of one artifact here: without accuracy limits where only arithmetic can be judged.
 
     Scales fitted to real data say nothing about noise: where random golden data stand in for private

@@ -25,7 +25,7 @@ from edgekit._profile.values import ArtifactProfile, Profile, Trace
 from edgekit._profile.visit import visit
 from edgekit._profile.visit_tool import ToolVisit
 from edgekit.errors import TargetError
-from edgekit.profiles.loader import load_device
+from edgekit.profiles.loader import find_device
 from edgekit.profiles.probes.open_transport import open_transport
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ def _visit(trip: Trip, target: Target, transport: Transport, progress: Progress)
 
 def _plan_trip(bundle: Bundle, target: Target, options: ProfileOptions, place: str) -> Trip:
     artifacts = choose_artifacts(bundle, options)
-    device = _device_of(bundle, target)
+    wanted = bundle.manifest["device"]
+    device = find_device(target.devices(), wanted["name"], wanted["software"])
     if options.tool is not None:
         read_machine(options.tool)
         return Trip(bundle, device, artifacts, (), options, place)
@@ -108,19 +109,6 @@ def _opened(transport: Transport) -> Iterator[None]:
         yield
     finally:
         transport.close()
-
-
-def _device_of(bundle: Bundle, target: Target) -> Device:
-    """The device that the bundle was made for, as its TOML says today."""
-    wanted = bundle.manifest["device"]
-    for path in target.devices():
-        device = load_device(path)
-        if device.name == wanted["name"]:
-            return load_device(path, wanted["software"])
-    raise TargetError(
-        f"device '{wanted['name']}' of the bundle is not known here",
-        fix="update edgekit, or convert again for a device that `edgekit devices` lists",
-    )
 
 
 def matches_device(device: Device, facts: Mapping[str, str]) -> bool | None:

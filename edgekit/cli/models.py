@@ -103,6 +103,7 @@ def calibrate(model: str, *, as_json: bool, verbose: bool, **typed: Any) -> None
 
 @click.command(short_help="Prove a bundle again, here and now.")
 @click.argument("bundle")
+@click.option("--on", metavar="PLACE", help="qemu-arm64: in the runtime's aarch64 wheel, emulated.")
 @samples_options
 @gate_options
 @metric_options
@@ -115,8 +116,9 @@ def verify(bundle: str, *, as_json: bool, verbose: bool, **typed: Any) -> int:  
     from edgekit.reports.json_form import document
 
     with show_progress("silent" if as_json else "auto") as progress:
+        place = typed.pop("on") or ""
         options = cast("VerifyOptions", recipe_options(typed))
-        result = api.verify(bundle, progress=progress, **options)
+        result = api.verify(bundle, place, progress=progress, **options)
     if as_json:
         click.echo(document("verify", passed=result.passed, proof=result))
     else:

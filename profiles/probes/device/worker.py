@@ -32,10 +32,7 @@ class Worker:
     def load(self):
         """Load and first run apart, as an app feels them."""
         runtime = importlib.import_module(self.item["runtime"])
-        self.samples = [
-            {name: np.load(file, allow_pickle=False) for name, file in sample.items()}
-            for sample in self.item["samples"]
-        ]
+        self.samples = [_load(sample) for sample in self.item["samples"]]
         start = time.perf_counter_ns()
         self.model = self._open(runtime)
         loaded = time.perf_counter_ns()
@@ -57,10 +54,10 @@ class Worker:
             raise ValueError("accelerator %r is none of: %s" % (wanted, ", ".join(known) or "(this runtime has none)"))
         return runtime.open_model(self.item["model"], self.item["threads"], wanted)
 
-    def golden(self):
-        """Each sample's outputs as .npy files beside the job."""
+    def golden(self, samples=None):
+        """Each sample's outputs as .npy files beside the job; of the job's own samples, or of these files."""
         written = []
-        for number, sample in enumerate(self.samples):
+        for number, sample in enumerate(self.samples if samples is None else map(_load, samples)):
             files = {}
             for place, (name, value) in enumerate(sorted(self.model.run(sample).items())):
                 files[name] = "outputs-%d-%d-%d.npy" % (self.index, number, place)
@@ -96,6 +93,11 @@ class Worker:
 
     def memory(self):
         return {"peak_bytes": _peak_bytes()}
+
+
+def _load(files):
+    """One sample's arrays by input."""
+    return {name: np.load(file, allow_pickle=False) for name, file in files.items()}
 
 
 def _peak_bytes():
