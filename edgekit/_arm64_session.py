@@ -6,8 +6,10 @@ import json
 import os
 import re
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,9 +45,33 @@ class Arm64:
         """The command line of the arm64 Python with these words."""
         return [str(self.program), "-L", str(self.root), str(self.root / "usr/bin/python3.11"), "-B", *words]
 
+    def refuse_other_wheels(self, needs: str) -> None:
+        """See that the packages of a `pip install ...` line lie in `site`, the runtime in the host's version.
+
+        CannotRunHere where one is none of them, MissingToolError where the version is another.
+        """
+        for word in needs.rpartition("pip install ")[2].split():
+            name = re.split(r"[<>=~!\[]", word.strip("'\""))[0]
+            found = next(self.site.glob(f"{name.replace('-', '_')}-*.dist-info"), None)
+            if found is None:
+                raise CannotRunHere(
+                    f"{name} is not among the aarch64 wheels of {self.site}", fix="verify it without --on"
+                )
+            there = found.name.removesuffix(".dist-info").rpartition("-")[2]
+            if name != "numpy" and there != version(name):
+                raise MissingToolError(
+                    f"the aarch64 wheel is {name} {there}, and this host runs {version(name)}",
+                    fix=_setup_line(self.site.parent),
+                )
+
     def environment(self) -> dict[str, str]:
         """This process's own, with the arm64 Python's folders."""
         return {**os.environ, "PYTHONHOME": str(self.root / "usr"), "PYTHONPATH": str(self.site)}
+
+
+def _setup_line(folder: Path) -> str:
+    """The command that makes `folder`, with the wheels of this Python's own versions."""
+    return f"PYTHON={sys.executable} bash {_SETUP} {folder}"
 
 
 def find_arm64(folder: Path | None = None) -> Arm64:
@@ -56,17 +82,17 @@ def find_arm64(folder: Path | None = None) -> Arm64:
     folder = folder or default_root() / "qemu-arm64"
     program = folder / "qemu" / "usr" / "bin" / "qemu-aarch64"
     if not program.is_file():
-        raise MissingToolError(f"no ARM64 system is set up in {folder}", fix=f"bash {_SETUP} {folder}")
+        raise MissingToolError(f"no ARM64 system is set up in {folder}", fix=_setup_line(folder))
     told = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60, check=False)
     match = re.search(r"version (\d+)\.(\d+)(\S*)", told.stdout)
-    version = "of unknown version" if match is None else f"{match[1]}.{match[2]}{match[3]}"
+    found = "of unknown version" if match is None else f"{match[1]}.{match[2]}{match[3]}"
     if match is None or (int(match[1]), int(match[2])) < _LEAST:
         least = ".".join(map(str, _LEAST))
         raise MissingToolError(
-            f"qemu-user {version} is too old: before {least} it crashes when onnxruntime is imported",
-            fix=f"bash {_SETUP} {folder} (it takes {least} from Debian's backports, without root)",
+            f"qemu-user {found} is too old: before {least} it crashes when onnxruntime is imported",
+            fix=f"{_setup_line(folder)} (it takes {least} from Debian's backports, without root)",
         )
-    return Arm64(program, folder / "root", folder / "site", version)
+    return Arm64(program, folder / "root", folder / "site", found)
 
 
 class Arm64Session:
@@ -77,12 +103,9 @@ class Arm64Session:
             raise CannotRunHere(
                 f"the runtime of {artifact.main} has no Python on ARM Linux", fix="verify it without --on"
             )
-        self._artifact, self._model, self._run, self._arm64 = (
-            artifact,
-            (folder / artifact.main).resolve(),
-            run,
-            arm64,
-        )
+        arm64.refuse_other_wheels(run.needs)
+        self._artifact, self._model = artifact, (folder / artifact.main).resolve()
+        self._run, self._arm64 = run, arm64
         self._scratch = tempfile.TemporaryDirectory(prefix="edgekit-")
         self._folder = Path(self._scratch.name)
         self._process: subprocess.Popen[str] | None = None
@@ -153,7 +176,7 @@ class Arm64Session:
             told = (self._folder / "stderr").read_text(encoding="utf-8", errors="replace").strip()
             last = told.splitlines()[-1:] or ["it said nothing"]
             raise CannotRunHere(
-                f"the emulated process ended: {last[0][:300]}", fix=f"set it up again: bash {_SETUP}"
+                f"the emulated process ended: {last[0][:300]}", fix=f"set it up again: {_setup_line(self._arm64.site.parent)}"
             )
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,12 @@ from edgekit.errors import CannotRunHere, TargetError, UsageError
 from edgekit.profiles.loader import find_device
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from edgekit._arm64_session import Arm64
     from edgekit._bundle import Bundle
-    from edgekit._values import Artifact, Parity, Progress
-    from edgekit._verify import Gate, Golden
+    from edgekit._values import Artifact, OutputParity, Parity, Progress
+    from edgekit._verify import Golden
     from edgekit.target import Session, Target
 
 PLACES = ("qemu-arm64",)
@@ -66,37 +67,41 @@ def _prove(
     golden: Golden,
     limits: tuple[Mapping[str, float | None], Arm64],
 ) -> Parity:
-    gate: Gate = choose_gate(bundle, artifact, golden, limits[0])
+    gate = choose_gate(bundle, artifact, golden, limits[0])
     named = bundle.manifest["device"]
     device = find_device(target.devices(), named["name"], named["software"])
     try:
+        host = target.open(artifact, bundle.folder)
         session = Arm64Session(artifact, bundle.folder, target.device_run(artifact, device), limits[1])
     except CannotRunHere as reason:
         return unproven(artifact, str(reason))
-    try:
+    with closing(session):
         parity = verify_artifact(session, artifact, golden=golden, gate=gate)
-        words = (
+        rows = compare_runs(session, host, golden)
+        furthest = max((row.max_abs for row in rows), default=0.0)
+        told = (
             f"{session.runtime}: the aarch64 wheel itself, under qemu-user {limits[1].version} on this host. "
-            "Its ARM code gave these numbers; no ARM chip was used, and time and power are not shown"
+            "Its ARM code gave these numbers; no ARM chip was used, and time and power are not shown. "
+            f"Furthest from this host's own run: {furthest:.2g}"
         )
-        return _beside_host(parity, session, target.open(artifact, bundle.folder), golden=golden, words=words)
-    finally:
-        session.close()
+        failures = check_same(rows) if parity.variant == "int8" else []
+        return replace(parity, reason=told, gate_failures=(*parity.gate_failures, *failures))
 
 
-def _beside_host(parity: Parity, session: Session, host: Session, *, golden: Golden, words: str) -> Parity:
-    """The parity with how far both runs are apart; too far in int8 is a failure."""
+def compare_runs(there: Session, here: Session, golden: Golden) -> list[OutputParity]:
+    """How far two runs of one artifact are apart, an output a row; the host's is the expected one."""
     apart: dict[str, OutputComparison] = {}
     for sample in golden.samples:
-        there, here = session.run(sample.feeds), host.run(sample.feeds)
-        for name, value in here.items():
-            apart.setdefault(name, OutputComparison(name)).add(there[name], value)
-    rows = [comparison.result() for comparison in apart.values()]
-    furthest = max((row.max_abs for row in rows), default=0.0)
-    failures = [
+        got = there.run(sample.feeds)
+        for name, value in here.run(sample.feeds).items():
+            apart.setdefault(name, OutputComparison(name)).add(got[name], value)
+    return [comparison.result() for comparison in apart.values()]
+
+
+def check_same(rows: Sequence[OutputParity]) -> list[str]:
+    """A line for each output that is further from the host's run than int8 may be; NaN always is."""
+    return [
         f"output '{row.output}' is {row.max_abs:.2g} off this host's run, and {_SAME_INT8:g} is allowed"
         for row in rows
-        if parity.variant == "int8" and not row.max_abs <= _SAME_INT8
+        if not row.max_abs <= _SAME_INT8
     ]
-    told = f"{words}. Furthest from this host's own run: {furthest:.2g}"
-    return replace(parity, reason=told, gate_failures=(*parity.gate_failures, *failures))

@@ -14,10 +14,14 @@ debian=(
     python3.11-minimal libpython3.11-minimal libpython3.11-stdlib libc6 libgcc-s1 libstdc++6 zlib1g libexpat1
     libssl3 libffi8 libbz2-1.0 liblzma5 libuuid1 libcrypt1 libgcc-s1
 )
-onnxruntime=${ONNXRUNTIME:-$("$python" -c 'from importlib.metadata import version; print(version("onnxruntime"))')}
+onnxruntime=${ONNXRUNTIME:-$("$python" -c 'from importlib.metadata import version; print(version("onnxruntime"))' 2>/dev/null || true)}
+[[ -n $onnxruntime ]] || { echo "setup_qemu_arm64: $python has no onnxruntime: name edgekit's own Python in PYTHON" >&2; exit 1; }
 litert=${LITERT:-$("$python" -c 'from importlib.metadata import version; print(version("ai-edge-litert"))' 2>/dev/null || true)}
 wheels=("onnxruntime==$onnxruntime" ${litert:+"ai-edge-litert==$litert"})
 
+mkdir -p "$(dirname "$root")"
+exec 9>"$root.lock"
+flock 9 # two at once would take each other's files away
 state="${wheels[*]} ${qemu[*]} ${debian[*]} $mirror 1"
 if [[ -f $root/state && $(<"$root/state") == "$state" ]]; then
     echo "$root"
@@ -28,7 +32,6 @@ for tool in apt-get dpkg-deb; do
 done
 [[ -f $keyring ]] || { echo "setup_qemu_arm64: $keyring is missing: apt-get install debian-archive-keyring" >&2; exit 1; }
 
-mkdir -p "$(dirname "$root")"
 made=$(mktemp -d "$root.XXXXXX")
 trap 'rm -rf "$made"' EXIT
 apt=$made/apt
