@@ -176,7 +176,8 @@ class Arm64Session:
             told = (self._folder / "stderr").read_text(encoding="utf-8", errors="replace").strip()
             last = told.splitlines()[-1:] or ["it said nothing"]
             raise CannotRunHere(
-                f"the emulated process ended: {last[0][:300]}", fix=f"set it up again: {_setup_line(self._arm64.site.parent)}"
+                f"the emulated process ended: {last[0][:300]}",
+                fix=f"set it up again: {_setup_line(self._arm64.site.parent)}",
             )
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:

@@ -82,7 +82,7 @@ def test_nothing_set_up_and_an_old_qemu_are_told_with_the_command(tmp_path: Path
     program.parent.mkdir(parents=True)
     program.write_text("#!/bin/sh\necho qemu-aarch64 version 7.2.19 '(Debian 1:7.2+dfsg-7)'\n")
     program.chmod(0o755)
-    with pytest.raises(MissingToolError, match="qemu-user 7.2.19 is too old: before 10.0"):
+    with pytest.raises(MissingToolError, match=r"qemu-user 7\.2\.19 is too old: before 10\.0"):
         find_arm64(tmp_path)
 
 
