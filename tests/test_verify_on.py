@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -19,6 +20,9 @@ from edgekit._verify import Golden, GoldenSample
 from edgekit._verify_on import check_same, compare_runs
 from edgekit.errors import CannotRunHere, MissingToolError
 from tests.converted import make_bundle, run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 SETUP = Path(__file__).parents[1] / "scripts" / "qemu-arm64"
 AARCH64 = 183  # EM_AARCH64 of the ELF format
@@ -60,7 +64,7 @@ class Shifted:
     def __init__(self, by: float) -> None:
         self.by = np.float32(by)
 
-    def run(self, feeds: dict[str, np.ndarray], taps: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+    def run(self, feeds: Mapping[str, np.ndarray], taps: Sequence[str] = ()) -> dict[str, np.ndarray]:
         del taps
         return {"y": feeds["x"] + self.by}
 
