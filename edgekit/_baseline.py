@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from edgekit._budget import METRICS
+from edgekit._budget import AT_LEAST, METRICS
 from edgekit.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from edgekit._feasibility import DeviceReport
 
-_RULE = re.compile(r"\s*([a-z0-9_]+)\s*>\s*\+\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*")
+_RULE = re.compile(r"\s*([a-z0-9_]+)\s*(>\s*\+|<\s*-)\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*")
 _MOST_BYTES = 256 << 20
 _EXAMPLE = 'write it as --fail-if "p90_latency > +10%"'
 _SCHEMA = "edgekit.report"
@@ -26,17 +26,23 @@ _SCHEMA = "edgekit.report"
 
 @dataclass(frozen=True)
 class Rule:
-    """A metric that may grow by at most `percent` of what it was."""
+    """A metric that may get worse by at most `percent` of what it was: grow, or fall where more is better."""
 
     metric: str
     percent: float
 
     def __str__(self) -> str:
-        return f"{self.metric} > +{self.percent:g}%"
+        return f"{self.metric} {'< -' if self.metric in AT_LEAST else '> +'}{self.percent:g}%"
+
+    def broken(self, before: float, value: float) -> bool:
+        """Whether the metric got worse by more."""
+        if self.metric in AT_LEAST:
+            return value < before * (1 - self.percent / 100)
+        return value > before * (1 + self.percent / 100)
 
 
 def parse_rule(text: str) -> Rule:
-    """UsageError for anything but `METRIC > +N%` with a metric of budgets."""
+    """UsageError for anything but `METRIC > +N%`, or `METRIC < -N%` where more is better."""
     match = _RULE.fullmatch(text)
     if match is None:
         raise UsageError(f"'{text}' is no rule", fix=_EXAMPLE)
@@ -44,7 +50,12 @@ def parse_rule(text: str) -> Rule:
         near = get_close_matches(match[1], METRICS, n=1)
         hint = f"did you mean '{near[0]}'? " if near else ""
         raise UsageError(f"unknown metric '{match[1]}' in a rule", fix=f"{hint}known: {', '.join(METRICS)}")
-    return Rule(match[1], float(match[2]))
+    if match[2].startswith("<") != (match[1] in AT_LEAST):
+        better, sign = ("more", "< -") if match[1] in AT_LEAST else ("less", "> +")
+        raise UsageError(
+            f"'{text}': {better} {match[1]} is better", fix=f"write {match[1]} {sign}{match[3]}%"
+        )
+    return Rule(match[1], float(match[3]))
 
 
 def load_baseline(path: Path) -> dict[tuple[str, str, str], float]:
@@ -82,7 +93,7 @@ def find_regressions(
             value = now.get(rule.metric)
             if value is None:
                 lines.append(f"{device.device}: {rule.metric} was {before:.4g} and is not measured any more")
-            elif value > before * (1 + rule.percent / 100):
+            elif rule.broken(before, value):
                 change = f"+{100 * (value / before - 1):.1f} %" if before else "from zero"
                 lines.append(f"{device.device}: {rule.metric} {before:.4g} -> {value:.4g} ({change}; {rule})")
     return tuple(lines)

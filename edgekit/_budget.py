@@ -37,9 +37,10 @@ UNITS = {
     "C": (1.0, "C"),
     "%": (1.0, "%"),
     "tokens/s": (1.0, "tokens/s"),
+    "runs/s": (1.0, "runs/s"),
 }
 # Metrics of which more is better: their limit is the least, not the most.
-AT_LEAST = frozenset({"tokens_per_s", "sustained_tokens_per_s"})
+AT_LEAST = frozenset({"throughput", "tokens_per_s", "sustained_tokens_per_s"})
 # Metric -> the unit it is kept in. `latency` is the mean of one inference.
 METRICS = {
     "latency": "ms",
@@ -53,6 +54,7 @@ METRICS = {
     "size": "B",
     "temperature": "C",
     "accuracy_loss": "%",
+    "throughput": "runs/s",
     "sustained_latency": "ms",
     "time_to_first_token": "ms",
     "tokens_per_s": "tokens/s",

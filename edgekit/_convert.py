@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edgekit._budget import judge_budget
 from edgekit._cache import key, open_cache
 from edgekit._plan import load_source, resolve_all
-from edgekit._values import BundleResult, ConvertResult, Measurement
+from edgekit._values import BundleResult, ConvertResult
 from edgekit.calibration.function_samples import find_module_file
 from edgekit.errors import OutputError
 from edgekit.registry import find_plugins
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edgekit._bundle.write import Existing
     from edgekit._cache import Cache
     from edgekit._recipe import Recipe
-    from edgekit._values import Artifact, Progress
+    from edgekit._values import Progress
     from edgekit._workshop import Workshop
     from edgekit.registry import ResolvedTarget
 
@@ -71,6 +71,7 @@ def _put_in_place(item: ResolvedTarget, recipe: Recipe, made: Path) -> tuple[Bun
     """Copy one bundle to where the user wants it, and the lines that explain the presets it was made with."""
     from edgekit._bundle import (
         copy_bundle,
+        host_figures,
         open_bundle,
         read_artifacts,
         read_gaps,
@@ -86,7 +87,7 @@ def _put_in_place(item: ResolvedTarget, recipe: Recipe, made: Path) -> tuple[Bun
         write_archive(folder, folder.with_name(f"{folder.name}.tar.gz"), existing=existing)
     with open_bundle(folder) as bundle:
         artifacts = read_artifacts(bundle)
-        figures = (*_known_figures(artifacts, folder), *_foretold(item, bundle, folder))
+        figures = (*host_figures(bundle), *_foretold(item, bundle, folder))
         result = BundleResult(
             requested=item.requested,
             device=item.device,
@@ -137,15 +138,6 @@ def _foretold(item: ResolvedTarget, bundle: Bundle, folder: Path) -> tuple[Measu
     theirs = item.target.estimates(bundle.artifacts[0], folder)
     told = {figure.metric for figure in theirs}
     return (*theirs, *(figure for figure in bundle.foretell(item.device) if figure.metric not in told))
-
-
-def _known_figures(artifacts: tuple[Artifact, ...], folder: Path) -> tuple[Measurement, ...]:
-    """What the host itself can measure of a bundle: the size of what the device loads."""
-    offered = {artifact.component: artifact for artifact in reversed(artifacts)}
-    files = {name for artifact in offered.values() for name in artifact.loaded}
-    size = sum((folder / name).stat().st_size for name in files)
-    basis = f"{', '.join(sorted(artifact.main for artifact in offered.values()))} on disk"
-    return (Measurement("size", float(size), "B", "measured", basis),)
 
 
 def _make_output_folder(folder: Path) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LayerTime:
-    """Mean time of one layer (node of the artifact as its runtime names it), in microseconds."""
+    """Mean or median time of one layer (node of the artifact as its runtime names it), in microseconds."""
 
     name: str
     op: str

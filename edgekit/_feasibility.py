@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from edgekit._budget import format_quantity, judge_budget
-from edgekit._bundle import open_bundle, read_artifacts, read_gaps, read_parities
-from edgekit._profile import budget_figures, find_profiles, load_profile
-from edgekit._values import Measurement
+from edgekit._budget import AT_LEAST, format_quantity, judge_budget
+from edgekit._bundle import accuracy_loss, host_figures, open_bundle, read_artifacts, read_gaps, read_parities
+from edgekit._layer_table import debug_file, load_errors
+from edgekit._profile import budget_figures, compare_variants, find_profiles, load_profile
 from edgekit.errors import BundleError, UsageError
 from edgekit.registry import load_devices, load_targets
 
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
     from edgekit._budget import Limit
     from edgekit._bundle import Bundle
+    from edgekit._layer_table import ErrorRow
     from edgekit._profile import Profile
-    from edgekit._values import Artifact, Gap, Parity, Verdict
+    from edgekit._values import Artifact, Gap, Measurement, Parity, Verdict
 
 _OVERVIEW = ("latency", "p90_latency", "power", "energy", "memory", "size", "accuracy_loss")
-Overall = Literal["fits", "does not fit", "unknown"]
+#: `likely ...` where a prediction decides it: nobody has measured that device.
+Overall = Literal["fits", "likely fits", "unknown", "likely does not fit", "does not fit"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,9 @@ class DeviceReport:
     """One bundle: what it holds, what was proven, what was measured, and whether it keeps the budget.
 
     figures: what the budget is judged by, measured ones from the newest profile, others predicted. overall:
-    `fits` only where every limit is known to be kept. place: where the figures come from.
+    `fits` only where every limit is known to be kept. place: where the figures come from. losses: the
+    accuracy loss by `<component>/<variant>`. errors: what each layer loses, where a debug lies beside the
+    bundle. golden: what the golden data are.
     """
 
     digest: str
@@ -50,6 +54,10 @@ class DeviceReport:
     verdicts: tuple[Verdict, ...]
     overall: Overall
     reasons: tuple[str, ...]
+    losses: Mapping[str, Measurement]
+    errors: tuple[ErrorRow, ...]
+    sources: Mapping[str, str]
+    golden: str
 
     @property
     def newest(self) -> Profile | None:
@@ -108,10 +116,11 @@ def _describe(path: Path, limits: Mapping[str, Limit], given: Sequence[Profile])
             artifact.main: sum((bundle.folder / name).stat().st_size for name in artifact.loaded)
             for artifact in artifacts
         }
-        figures = _with_foretold(_figures(bundle, sizes, parities, profiles), bundle)
+        device = bundle.manifest["device"]
+        figures = _with_foretold((*host_figures(bundle), *_measured(profiles)), bundle)
         verdicts = judge_budget(limits, figures)
         overall, reasons = _conclude(verdicts, parities)
-        device = bundle.manifest["device"]
+        reasons = (*reasons, *(compare_variants(profiles[-1]) if profiles else ()))
         return DeviceReport(
             digest=bundle.digest,
             place=str(path),
@@ -130,21 +139,24 @@ def _describe(path: Path, limits: Mapping[str, Limit], given: Sequence[Profile])
             verdicts=verdicts,
             overall=overall,
             reasons=reasons,
+            losses=_losses(parities),
+            errors=load_errors(beside, device["name"]) if (beside := debug_file(path)).is_file() else (),
+            sources={row["name"]: row["source_sha256"] for row in bundle.manifest["components"]},
+            golden=", ".join(sorted({row["golden"]["kind"] for row in bundle.manifest["components"]})),
         )
 
 
-def _figures(
-    bundle: Bundle, sizes: Mapping[str, int], parities: Sequence[Parity], profiles: Sequence[Profile]
-) -> tuple[Measurement, ...]:
-    offered = {artifact.component: artifact for artifact in reversed(bundle.artifacts)}
-    size = sum(sizes[artifact.main] for artifact in offered.values())
-    mains = ", ".join(sorted(artifact.main for artifact in offered.values()))
-    rows = [Measurement("size", float(size), "B", "measured", f"{mains} on disk")]
-    loss = _accuracy_loss({(one.component, one.variant) for one in offered.values()}, parities)
-    rows += [loss] if loss is not None else []
+def _losses(parities: Sequence[Parity]) -> Mapping[str, Measurement]:
+    """`<component>/<variant>` -> its accuracy loss, of every artifact that was compared."""
+    found = {f"{one.component}/{one.variant}": accuracy_loss([one]) for one in parities}
+    return {name: loss for name, loss in found.items() if loss is not None}
+
+
+def _measured(profiles: Sequence[Profile]) -> tuple[Measurement, ...]:
+    """What the newest profile tells of the device; nothing where it ran on another machine."""
     if not profiles or profiles[-1].matches is not True:
-        return tuple(rows)  # what another machine takes says nothing of this device
-    return (*rows, *budget_figures(profiles[-1]))
+        return ()
+    return budget_figures(profiles[-1])
 
 
 def _with_foretold(known: tuple[Measurement, ...], bundle: Bundle) -> tuple[Measurement, ...]:
@@ -156,35 +168,21 @@ def _with_foretold(known: tuple[Measurement, ...], bundle: Bundle) -> tuple[Meas
     return (*known, *(figure for figure in foretold if figure.metric not in metrics))
 
 
-def _accuracy_loss(offered: set[tuple[str, str]], parities: Sequence[Parity]) -> Measurement | None:
-    """Percent: what the task metric lost, else the share of rows whose top-1 differs from fp32's."""
-    lost: list[tuple[float, str]] = []
-    for parity in parities:
-        if (parity.component, parity.variant) not in offered:
-            continue
-        if parity.task is not None:
-            lost.append((100 * parity.task.drop, f"{parity.task.metric} on {parity.task.samples} samples"))
-        else:
-            shares = [output.top1 for output in parity.against_fp32 if output.top1 is not None]
-            lost += (
-                [(100 * (1 - min(shares)), f"top-1 against fp32, {parity.samples} samples")] if shares else []
-            )
-    if not lost:
-        return None
-    worst = max(lost)
-    return Measurement("accuracy_loss", worst[0], "%", "measured", f"{worst[1]}, on the host")
-
-
 def _conclude(verdicts: Sequence[Verdict], parities: Sequence[Parity]) -> tuple[Overall, tuple[str, ...]]:
     """One word for the device, and each reason with its margin and what would have to change."""
     failed = [f"{one.component} {one.variant}: {line}" for one in parities for line in one.gate_failures]
     reasons = [*failed, *(explain_verdict(verdict) for verdict in verdicts)]
-    if failed or any(verdict.status == "does not fit" for verdict in verdicts):
+    broken = [verdict for verdict in verdicts if verdict.status == "does not fit"]
+    if failed or any(verdict.figure.kind == "measured" for verdict in broken):
         return "does not fit", tuple(reasons)
     if not verdicts:
         return "unknown", ("no budget was given: nothing to judge by",)
-    known = all(verdict.status == "fits" for verdict in verdicts)
-    return ("fits" if known else "unknown"), tuple(reasons)
+    if broken:
+        return "likely does not fit", tuple(reasons)
+    if any(verdict.status == "unknown" for verdict in verdicts):
+        return "unknown", tuple(reasons)
+    measured = all(verdict.figure.kind == "measured" for verdict in verdicts)
+    return ("fits" if measured else "likely fits"), tuple(reasons)
 
 
 def explain_verdict(verdict: Verdict) -> str:
@@ -195,10 +193,16 @@ def explain_verdict(verdict: Verdict) -> str:
     figures = [format_quantity(float(f"{number:.4g}"), verdict.unit) for number in (value, verdict.limit)]
     label = "" if verdict.figure.kind == "measured" else f", {verdict.figure.kind}"
     said = f"{verdict.metric}: {figures[0]} of {figures[1]}{label}"
-    if verdict.status == "fits":
-        return f"{said}: {100 * (1 - value / verdict.limit):.0f} % to spare"
     if verdict.status == "unknown":
         return f"{said}: its interval holds the limit"
+    least = verdict.metric in AT_LEAST
+    if verdict.status == "fits":
+        spare = value / verdict.limit - 1 if least else 1 - value / verdict.limit
+        return f"{said}: {100 * spare:.0f} % to spare"
+    if least:
+        return (
+            f"{said} asked for: must grow {verdict.limit / value:.2g} times" if value else f"{said} asked for"
+        )
     fall = 100 * (1 - verdict.limit / value)
     return f"{said}: {value / verdict.limit:.2g} times the limit, must fall by {fall:.0f} %"
 

@@ -10,12 +10,15 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from edgekit._budget import parse_budget
 from edgekit._recipe import Recipe, RecipeOptions, refuse_unknown
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Unpack
+
+    from edgekit._budget import Limit
 
 Trust = Literal["data", "code"]
 VERSION = 1
@@ -69,6 +72,21 @@ def read_recipe_table(
     changes: dict[str, Any] = {name: getattr(over, name) for name in typed}
     tables = {name: {**getattr(base, name), **changes[name]} for name in _TABLES if name in typed}
     return replace(base, **{**changes, **tables})
+
+
+def read_limits(
+    budget: str | Mapping[str, object] | None, recipe: str | Path | None = None
+) -> dict[str, Limit]:
+    """The limits in a recipe file's [budget], with those of `budget` taking the place of the same metrics."""
+    from_file: dict[str, Limit] = {}
+    if recipe is not None:
+        table = _read(Path(recipe)).get("budget", {})
+        if not isinstance(table, dict):
+            raise UsageError(
+                f"recipe '{recipe}': budget is no table", fix='write [budget] and latency = "50ms"'
+            )
+        from_file = parse_budget(table)
+    return from_file | parse_budget(budget)
 
 
 def save_recipe(recipe: Recipe, path: str | Path) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from edgekit._budget import Limit, format_quantity, judge_budget, parse_budget
+from edgekit._recipe_file import read_limits
 from edgekit._values import Kind, Measurement
 from edgekit.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -99,3 +105,26 @@ def test_a_figure_in_another_unit_is_never_compared() -> None:
 def test_quantities_are_short_and_exact() -> None:
     assert format_quantity(1 / 3, "ms") == "0.33333333333333331ms"
     assert format_quantity(1e9, "B") == "1GB"
+
+
+@pytest.mark.parametrize(("value", "status"), [(12.0, "fits"), (10.0, "fits"), (9.9, "does not fit")])
+def test_a_rate_is_kept_by_at_least_its_limit(value: float, status: str) -> None:
+    figure = Measurement("tokens_per_s", value, "tokens/s", "measured", "by hand")
+    (verdict,) = judge_budget(parse_budget("tokens_per_s=10tokens/s"), [figure])
+    assert verdict.status == status
+
+
+def test_a_predicted_rate_whose_interval_holds_the_limit_is_unknown() -> None:
+    figure = Measurement("throughput", 12.0, "runs/s", "predicted", "by hand", (8.0, 20.0))
+    (verdict,) = judge_budget(parse_budget("throughput=10runs/s"), [figure])
+    assert verdict.status == "unknown"
+
+
+def test_a_recipes_budget_counts_and_what_is_typed_takes_its_place(tmp_path: Path) -> None:
+    recipe = tmp_path / "edgekit.toml"
+    recipe.write_text('model = "m.onnx"\n[budget]\nlatency = "50ms"\npower = "5W"\n')
+    limits = read_limits("latency=20ms", recipe)
+    assert {name: limit.value for name, limit in limits.items()} == {"latency": 20.0, "power": 5.0}
+    recipe.write_text("budget = 3\n")
+    with pytest.raises(UsageError, match="no table"):
+        read_limits(None, recipe)

@@ -9,7 +9,7 @@ from edgekit._budget import judge_budget
 from edgekit._values import Measurement
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from edgekit._budget import Limit
     from edgekit._profile.values import ArtifactProfile, Profile
@@ -25,27 +25,56 @@ _NAMES = {
     "memory": "memory/peak",
     "power": "power/mean",
     "energy": "energy/inference",
+    "throughput": "throughput",
+}
+# The component that makes one token a run, as scenarios call it.
+_DECODER = "decode"
+
+
+def _one_after_the_other(rates: Sequence[float]) -> float:
+    """Runs a second of all together, from each one's own."""
+    return 1 / sum(1 / rate for rate in rates) if all(rates) else 0.0
+
+
+# How the figures of components that run one after the other make one; what is not here adds up.
+_ADD: Mapping[str, Callable[[Sequence[float]], float]] = {
+    "memory": max,
+    "power": max,
+    "throughput": _one_after_the_other,
 }
 
 
-def judge_profile(profile: Profile, limits: Mapping[str, Limit]) -> tuple[Verdict, ...]:
+def judge_profile(
+    profile: Profile, limits: Mapping[str, Limit], host: Sequence[Measurement]
+) -> tuple[Verdict, ...]:
     """One verdict a limit, on the first variant of each component (what the bundle offers).
 
     Components run one after the other: their latencies and energies add up, of memory and power the
-    largest counts. A figure that one component lacks is unknown.
+    largest counts. A figure that one component lacks is unknown. host: size and accuracy loss.
     """
-    return judge_budget(limits, budget_figures(profile))
+    return judge_budget(limits, (*host, *budget_figures(profile)))
 
 
 def budget_figures(profile: Profile) -> tuple[Measurement, ...]:
     """What a profile says of each budget metric, as `judge_profile` counts it."""
     rows = [row for name in _NAMES if (row := _total(profile, name)) is not None]
+    rows += _tokens(profile)
     hottest = [max(trace.values) for trace in profile.traces if trace.unit == "C" and trace.values]
     if hottest:
         rows.append(
             Measurement("temperature", max(hottest), "C", "measured", f"hottest sensor; on {profile.place}")
         )
     return tuple(rows)
+
+
+def _tokens(profile: Profile) -> list[Measurement]:
+    """Tokens a second of a bundle that has a decoder: one token a run of it."""
+    decoders = [artifact for artifact in profile.artifacts if artifact.component == _DECODER]
+    row = find_measurement(decoders[0], "throughput") if decoders else None
+    if row is None or row.value is None:
+        return []
+    basis = f"{row.basis}; one token a run of component '{_DECODER}', on {profile.place}"
+    return [replace(row, metric="tokens_per_s", unit="tokens/s", basis=basis)]
 
 
 def _total(profile: Profile, metric: str) -> Measurement | None:
@@ -57,7 +86,7 @@ def _total(profile: Profile, metric: str) -> Measurement | None:
     if not known or len(known) < len(rows):
         return None
     values = [row.value for row in known if row.value is not None]
-    total = max(values) if metric in ("memory", "power") else sum(values)
+    total = _ADD.get(metric, sum)(values)
     basis = known[0].basis if len(known) == 1 else f"{len(known)} components one after the other"
     return replace(known[0], metric=metric, value=total, basis=f"{basis}; on {profile.place}")
 
@@ -69,7 +98,7 @@ def find_measurement(artifact: ArtifactProfile, name: str) -> Measurement | None
 
 
 def compare_variants(profile: Profile) -> tuple[str, ...]:
-    """A line for each component whose INT8 artifact is not faster than its float baseline here."""
+    """Whether INT8 was worth it here: a line for each component and float baseline, with speed and energy."""
     lines = []
     for artifact in profile.artifacts:
         if artifact.variant != "int8":
@@ -79,9 +108,23 @@ def compare_variants(profile: Profile) -> tuple[str, ...]:
             beside = other.component == artifact.component and other.variant in ("fp16", "fp32")
             if not beside or mine is None or theirs is None or mine.value is None or theirs.value is None:
                 continue
-            if mine.value >= theirs.value:
+            said = (
+                f"{artifact.component}: INT8 takes {mine.value:.3g} ms (p50), "
+                f"{other.variant} {theirs.value:.3g} ms"
+            )
+            saved = _saved_energy(artifact, other)
+            if mine.value < theirs.value:
                 lines.append(
-                    f"{artifact.component}: INT8 (p50 {mine.value:.3g} ms) is not faster than "
-                    f"{other.variant} (p50 {theirs.value:.3g} ms) on {profile.place}: not worth it there"
+                    f"{said}: {theirs.value / mine.value:.2g} times as fast on {profile.place}{saved}"
                 )
+            else:
+                lines.append(f"{said}: INT8 is not worth it on {profile.place}{saved}")
     return tuple(lines)
+
+
+def _saved_energy(int8: ArtifactProfile, other: ArtifactProfile) -> str:
+    """What INT8 takes of the baseline's energy; "" where no meter told."""
+    mine, theirs = (find_measurement(one, "energy/inference_gross") for one in (int8, other))
+    if mine is None or theirs is None or not mine.value or not theirs.value:
+        return ""
+    return f", with {100 * mine.value / theirs.value:.0f} % of its energy"

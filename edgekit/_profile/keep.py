@@ -8,11 +8,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from edgekit._budget import parse_budget
+from edgekit._bundle import host_figures, open_bundle
 from edgekit._profile.judge import judge_profile
 from edgekit._profile.measurements import load_profile, profiles_folder, save_profile
 from edgekit._profile.profile_bundle import profile_bundle
 from edgekit._profile.values import ProfileOptions
+from edgekit._recipe_file import read_limits
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class ProfileWords(TypedDict, total=False):
     power_csv: str | Path
     resume: str | Path
     budget: str | Mapping[str, object] | None
+    recipe: str | Path
     output: str | Path | None
 
 
@@ -75,13 +77,15 @@ def profile_and_keep(
     progress: Progress,
 ) -> ProfileResult:
     """`profile_bundle`, judged and written; UsageError for words that are none of ProfileWords."""
-    limits = parse_budget(words.get("budget"))
+    limits = read_limits(words.get("budget"), words.get("recipe"))
     options = _options(words)
+    with open_bundle(bundle) as opened:
+        host = host_figures(opened) if limits else ()
     profile = profile_bundle(bundle, place, options=options, targets=targets, progress=progress)
     given = words.get("output")
     file = Path(given) if given is not None else _beside(bundle, profile)
     save_profile(profile, file)
-    return ProfileResult(profile, file, judge_profile(profile, limits))
+    return ProfileResult(profile, file, judge_profile(profile, limits, host))
 
 
 def _beside(bundle: Path, profile: Profile) -> Path:

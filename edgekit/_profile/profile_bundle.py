@@ -141,7 +141,7 @@ def _describe(trip: Trip, heard: Heard, parities: Parities, told: list[Measureme
             replace(_describe_artifact(trip, heard, index, told), parity=parity)
             for index, parity in enumerate(parities)
         ),
-        traces=_traces(heard, heard.idle[0] if heard.idle else 0.0),
+        traces=(*_traces(heard, heard.idle[0] if heard.idle else 0.0), *_soak_traces(trip, heard)),
         problem=heard.problem,
         meters=heard.meters,
     )
@@ -188,6 +188,16 @@ def _traces(heard: Heard, start: float) -> tuple[Trace, ...]:
         label, _, unit = name.rpartition("_")
         found.append(Trace(label, unit, tuple(at for at, _ in kept), tuple(value for _, value in kept)))
     return tuple(found)
+
+
+def _soak_traces(trip: Trip, heard: Heard) -> Iterator[Trace]:
+    """Mean latency of each soak round over time, since the soak began."""
+    for index, artifact in enumerate(trip.artifacts):
+        rounds = [one for one in heard.workers[index].rounds if one.soak and one.count]
+        if rounds:
+            times = tuple(one.end - rounds[0].start for one in rounds)
+            means = tuple(one.mean_ms for one in rounds)
+            yield Trace(f"soak/{artifact.component} {artifact.variant}", "ms", times, means)
 
 
 def _notes(trip: Trip, heard: Heard, profile: Profile) -> tuple[str, ...]:

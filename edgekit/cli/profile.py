@@ -39,6 +39,7 @@ _NAMES = {"component": "components", "variant": "variants", "warmup": "warm_up"}
 @click.option("--power-csv", metavar="FILE", help="Log of your own power meter: time and W, or V and A.")
 @click.option("--resume", metavar="FILE", help="Go on with the profile of a run that broke off.")
 @click.option("--budget", metavar="LIMITS", help="As latency=50ms,power=15W,memory=2GB.")
+@click.option("--recipe", metavar="FILE", help="A recipe file whose [budget] counts too.")
 @click.option("-o", "--output", metavar="FILE", help="Where the JSON goes (default: beside the bundle).")
 @output_form
 def profile(bundle: str, *, place: str, as_json: bool, verbose: bool, **typed: Any) -> int:  # noqa: ARG001

@@ -13,6 +13,7 @@ from edgekit.cli.options import output_form
 @click.argument("bundles", nargs=-1, required=True, metavar="BUNDLE...")
 @click.option("-o", "--output", required=True, metavar="DIR", help="Folder the report goes to.")
 @click.option("--budget", metavar="LIMITS", help="As latency=50ms,power=15W,memory=2GB,accuracy_loss=1%.")
+@click.option("--recipe", metavar="FILE", help="A recipe file whose [budget] counts too.")
 @click.option(
     "--profile",
     "profiles",

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import edgekit
+from edgekit._budget import AT_LEAST
+from edgekit._layer_table import join_layers
 from edgekit._profile import find_measurement
 from edgekit.errors import MissingToolError
-from edgekit.reports.convert_report import proof_lines, proof_rows
+from edgekit.reports.convert_report import mac_words, proof_lines, proof_rows
 from edgekit.reports.plots import plot_latencies, plot_traces, plot_tradeoff
 from edgekit.reports.terminal import clean, quantity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from edgekit._feasibility import DeviceReport, Report
-    from edgekit._profile import ArtifactProfile, LayerTime, Profile
+    from edgekit._layer_table import ErrorRow, LayerRow
+    from edgekit._profile import ArtifactProfile, Profile
     from edgekit._values import Measurement
 
 #: Heading -> measurement of an artifact, as `edgekit profile` names it.
@@ -32,14 +36,39 @@ MEASURED = {
     "first run": "latency/first",
     "load": "load",
     "peak memory": "memory/peak",
+    "throughput": "throughput",
     "power": "power/mean",
     "energy": "energy/inference",
     "soak burst": "soak/burst",
     "soak sustained": "soak/sustained",
+    "time to throttle": "soak/time_to_throttle",
 }
-_WORDS = {"fits": "good", "does not fit": "bad", "unknown": "open"}
-_LAYERS_SHOWN = 40
-_TRACES = (("W", "power, W"), ("C", "temperature, °C"), ("MHz", "clock, MHz"))
+_WORDS = {
+    "fits": "good",
+    "likely fits": "open",
+    "unknown": "open",
+    "likely does not fit": "open",
+    "does not fit": "bad",
+}
+_LAYERS_SHOWN = 20
+_FIRST_FACTS = (
+    "board",
+    "model",
+    "soc",
+    "cpu",
+    "machine",
+    "system",
+    "android",
+    "macos",
+    "jetpack",
+    "power_mode",
+)
+_TRACES = (
+    ("ms", "latency, ms"),
+    ("W", "power, W"),
+    ("C", "temperature, °C"),
+    ("MHz", "clock, MHz"),
+)
 
 
 @dataclass(frozen=True)
@@ -48,15 +77,41 @@ class _Row:
 
     device: DeviceReport
     word: str
-    cells: tuple[str, ...]
+    cells: tuple[tuple[str, str], ...]
+    facts: list[tuple[str, str]]
+    notes: list[str]
     source: str
     artifacts: list[tuple[str, ...]]
     proofs: list[str]
     profile: Profile | None
-    measured: list[tuple[str, list[str]]]
+    measured: tuple[list[str], list[tuple[str, list[str]]]]
     plots: list[tuple[str, str]]
-    layers: list[tuple[str, float, list[LayerTime]]]
+    units: list[tuple[str, ...]]
+    layers: list[_Layers]
     layer_notes: list[str]
+
+
+@dataclass(frozen=True)
+class _Layers:
+    """One artifact's layers: the slowest, each with its share of the time and what INT8 loses there."""
+
+    name: str
+    rows: list[tuple[str, str, str, float, str, str]]
+    timed: bool
+    lossy: bool
+    left_out: int
+
+
+@dataclass(frozen=True)
+class Point:
+    """One artifact between latency and accuracy, measured or predicted."""
+
+    device: str
+    variant: str
+    latency_ms: float
+    loss: float
+    kind: str
+    int8: str
 
 
 def render_html(report: Report, title: str) -> str:
@@ -84,8 +139,9 @@ def render_html(report: Report, title: str) -> str:
         style=Markup(page.joinpath("style.css").read_text(encoding="utf-8")),
         report=report,
         rows=rows,
-        measure_columns=list(MEASURED),
-        tradeoff=Markup(plot_tradeoff(list(_points(report.devices)))),
+        points=(points := list(_points(report.devices))),
+        tradeoff=Markup(plot_tradeoff(points)),
+        at_least=AT_LEAST,
         version=edgekit.__version__,
     )
 
@@ -109,13 +165,25 @@ def _row(device: DeviceReport, columns: Sequence[str]) -> _Row:
         device=device,
         word=_WORDS[device.overall],
         cells=tuple(_figure(figures.get(name)) for name in columns),
-        source=f"measured on {profile.place}" if profile else "the host: size and proof only",
+        facts=_facts(profile) if profile else [],
+        notes=[note for note in profile.notes if note not in device.reasons] if profile else [],
+        source=_source(device),
         artifacts=proof_rows(device.artifacts, device.parities, dict(device.sizes)),
         proofs=proof_lines(device.parities),
         profile=profile,
-        measured=[(f"{one.component} {one.variant}", _cells(one)) for one in artifacts],
+        measured=_measurements(artifacts),
         plots=_plots(profile) if profile else [],
-        layers=[_layers(one) for one in artifacts if one.layers],
+        units=[
+            (
+                f"{one.component} {one.variant}",
+                row.unit,
+                "not told" if row.ops is None else str(row.ops),
+                row.why,
+            )
+            for one in artifacts
+            for row in one.placements
+        ],
+        layers=list(_all_layers(artifacts, device.errors)),
         layer_notes=[
             f"{one.component} {one.variant}, time by layer: {one.layers_note}"
             for one in artifacts
@@ -124,16 +192,43 @@ def _row(device: DeviceReport, columns: Sequence[str]) -> _Row:
     )
 
 
-def _figure(row: Measurement | None) -> str:
-    """A figure with its label, or that nobody knows."""
+def _source(device: DeviceReport) -> str:
+    """Where a row's figures come from."""
+    if device.newest is not None:
+        other = "" if device.newest.matches else ", another machine: not counted"
+        return f"measured on {device.newest.place}{other}"
+    if any(row.kind == "predicted" for row in device.figures):
+        return "the host, and a prediction"
+    return "the host: size and proof only"
+
+
+def _figure(row: Measurement | None) -> tuple[str, str]:
+    """A figure, and its label with a prediction's interval; or that nobody knows."""
     if row is None or row.value is None:
-        return "unknown"
-    return f"{quantity(row.value, row.unit)} {row.kind}"
+        return "unknown", ""
+    said = quantity(row.value, row.unit)
+    if row.kind != "predicted" or row.interval is None:
+        return said, row.kind
+    low, high = row.interval
+    ends = quantity(low, row.unit), "more" if math.isinf(high) else quantity(high, row.unit)
+    return said, f"{row.kind}, {ends[0]} to {ends[1]}"
 
 
-def _cells(artifact: ArtifactProfile) -> list[str]:
-    found = [find_measurement(artifact, name) for name in MEASURED.values()]
-    return [_measured(row) for row in found]
+def _facts(profile: Profile) -> list[tuple[str, str]]:
+    """What the machine says it is, the telling ones first; its boot id tells a reader nothing."""
+    known = [*_FIRST_FACTS, *sorted(set(profile.facts) - {*_FIRST_FACTS, "boot"})]
+    return [(name, profile.facts[name]) for name in known if name in profile.facts]
+
+
+def _measurements(artifacts: Sequence[ArtifactProfile]) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """(artifacts, (what, a cell each)): rows that nothing measured are left out, but for power and energy."""
+    rows = []
+    for heading, name in MEASURED.items():
+        found = [find_measurement(one, name) for one in artifacts]
+        known = any(row is not None and row.value is not None for row in found)
+        if known or heading in ("power", "energy"):
+            rows.append((heading, [_measured(row) for row in found]))
+    return [f"{one.component} {one.variant}" for one in artifacts], rows
 
 
 def _measured(row: Measurement | None) -> str:
@@ -145,10 +240,41 @@ def _measured(row: Measurement | None) -> str:
     return f"{said} ± {quantity((row.interval[1] - row.interval[0]) / 2, row.unit)}"
 
 
-def _layers(artifact: ArtifactProfile) -> tuple[str, float, list[LayerTime]]:
-    total = sum(layer.us for layer in artifact.layers) or 1.0
-    slowest = sorted(artifact.layers, key=lambda layer: -layer.us)[:_LAYERS_SHOWN]
-    return f"{artifact.component} {artifact.variant}", total, slowest
+def _all_layers(artifacts: Sequence[ArtifactProfile], errors: Sequence[ErrorRow]) -> Iterator[_Layers]:
+    """Timed layers of each artifact, INT8's with their errors; the errors alone where nothing was timed."""
+    for one in artifacts:
+        mine = errors if one.variant == "int8" else ()
+        if one.layers or mine:
+            yield _layers(f"{one.component} {one.variant}", join_layers(one.layers, mine))
+    if errors and not any(one.variant == "int8" for one in artifacts):
+        yield _layers("int8", join_layers((), errors))
+
+
+def _layers(name: str, rows: Sequence[LayerRow]) -> _Layers:
+    total = sum(row.us or 0.0 for row in rows) or 1.0
+    timed = [row for row in rows if row.us is not None][:_LAYERS_SHOWN]
+    rest = [row for row in rows if row.us is None][: max(0, _LAYERS_SHOWN - len(timed))]
+    return _Layers(
+        name,
+        [
+            (
+                row.name,
+                row.op,
+                "" if row.us is None else f"{row.us:.1f}",
+                100 * (row.us or 0.0) / total,
+                "" if row.error is None else _decibel(row.error.own_db),
+                "" if row.error is None else _decibel(row.error.accumulated_db),
+            )
+            for row in (*timed, *rest)
+        ],
+        timed=bool(timed),
+        lossy=any(row.error is not None for row in rows),
+        left_out=len(rows) - len(timed) - len(rest),
+    )
+
+
+def _decibel(value: float) -> str:
+    return "equal" if math.isinf(value) else "unknown" if math.isnan(value) else f"{value:.1f}"
 
 
 def _plots(profile: Profile) -> list[tuple[str, str]]:
@@ -157,12 +283,20 @@ def _plots(profile: Profile) -> list[tuple[str, str]]:
     return [(label, plot) for label, plot in drawn if plot]
 
 
-def _points(devices: Iterable[DeviceReport]) -> Iterable[tuple[str, float, float]]:
+def _points(devices: Iterable[DeviceReport]) -> Iterator[Point]:
+    """Every artifact with a latency and a loss; without a measurement the offered one's prediction."""
     for device in devices:
-        known = {
-            row.metric: row.value
-            for row in device.figures
-            if row.value is not None and row.kind == "measured"
-        }
-        if "latency" in known and "accuracy_loss" in known:
-            yield device.device, known["latency"], known["accuracy_loss"]
+        shares = {f"{one.component}/{one.variant}": one.macs for one in device.parities}
+        timed = device.newest.artifacts if device.newest is not None and device.newest.matches else ()
+        for one in timed:
+            place = f"{one.component}/{one.variant}"
+            row = find_measurement(one, "latency/mean")
+            if row is not None and row.value is not None and place in device.losses:
+                loss = device.losses[place].value or 0.0
+                yield Point(device.device, place, row.value, loss, row.kind, mac_words(shares.get(place)))
+        known = {row.metric: row for row in device.figures if row.value is not None}
+        if not timed and "latency" in known and "accuracy_loss" in known:
+            offered = f"{device.artifacts[0].component}/{device.artifacts[0].variant}"
+            values = known["latency"].value or 0.0, known["accuracy_loss"].value or 0.0
+            words = mac_words(shares.get(offered))
+            yield Point(device.device, offered, *values, known["latency"].kind, words)

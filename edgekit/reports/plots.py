@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgekit._profile import Profile
+    from edgekit.reports.html_report import Point
 
 # Stands for the page's own text colour until the SVG is written.
 _TEXT = "#010203"
@@ -28,6 +29,9 @@ _SETTINGS: Any = {
     "axes.spines.right": False,
 }
 _MOST_BINS = 60
+_MOST_NAMED = 8
+# Losses that are all zero still need an axis, in percent.
+_LEAST_LOSS = 1.0
 _WIDTH, _LEFT, _BELOW = 6.4, 0.6, 0.45
 
 
@@ -69,17 +73,30 @@ def plot_traces(profile: Profile, unit: str, title: str) -> str:
         return _svg(figure)
 
 
-def plot_tradeoff(points: Sequence[tuple[str, float, float]]) -> str:
-    """(label, latency in ms, accuracy loss in %) of every bundle that has both; "" for fewer than two."""
+def plot_tradeoff(points: Sequence[Point]) -> str:
+    """Accuracy loss against latency, one mark an artifact, hollow where predicted; "" for fewer than two."""
     if len(points) < 2:
         return ""
+    devices = list(dict.fromkeys(point.device for point in points))
+    colours = dict(zip(devices, COLOURS * 20, strict=False))
     with _settings():
-        figure, axes = _figure(2.4)
-        for colour, (label, latency, loss) in zip(COLOURS * 20, points, strict=False):
-            axes.plot([latency], [loss], "o", color=colour)
-            axes.annotate(label, (latency, loss), xytext=(4, 4), textcoords="offset points")
+        figure, axes = _figure(3.0)
+        for point in points:
+            colour = colours[point.device]
+            face = "none" if point.kind == "predicted" else colour
+            axes.plot([point.latency_ms], [point.loss], "o", color=colour, markerfacecolor=face)
+            label = point.variant.rpartition("/")[2]
+            axes.annotate(label, (point.latency_ms, point.loss), xytext=(4, 4), textcoords="offset points")
+        if len(devices) <= _MOST_NAMED:
+            for device in devices:
+                axes.plot([], [], "o", color=colours[device], label=device)
+            axes.legend(frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.22))
         axes.set_xlabel("mean latency, ms")
         axes.set_ylabel("accuracy loss, %")
+        axes.margins(0.15)
+        top = max(_LEAST_LOSS, axes.get_ylim()[1])
+        axes.set_ylim(min(-top / 20, *(point.loss for point in points)), top)
+        figure.set_layout_engine("constrained")
         return _svg(figure)
 
 

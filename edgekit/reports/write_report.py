@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from edgekit._baseline import find_regressions, load_baseline, parse_rule
-from edgekit._budget import parse_budget
+from edgekit._bundle import MANIFEST
 from edgekit._feasibility import Report, describe_bundles, refuse_duplicates
+from edgekit._recipe_file import read_limits
 from edgekit.errors import OutputError, UsageError
 from edgekit.reports.feasibility_report import render_junit, render_markdown, report_json
 from edgekit.reports.html_report import render_html
@@ -18,17 +19,22 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 FILES = ("report.json", "report.html", "report.md", "junit.xml")
+_BESIDE = (".profiles", ".debug")
 _TITLE = "Feasibility report"
 
 
 class ReportWords(TypedDict, total=False):
-    """What `report` takes. `profiles`: JSON files that do not lie beside the bundles; `fail_if`: rules."""
+    """What `report` takes. `profiles`: JSON files that do not lie beside the bundles; `fail_if`: rules.
+
+    recipe: a recipe file whose budget counts too.
+    """
 
     budget: str | Mapping[str, object] | None
     profiles: Sequence[str | Path]
     baseline: str | Path | None
     fail_if: str | Sequence[str]
     title: str
+    recipe: str | Path
 
 
 def write_report(bundles: Sequence[Path], output: Path, words: ReportWords) -> Report:
@@ -37,6 +43,8 @@ def write_report(bundles: Sequence[Path], output: Path, words: ReportWords) -> R
         if name not in ReportWords.__annotations__:
             known = ", ".join(ReportWords.__annotations__)
             raise UsageError(f"report has no option '{name}'", fix=f"it has: {known}")
+    # `out/*` names what lies beside the bundles too.
+    bundles = [path for path in bundles if path.suffix not in _BESIDE or (path / MANIFEST).exists()]
     if not bundles:
         raise UsageError("no bundle is given", fix="name at least one folder that `edgekit convert` wrote")
     report = _make(bundles, words)
@@ -52,14 +60,15 @@ def write_report(bundles: Sequence[Path], output: Path, words: ReportWords) -> R
 
 
 def _make(bundles: Sequence[Path], words: ReportWords) -> Report:
-    limits = parse_budget(words.get("budget"))
+    limits = read_limits(words.get("budget"), words.get("recipe"))
     given = words.get("fail_if", ())
     rules = [parse_rule(text) for text in ([given] if isinstance(given, str) else given)]
     old = words.get("baseline")
     if (old is None) != (not rules):
         raise UsageError("--baseline and --fail-if go together", fix="give both, or neither")
     baseline = {} if old is None else load_baseline(Path(old))
-    devices = describe_bundles(bundles, limits, [Path(path) for path in words.get("profiles", ())])
+    given_profiles = [Path(path) for path in words.get("profiles", ())]
+    devices = describe_bundles(bundles, limits, given_profiles)
     refuse_duplicates(devices)
     return Report(
         devices, limits, find_regressions(devices, baseline, rules), "" if old is None else str(old)

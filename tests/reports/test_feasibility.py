@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CHROMIUM = shutil.which("chromium")
+PDFTOTEXT = shutil.which("pdftotext")
 EVIL = "<script>alert(1)</script>\x1b[31m&\"'|`\u202e"
 
 
@@ -156,6 +157,7 @@ def test_a_regression_past_its_rule_fails_and_a_smaller_one_does_not(bundle: Pat
         ({"fail_if": "latency > +5%"}, "go together"),
         ({"fail_if": "latency >= 5", "baseline": "x"}, "is no rule"),
         ({"fail_if": "latencie > +5%", "baseline": "x"}, "did you mean 'latency'"),
+        ({"fail_if": "throughput > +5%", "baseline": "x"}, "more throughput is better"),
         ({"budget": "temperature=5W"}, "no unit of temperature"),
         ({"colour": "red"}, "no option 'colour'"),
     ],
@@ -294,3 +296,12 @@ def test_chromium_renders_the_page_without_a_console_error(page: Path, tmp_path:
     ).stdout
     assert "does not fit" in dom
     assert "&lt;script&gt;" in dom
+    printed = tmp_path / "page.pdf"
+    command = [*common, profile, "--no-pdf-header-footer", f"--print-to-pdf={printed}", page.as_uri()]
+    subprocess.run(command, capture_output=True, check=True, timeout=120)
+    if PDFTOTEXT is not None:
+        text = subprocess.run(
+            [PDFTOTEXT, "-layout", printed, "-"], capture_output=True, text=True, check=True
+        )
+        assert "does not fit" in text.stdout
+        assert "Provenance" in text.stdout

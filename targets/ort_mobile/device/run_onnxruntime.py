@@ -2,6 +2,7 @@
 
 import json
 import os
+import statistics
 import tempfile
 
 import onnxruntime as ort
@@ -35,8 +36,8 @@ class Model:
         session, outputs = self.session, self.outputs
         return lambda: session.run(outputs, feeds)
 
-    def layers(self, feeds, runs=5):
-        """Mean time by node, profiled in a session of its own so that the timing above is not disturbed."""
+    def layers(self, feeds, runs=10):
+        """Median time by node, profiled in a session of its own so that the timing above is not disturbed."""
         options = self._options()
         with tempfile.TemporaryDirectory() as folder:
             options.enable_profiling = True
@@ -50,9 +51,9 @@ class Model:
         for event in events:
             if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
                 key = (event["name"][: -len("_kernel_time")], event["args"].get("op_name", ""))
-                total[key] = total.get(key, 0) + event["dur"]
+                total.setdefault(key, []).append(event["dur"])
                 where.setdefault(event["args"].get("provider", "unknown"), set()).add(key)
-        rows = [{"name": name, "op": op, "us": total[name, op] / runs} for name, op in total]
+        rows = [{"name": name, "op": op, "us": float(statistics.median(total[name, op]))} for name, op in total]
         units = [
             {"unit": provider.replace("ExecutionProvider", ""), "ops": len(nodes), "why": "as the session's profile says"}
             for provider, nodes in sorted(where.items())

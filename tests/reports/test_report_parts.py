@@ -1,0 +1,167 @@
+"""Parts of the report: predictions where nobody measured, layers with errors, units, rates, energy saved."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import edgekit
+from edgekit._budget import parse_budget
+from edgekit._device_tool import LayerTime, Placement
+from edgekit._layer_table import ErrorRow, join_layers
+from edgekit._profile import budget_figures, compare_variants, judge_profile
+from edgekit._profile.figures import measure_artifact
+from edgekit._profile.heard import Round, WorkerHeard
+from edgekit._values import Measurement
+from edgekit.errors import BundleError
+from tests.converted import make_bundle, run
+from tests.reports.test_feasibility import hand_made, keep, verdicts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgekit._profile import Profile
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Raspberry Pi's bundle: its clock and bandwidth are known, so that something can be predicted."""
+    return make_bundle(tmp_path_factory.mktemp("made"), "raspberry-pi-5")
+
+
+def test_what_nobody_measured_is_predicted_and_labelled(made: Path, tmp_path: Path) -> None:
+    passed, status, overall = verdicts(made, tmp_path / "r", budget="latency=100s,size=1MB")
+    assert (passed, status, overall) == (True, {"latency": "fits", "size": "fits"}, "likely fits")
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert "predicted, " in page
+    assert "predicted" in (tmp_path / "r" / "report.md").read_text()
+
+
+def test_a_prediction_alone_never_fails_a_budget(made: Path, tmp_path: Path) -> None:
+    passed, status, overall = verdicts(made, tmp_path / "r", budget="latency=1ns")
+    assert (passed, status["latency"], overall) == (True, "does not fit", "likely does not fit")
+    report = edgekit.report(made, tmp_path / "r", budget="latency=1ns")
+    assert any(", predicted: " in reason for reason in report.devices[0].reasons)
+
+
+def test_a_measured_figure_takes_the_place_of_the_predicted_one(made: Path, tmp_path: Path) -> None:
+    bundle = shutil.copytree(made, tmp_path / "bundle")
+    profile = hand_made(bundle, [40.0, 50.0, 60.0], device="raspberry-pi-5", target="litert")
+    keep(bundle, profile)
+    report = edgekit.report(bundle, tmp_path / "r")
+    (latency,) = [row for row in report.devices[0].figures if row.metric == "latency"]
+    assert (latency.kind, latency.value) == ("measured", 50.0)
+
+
+def test_what_lies_beside_the_bundles_may_be_named_with_them(made: Path, tmp_path: Path) -> None:
+    beside = tmp_path / "x.profiles"
+    beside.mkdir()
+    assert len(edgekit.report([made, beside], tmp_path / "r").devices) == 1
+
+
+def error(node: str, tensor: str, own: float = 30.0) -> ErrorRow:
+    return ErrorRow(node, tensor, "Conv", own, 20.0, None, "")
+
+
+@pytest.mark.parametrize(
+    "timed", ["conv1", "conv1_token_12", "relu1_out", "[relu1_out]:3", "Delegate/[relu1_out, other]:3"]
+)
+def test_runtimes_names_for_a_layer_find_its_error(timed: str) -> None:
+    found = error("conv1", "relu1_out")
+    (row,) = join_layers([LayerTime(timed, "QLinearConv", 5.0)], [found])
+    assert row.error == found
+
+
+def test_layers_are_the_slowest_first_and_unknown_errors_the_worst_first() -> None:
+    times = [LayerTime("a", "Conv", 1.0), LayerTime("b", "Conv", 3.0)]
+    rows = join_layers(times, [error("x", "xt", 9.0), error("y", "yt", 4.0), error("a", "at")])
+    assert [(row.name, row.us) for row in rows] == [("b", 3.0), ("a", 1.0), ("y", None), ("x", None)]
+    assert rows[1].error is not None
+
+
+def test_debugs_errors_stand_beside_the_times_of_layers(made: Path, tmp_path: Path) -> None:
+    bundle = shutil.copytree(made, tmp_path / "bundle")
+    keep(bundle, hand_made(bundle, [40.0, 50.0], device="raspberry-pi-5", target="litert"))
+    place = made.parents[1]
+    debugged = run(
+        *("debug", place / "m.onnx", "--target", "raspberry-pi-5", "--samples", place / "data"),
+        *("-o", tmp_path / "bundle.debug", "--no-cache"),
+    )
+    assert debugged.exit_code == 0, debugged.output
+    report = edgekit.report(bundle, tmp_path / "r")
+    layers = json.loads((tmp_path / "bundle.debug" / "debug.json").read_text())[0]["layers"]
+    assert [row.own_db for row in report.devices[0].errors] == [
+        float(layer["own"]["sqnr_db"]) for layer in layers
+    ]
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert "time and error by layer" in page
+    (tmp_path / "bundle.debug" / "debug.json").write_text('[{"device": 3}]')
+    with pytest.raises(BundleError, match=r"no debug\.json"):
+        edgekit.report(bundle, tmp_path / "r")
+
+
+def test_where_operators_run_and_why_not_elsewhere_is_on_the_page(made: Path, tmp_path: Path) -> None:
+    bundle = shutil.copytree(made, tmp_path / "bundle")
+    profile = hand_made(bundle, [40.0, 50.0], device="raspberry-pi-5", target="litert")
+    placed = (
+        Placement("GPU", 123, "taken"),
+        Placement("CPU", 156, "CONV_3D: Max version supported: 3."),
+    )
+    keep(bundle, replace(profile, artifacts=(replace(profile.artifacts[0], placements=placed),)))
+    edgekit.report(bundle, tmp_path / "r")
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert "CONV_3D: Max version supported: 3." in page
+    assert '<td class="number">123</td>' in page
+
+
+def with_figures(profile: Profile, component: str, variant: str, **figures: float) -> Any:
+    """An artifact with measurements under their names, `latency_p50=2` is latency/p50."""
+    rows = [
+        Measurement(f"{component}/{variant}/{name.replace('_', '/', 1)}", value, "", "measured", "by hand")
+        for name, value in figures.items()
+    ]
+    return replace(
+        profile.artifacts[0], component=component, variant=variant, measurements=tuple(rows), latencies_ms=()
+    )
+
+
+@pytest.fixture
+def profile(made: Path) -> Profile:
+    return hand_made(made, [40.0, 50.0])
+
+
+def test_int8_is_worth_it_or_not_with_its_energy(profile: Profile) -> None:
+    fast = with_figures(profile, "m", "int8", latency_p50=2.0, energy_inference_gross=30.0)
+    base = with_figures(profile, "m", "fp32", latency_p50=5.0, energy_inference_gross=60.0)
+    (line,) = compare_variants(replace(profile, artifacts=(fast, base)))
+    assert "2.50 times as fast" in line or "2.5 times as fast" in line
+    assert "with 50 % of its energy" in line
+    slow = with_figures(profile, "m", "int8", latency_p50=6.0)
+    (line,) = compare_variants(replace(profile, artifacts=(slow, base)))
+    assert "INT8 is not worth it" in line
+
+
+def test_tokens_a_second_are_the_decoders_runs(profile: Profile) -> None:
+    prefill = with_figures(profile, "prefill", "int8", throughput=4.0, latency_mean=250.0)
+    decode = with_figures(profile, "decode", "int8", throughput=12.0, latency_mean=83.0)
+    both = replace(profile, artifacts=(prefill, decode), traces=())
+    found = {row.metric: row for row in budget_figures(both)}
+    assert (found["tokens_per_s"].value, found["tokens_per_s"].unit) == (12.0, "tokens/s")
+    assert found["throughput"].value == pytest.approx(1 / (1 / 4 + 1 / 12))
+    limits = parse_budget("tokens_per_s=10tokens/s")
+    units = replace(both, artifacts=(replace(decode),))
+    (verdict,) = judge_profile(units, limits, ())
+    assert verdict.status == "fits"
+
+
+def test_a_soak_that_slows_down_tells_when() -> None:
+    rounds = [Round(5.0 * n, 5.0 * n + 5, [10**6 * (1 if n < 6 else 2)] * 3, 1, soak=True) for n in range(12)]
+    found = {row.metric: row for row in measure_artifact("m/int8", WorkerHeard(rounds=rounds))}
+    assert found["m/int8/soak/time_to_throttle"].value == 30.0
+    assert (found["m/int8/soak/burst"].value, found["m/int8/soak/sustained"].value) == (1.0, 2.0)
+    steady = [replace(one, ns=[10**6] * 3) for one in rounds]
+    assert not [row for row in measure_artifact("m", WorkerHeard(rounds=steady)) if "throttle" in row.metric]
