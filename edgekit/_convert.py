@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edgekit._bundle.write import Existing
     from edgekit._cache import Cache
     from edgekit._recipe import Recipe
-    from edgekit._values import Progress
+    from edgekit._values import Measurement, Progress
     from edgekit._workshop import Workshop
     from edgekit.registry import ResolvedTarget
 

@@ -68,7 +68,8 @@ def test_links_lead_to_a_file(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_option_that_a_page_names_exists(page: Path) -> None:
     """A command in a page names a command and options that `--help` knows."""
-    for line in re.findall(r"^(?:    |\$ )?(edgekit (?:convert|inspect|check|calibrate|verify) .+)$",
+    commands = "convert|inspect|check|calibrate|verify|debug|profile|report|estimate"
+    for line in re.findall(rf"^(?:    |\$ )?(edgekit (?:{commands}) .+)$",
                            page.read_text(encoding="utf-8"), re.MULTILINE):  # fmt: skip
         words = shlex.split(line, comments=True)
         known = run_command(f"edgekit {words[1]} --help", ROOT).stdout
