@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from edgekit._device_tool import LayerTime
 
 _MOST_BYTES = 256 << 20
-# What runtimes add to a node's name: ONNX Runtime's fusions number it, LiteRT's tools name its results.
+# What runtimes make of a node's name: ONNX Runtime's fusions number it, LiteRT's tools name its results,
+# TensorRT joins what it fused by " + ".
 _FUSED = re.compile(r"_token_\d+$")
 _RESULTS = re.compile(r"^(?:Delegate/)?\[?(.*?)\]?(?::\d+)?$")
 
@@ -99,4 +100,4 @@ def _names(name: str) -> Iterator[str]:
     results = _RESULTS.match(name)
     if results is not None:
         yield results[1]
-        yield from (part.strip() for part in results[1].split(", "))
+        yield from (part.strip() for part in re.split(r", | \+ ", results[1]))

@@ -78,12 +78,15 @@ class DeviceRun:
     runtime: a Python module among `files` with `open_model(path, threads)`, which edgekit's own
     runner loads and times; "" where `commands` (argv, never a shell string) do it all and `read`
     understands what they print. needs: the command that installs the runtime on the device.
+    timing, soak: words for such commands, with {rounds}, {seconds} of each turn, and {soak} seconds to fill.
     """
 
     files: Mapping[str, Path]
     commands: tuple[tuple[str, ...], ...] = ()
     runtime: str = ""
     needs: str = ""
+    timing: tuple[str, ...] = ()
+    soak: str = ""
 
 
 def refuse_unsafe_names(components: Sequence[Component]) -> None:

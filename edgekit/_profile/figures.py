@@ -86,7 +86,7 @@ def _rows(worker: WorkerHeard) -> Iterator[tuple[str, float, str, str]]:
 
 def _told_rows(worker: WorkerHeard) -> Iterator[tuple[str, float, str, str]]:
     """What a benchmark tool told of its turns: means and spreads are pooled, percentiles are their median."""
-    turns = [one.told for one in worker.rounds if one.told is not None and not one.soak and one.told.count]
+    turns = [one.told for one in worker.rounds if one.told and one.told.ms and not one.soak]
     if not turns:
         return
     count = sum(one.count for one in turns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from edgekit.errors import CannotRunHere, UsageError
 from edgekit.profiles import probes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from edgekit._bundle import Bundle
     from edgekit._profile.values import ProfileOptions
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 SCHEMA = "edgekit.profile-job/1"
 #: Folder beside the bundle's files on the device; no bundle file can have that name.
 FOLDER = ".edgekit"
+# How long trtexec times in a turn where the user names no time.
+_TURN_S = 3
+# What a target's own scripts decide for themselves.
+_NOT_THEIRS = frozenset({"runs", "warm_up", "threads", "accelerator"})
 SCRIPTS = Path(probes.__file__).parent / "device"
 
 
@@ -86,7 +91,7 @@ def describe_job(trip: Trip) -> dict[str, Any]:
             for index, (artifact, run) in enumerate(zip(trip.artifacts, trip.runs, strict=True))
             if run.runtime
         ],
-        "commands": list(dict.fromkeys(command for run in trip.runs for command in run.commands)),
+        "commands": list(_commands(trip)),
         "warm_up": options.warm_up,
         "first_round": count_turns(options.earlier),
         "rounds": options.rounds,
@@ -100,6 +105,23 @@ def describe_job(trip: Trip) -> dict[str, Any]:
         "keep": bool(options.keep),
         "power_mode": options.power_mode,
     }
+
+
+def _commands(trip: Trip) -> Iterator[tuple[str, ...]]:
+    """Each once, with how long to measure; one that narrows another down is in it already."""
+    known = {command: run for run in trip.runs for command in run.commands}
+    options = trip.options
+    for command, run in known.items():
+        if command[:-1] in known:
+            continue
+        fill = {"rounds": options.rounds, "seconds": turn_seconds(options), "soak": math.ceil(options.soak_s)}
+        words = [*run.timing, *([run.soak] if options.soak_s and run.soak else [])]
+        yield (*command, *(word.format(**fill) for word in words))
+
+
+def turn_seconds(options: ProfileOptions) -> int:
+    """Whole seconds of one artifact's turn, for tools that are told no shorter time."""
+    return _TURN_S if options.seconds is None else max(1, math.ceil(options.seconds / options.rounds))
 
 
 def list_files(trip: Trip) -> dict[str, Path]:
@@ -123,11 +145,14 @@ def list_files(trip: Trip) -> dict[str, Path]:
     return files
 
 
-def refuse_unrunnable(artifacts: Sequence[Artifact], runs: Sequence[DeviceRun], accelerator: str) -> None:
-    """CannotRunHere where there is nothing to run; UsageError for an accelerator that nobody would heed."""
-    if accelerator and any(run.commands for run in runs):
+def refuse_unrunnable(
+    artifacts: Sequence[Artifact], runs: Sequence[DeviceRun], typed: frozenset[str]
+) -> None:
+    """CannotRunHere where there is nothing to run; UsageError for options that nobody would heed."""
+    if typed & _NOT_THEIRS and any(run.commands for run in runs):
+        names = ", ".join(sorted(typed & _NOT_THEIRS))
         raise UsageError(
-            f"this target's own scripts take no accelerator '{accelerator}'", fix="leave --accelerator out"
+            f"this target's own scripts do not heed {names}", fix="leave them out; --duration says how long"
         )
     if not artifacts:
         raise UsageError("no artifact is left to profile", fix="name other components or variants")

@@ -120,6 +120,7 @@ def _options(words: ProfileWords) -> ProfileOptions:
         tool=Path(words["tool"]) if "tool" in words else None,
         accelerator=words.get("accelerator", default.accelerator),
         keep=words.get("keep", ""),
+        typed=frozenset(words),
         earlier=load_profile(Path(words["resume"])) if "resume" in words else None,
     )
 

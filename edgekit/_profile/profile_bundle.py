@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 from edgekit._bundle import open_bundle
 from edgekit._cache import tool_versions
 from edgekit._device_tool import LayerTime
+from edgekit._profile.command_rounds import take_rounds
 from edgekit._profile.energy import find_total, measure_energy
 from edgekit._profile.explain_break import explain_break
 from edgekit._profile.figures import measure_artifact, timed_ms
 from edgekit._profile.heard import Heard
-from edgekit._profile.job import Trip, choose_artifacts, refuse_unrunnable
+from edgekit._profile.job import Trip, choose_artifacts, refuse_unrunnable, turn_seconds
 from edgekit._profile.judge import compare_variants
 from edgekit._profile.resume import recall_turns, refuse_other_run
 from edgekit._profile.tool_file import read_machine
@@ -73,6 +74,7 @@ def profile_bundle(
             if heard.problem and not heard.told:
                 explain_break(heard, transport, options.patience_s, progress)
         told = [row for output in heard.printed for row in target.read(output.encode())]
+        take_rounds(heard, trip)
         profile = _describe(trip, heard, parities, told)
     return replace(profile, started=started)
 
@@ -98,7 +100,7 @@ def _plan_trip(bundle: Bundle, target: Target, options: ProfileOptions, place: s
         read_machine(options.tool)
         return Trip(bundle, device, artifacts, (), options, place)
     runs = tuple(target.device_run(artifact, device) for artifact in artifacts)
-    refuse_unrunnable(artifacts, runs, options.accelerator)
+    refuse_unrunnable(artifacts, runs, options.typed)
     return Trip(bundle, device, artifacts, runs, options, place)
 
 
@@ -135,7 +137,7 @@ def _describe(trip: Trip, heard: Heard, parities: Parities, told: list[Measureme
         facts=heard.facts,
         matches=matches_device(trip.device, heard.facts),
         started="",
-        conditions=_conditions(trip.options),
+        conditions=_conditions(trip),
         tools=tool_versions(),
         artifacts=tuple(
             replace(_describe_artifact(trip, heard, index, told), parity=parity)
@@ -148,13 +150,18 @@ def _describe(trip: Trip, heard: Heard, parities: Parities, told: list[Measureme
     return replace(profile, notes=(*_notes(trip, heard, profile), *compare_variants(profile)))
 
 
-def _conditions(options: ProfileOptions) -> dict[str, str]:
+def _conditions(trip: Trip) -> dict[str, str]:
+    options = trip.options
+    soak = f"{options.soak_s:g} s" if options.soak_s else "none"
+    if any(run.commands for run in trip.runs):
+        seconds = turn_seconds(options) * options.rounds
+        return {"length": f"{seconds} s of each artifact in {options.rounds} turns", "soak": soak}
     length = f"{options.runs} runs" if options.seconds is None else f"{options.seconds:g} s"
     return {
         "length": f"{length} of each artifact in {options.rounds} turns",
         "warm_up": f"{options.warm_up} runs",
         "threads": str(options.threads),
-        "soak": f"{options.soak_s:g} s" if options.soak_s else "none",
+        "soak": soak,
     }
 
 
@@ -171,10 +178,12 @@ def _describe_artifact(trip: Trip, heard: Heard, index: int, told: list[Measurem
         measurements=(*measure_artifact(place, worker), *measure_energy(place, index, heard), *own),
         layers=tuple(LayerTime(*row) for row in worker.layers),
         layers_note=worker.layers_note,
-        turns=tuple(one.count for one in worker.rounds if not one.soak),
+        turns=tuple(one.count for one in worker.rounds if not one.soak and (one.told is None or one.told.ms)),
         placements=tuple(worker.placements),
         told=tuple(
-            {"count": one.told.count, **one.told.ms} for one in worker.rounds if one.told and not one.soak
+            {"count": one.told.count, **one.told.ms}
+            for one in worker.rounds
+            if one.told and one.told.ms and not one.soak
         ),
     )
 

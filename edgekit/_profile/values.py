@@ -22,6 +22,7 @@ class ProfileOptions:
     sample_hz: of the sensors. python: the device's Python that has the runtime ("" for python3).
     tool: a benchmark tool's file here, for a device without Python; accelerator: what it or the
     runtime uses, "" for its default.
+    typed: the options that the user named.
     power_csv: the log of a power meter of the user's own. patience_s: longest silence of the device.
     keep: a folder on the device to leave everything in. earlier: the run that broke off, to go on with.
     """
@@ -42,6 +43,7 @@ class ProfileOptions:
     python: str = ""
     tool: Path | None = None
     accelerator: str = ""
+    typed: frozenset[str] = frozenset()
     keep: str = ""
     earlier: Profile | None = None
 

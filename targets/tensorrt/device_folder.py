@@ -69,7 +69,10 @@ def runner(artifact: Artifact) -> DeviceRun:
     if artifact.variant != "int8":
         command = (*command, f"--variant={artifact.variant}")
     files = {f"{FOLDER}/{path.name}": path for path in scripts()}
-    return DeviceRun(files, commands=(command,), needs="sudo apt install tensorrt")
+    timing = ("--rounds={rounds}", "--seconds={seconds}")
+    return DeviceRun(
+        files, (command,), needs="sudo apt install tensorrt", timing=timing, soak="--soak={soak}"
+    )
 
 
 def _inputs(path: Path, shapes: ShapeSpec) -> list[dict[str, Any]]:

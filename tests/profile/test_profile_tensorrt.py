@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import edgekit
+from edgekit.errors import UsageError
+from tests.profile.test_energy import NANO_6
 from tests.targets.test_tensorrt_device import FAKE, Board
 from tests.test_bundle_hostile import forge
 
@@ -37,6 +40,39 @@ def test_the_devices_own_scripts_build_compare_and_time(board: Board) -> None:
         assert (found[f"model/{variant}/latency/p50"].value or 0) > 0
         assert "trtexec GPU compute time" in found[f"model/{variant}/latency/p50"].basis
     assert found["model/int8/parity/fp32/y/max_abs"].value == 0.0
+
+
+def test_power_is_told_apart_by_artifact_and_layers_are_timed(
+    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tegrastats = tmp_path / "tools" / "tegrastats"
+    tegrastats.write_text(f"#!/bin/sh\nwhile :; do echo '{NANO_6}'; sleep 0.05; done\n")
+    tegrastats.chmod(0o755)
+    monkeypatch.setenv("FAKE_SECONDS", "0.4")
+    profile = edgekit.profile(board.bundle, duration="5s", soak="2s", idle="1s").profile
+    assert profile.complete, profile.problem
+    assert profile.conditions["length"] == "5 s of each artifact in 5 turns"
+    found = {row.metric: row for row in profile.measurements}
+    for variant in ("int8", "fp16"):
+        assert found[f"model/{variant}/power/mean"].value == pytest.approx(4.968)
+        # The stand-in's 100 kept runs lie in the 0.3 s behind its warm-up: 3 ms each at 4.968 W.
+        gross = found[f"model/{variant}/energy/inference_gross"].value
+        assert gross == pytest.approx(4.968 * 3.0, rel=0.05)
+    assert found["model/int8/soak/burst"].value == pytest.approx(1.045)
+    assert [(layer.name, layer.us) for layer in profile.artifacts[0].layers] == [("mul + relu", 90.0)]
+
+
+@pytest.mark.parametrize("words", [{"runs": 5}, {"threads": 2}, {"warm_up": 3}, {"accelerator": "gpu"}])
+def test_an_option_that_the_scripts_do_not_heed_is_refused(board: Board, words: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="do not heed"):
+        edgekit.profile(board.bundle, **words)
+
+
+def test_a_variant_is_timed_once(board: Board) -> None:
+    edgekit.profile(board.bundle, duration="1s")
+    calls = [json.loads(line) for line in (board.root / "fake.log").read_text().splitlines()]
+    timed = [call for call in calls if any(word.startswith("--exportTimes") for word in call)]
+    assert len(timed) == 10  # two variants in five turns
 
 
 def test_this_machine_is_no_jetson_and_the_profile_says_so(board: Board) -> None:

@@ -12,12 +12,14 @@ import math
 import os
 import struct
 import sys
+import time
 from pathlib import Path
 
 FLAGS_10 = """
 --onnx --saveEngine --loadEngine --skipInference --fp16 --int8 --stronglyTyped --minShapes --optShapes
 --maxShapes --shapes --loadInputs --exportOutput --exportTimes --warmUp --duration --iterations
---noDataTransfers --useCudaGraph --useSpinWait --timingCacheFile"""
+--noDataTransfers --useCudaGraph --useSpinWait --timingCacheFile --exportProfile --dumpProfile
+--separateProfileRun"""
 
 
 def flags(version: int) -> set[str]:
@@ -52,7 +54,11 @@ def main(arguments: list[str]) -> int:
     if "--exportOutput" in given:
         Path(given["--exportOutput"]).write_text(output(given["--loadInputs"]))
     if "--exportTimes" in given:
+        time.sleep(float(os.environ.get("FAKE_SECONDS", "0")))
         Path(given["--exportTimes"]).write_text(times(engine))
+    if "--exportProfile" in given:
+        layers = [{"count": 50}, {"name": "mul + relu", "timeMs": 5, "averageMs": 0.1, "medianMs": 0.09}]
+        Path(given["--exportProfile"]).write_text(json.dumps(layers))
     return 0
 
 
@@ -64,8 +70,8 @@ def times(engine: str) -> str:
     runs = [(3.0 * index, 3.0) for index in range(200)]
     runs += [(600.0 + 2 * index, factor * (1.0 + index / 100.0)) for index in range(100)]
     rows = [
-        {"startEnqMs": start, "h2dMs": 0, "computeMs": time, "d2hMs": 0, "latencyMs": time}
-        for start, time in runs
+        {"startEnqMs": start, "h2dMs": 0, "computeMs": took, "d2hMs": 0, "latencyMs": took}
+        for start, took in runs
     ]
     return json.dumps(rows)
 

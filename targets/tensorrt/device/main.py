@@ -43,14 +43,15 @@ def parse(arguments):
     parser.add_argument("--cache", default=os.path.join(home, "edgekit", "tensorrt"), help="engines go here")
     parser.add_argument("--rounds", type=_positive, default=5, help="timing rounds (default: 5)")
     parser.add_argument("--seconds", type=_positive, default=3, help="timed seconds a round (default: 3)")
+    parser.add_argument("--soak", type=_positive, help="then run the first variant on for this many seconds")
     parser.add_argument("--accept-version", help="go on with this older TensorRT, MAJOR.MINOR")
     return parser.parse_args(arguments)
 
 
 def _positive(text):
     number = int(text)
-    if not 1 <= number <= 3600:
-        raise argparse.ArgumentTypeError("must be 1..3600")
+    if not 1 <= number <= 86400:
+        raise argparse.ArgumentTypeError("must be 1..86400")
     return number
 
 
@@ -63,7 +64,7 @@ def run(options):
     trtexec = find_trtexec()
     facts["tensorrt"] = trtexec.version_text()
     notes = check_version(bundle.job, trtexec.version, options.accept_version)
-    measurements = []
+    measurements, rounds, layers = [], [], []
     for component in selected(bundle.job["components"], options.component, "component"):
         specs = [resolve(bundle, entry) for entry in selected(component["variants"], options.variant, "variant")]
         name = component["name"]
@@ -71,7 +72,8 @@ def run(options):
         if options.step in ("compare", "all"):
             measurements += compare(trtexec, name, engines, bundle.golden(name))
         if options.step in ("time", "all"):
-            measurements += time(trtexec, name, engines, options, notes)
+            measurements += time(trtexec, name, engines, options, notes, rounds)
+            layers += time_layers(trtexec, name, engines)
     where = "%s, %s, TensorRT %s" % (facts["board"] or "unknown board", facts["gpu"] or "unknown GPU", facts["tensorrt"])
     where += ", power mode %s" % (facts["power_mode"] or "unknown")
     for entry in measurements:
@@ -82,6 +84,8 @@ def run(options):
         "device": facts,
         "notes": notes,
         "measurements": measurements,
+        "rounds": rounds,
+        "layers": layers,
     }
 
 
@@ -148,8 +152,8 @@ def compare(trtexec, component, engines, samples):
     return rows
 
 
-def time(trtexec, component, engines, options, notes):
-    """GPU compute latency of each variant, timed in turns."""
+def time(trtexec, component, engines, options, notes, rounds):
+    """GPU compute latency of each variant, timed in turns; when each ran is added to `rounds`."""
     say("%s: timing %s in turns" % (component, ", ".join(spec["variant"] for spec, _ in engines)))
     found = timing.time_variants(trtexec, engines, options.rounds, options.seconds)
     flags = " ".join(timing.pinned_flags(trtexec)) or "no pinned flags"
@@ -158,17 +162,40 @@ def time(trtexec, component, engines, options, notes):
     )
     rows = []
     for variant, figures in found.items():
+        rounds += [dict(window, component=component, variant=variant) for window in figures["windows"]]
         place = "%s/%s/latency" % (component, variant)
         rows += [measured("%s/%s" % (place, key), figures["latency"][key], "ms", basis) for key in LATENCIES]
         rows.append(measured(place + "/count", figures["latency"]["count"], "runs", basis))
         rows.append(measured(place + "/warm_up_count", figures["warm_up"]["count"], "runs", basis))
         rows.append(measured(place + "/warm_up_mean", figures["warm_up"]["mean"], "ms", basis))
+    rows += soak(trtexec, component, engines, options)
     if "int8" in found and "fp16" in found:
         int8, fp16 = found["int8"]["latency"]["p50"], found["fp16"]["latency"]["p50"]
         if int8 >= fp16:
             notes.append("%s: INT8 (p50 %.3f ms) is not faster than FP16 (p50 %.3f ms) here" % (component, int8, fp16))
     else:
         notes.append("%s: INT8 and FP16 were not timed side by side" % component)
+    return rows
+
+
+def soak(trtexec, component, engines, options):
+    """Burst and sustained latency of the first variant over one long run."""
+    if not options.soak:
+        return []
+    spec, path = engines[0]
+    say("%s %s: soaking for %d s" % (component, spec["variant"], options.soak))
+    found = timing.time_soak(trtexec, spec, path, options.soak)
+    basis = "trtexec GPU compute time, soak of %d s, mean of its first and last tenth" % options.soak
+    place = "%s/%s/soak" % (component, spec["variant"])
+    return [measured("%s/%s" % (place, name), found[name], "ms", basis) for name in ("burst", "sustained")]
+
+
+def time_layers(trtexec, component, engines):
+    """Rows of every engine's layers."""
+    rows = []
+    for spec, path in engines:
+        found = timing.time_layers(trtexec, spec, path)
+        rows += [dict(row, component=component, variant=spec["variant"]) for row in found]
     return rows
 
 

@@ -3,9 +3,10 @@
 import math
 import os
 import tempfile
+import time
 
 from engine import is_dynamic, shapes
-from failure import Failure
+from failure import Failure, printable
 from trtexec import read_json
 
 WARM_UP_MS = 500.0
@@ -14,27 +15,32 @@ PINNED = ("--noDataTransfers", "--useCudaGraph", "--useSpinWait")
 
 
 def time_variants(trtexec, specs, rounds, seconds):
-    """{variant: {"latency": stats in ms, "warm_up": {"count", "mean"}, "rounds": means}}.
+    """{variant: {"latency": stats in ms, "warm_up": {"count", "mean"}, "rounds": means, "windows": [...]}}.
 
-    `specs`: [(spec, engine path)]. Odd rounds go through them in reverse, so that heat and clocks
+    A window is {"start", "end", "count"}: when the timed runs ran, in s of this system's steady clock, by which
+    power samples are told apart. `specs`: [(spec, engine path)]. Odd rounds go through them in reverse, so that heat and clocks
     fall on all alike.
     """
     kept = {spec["variant"]: [] for spec, _ in specs}
     warm = {spec["variant"]: [] for spec, _ in specs}
     means = {spec["variant"]: [] for spec, _ in specs}
+    windows = {spec["variant"]: [] for spec, _ in specs}
     for number in range(rounds):
         for spec, engine in specs if number % 2 == 0 else reversed(specs):
-            early, late = split_warm_up(_run(trtexec, spec, engine, seconds))
+            data, written = _run(trtexec, spec, engine, seconds)
+            early, late = split_warm_up(data)
             if not late:
                 raise Failure("no run was left after the warm-up", "give a longer --seconds")
             warm[spec["variant"]] += early
             kept[spec["variant"]] += late
             means[spec["variant"]].append(sum(late) / len(late))
+            windows[spec["variant"]].append(find_window(data, written, len(late)))
     return {
         name: {
             "latency": statistics(times),
             "warm_up": {"count": len(warm[name]), "mean": sum(warm[name]) / len(warm[name]) if warm[name] else None},
             "rounds": means[name],
+            "windows": windows[name],
         }
         for name, times in kept.items()
     }
@@ -54,7 +60,53 @@ def _run(trtexec, spec, engine, seconds):
         if is_dynamic(spec["inputs"]):
             arguments.append("--shapes=" + shapes(spec["inputs"], "opt"))
         trtexec.run(arguments + pinned_flags(trtexec))
-        return read_json(path)
+        # trtexec writes the file once it is done, before it takes down what it built up.
+        written = time.monotonic() - (time.time() - os.path.getmtime(path))
+        return read_json(path), written
+
+
+def find_window(data, written, count):
+    """When the runs behind the warm-up ran, seen back from the moment at which their times were written."""
+    starts = [float(entry.get("startEnqMs", entry.get("startComputeMs"))) for entry in data]
+    span = (max(starts) + data[-1]["computeMs"] - min(starts) - WARM_UP_MS) / 1000.0
+    return {"start": written - max(0.0, span), "end": written, "count": count}
+
+
+def time_soak(trtexec, spec, engine, seconds):
+    """{"burst", "sustained"}: mean ms of the first and the last tenth of one long run, warm-up apart."""
+    data, _ = _run(trtexec, spec, engine, seconds)
+    _, late = split_warm_up(data)
+    part = max(1, len(late) // 10)
+    return {"burst": sum(late[:part]) / part, "sustained": sum(late[-part:]) / part}
+
+
+def time_layers(trtexec, spec, engine):
+    """[{"name", "us"}] of trtexec's profile by layer, in a run of its own; [] where it knows no such flag."""
+    if "--exportProfile" not in trtexec.flags:
+        return []
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        path = os.path.join(folder, "profile.json")
+        arguments = ["--loadEngine=" + engine, "--exportProfile=" + path, "--dumpProfile", "--iterations=10"]
+        arguments += [flag for flag in ("--separateProfileRun", "--noDataTransfers") if flag in trtexec.flags]
+        if is_dynamic(spec["inputs"]):
+            arguments.append("--shapes=" + shapes(spec["inputs"], "opt"))
+        trtexec.run(arguments)
+        return read_layers(read_json(path))
+
+
+def read_layers(data):
+    """Rows of [{"count": N}, {"name", "averageMs", "medianMs", ...}, ...], the median where it is told."""
+    broken = Failure("trtexec's profile file has an unknown form", "use a trtexec of TensorRT 8.4 or later")
+    if not isinstance(data, list):
+        raise broken
+    rows = []
+    for entry in data:
+        if not isinstance(entry, dict):
+            raise broken
+        ms = entry.get("medianMs", entry.get("averageMs"))
+        if "name" in entry and isinstance(ms, (int, float)) and math.isfinite(ms) and ms >= 0:
+            rows.append({"name": printable(str(entry["name"]), 400), "us": ms * 1000.0})
+    return rows
 
 
 def split_warm_up(data):
@@ -67,16 +119,16 @@ def split_warm_up(data):
         if not isinstance(entry, dict):
             raise broken
         start = entry.get("startEnqMs", entry.get("startComputeMs"))
-        time = entry.get("computeMs")
-        for value in (start, time):
+        took = entry.get("computeMs")
+        for value in (start, took):
             if not isinstance(value, (int, float)) or not math.isfinite(value):
                 raise broken
-        if time <= 0:
+        if took <= 0:
             raise broken
-        runs.append((float(start), float(time)))
+        runs.append((float(start), float(took)))
     first = min(start for start, _ in runs)
-    early = [time for start, time in runs if start - first < WARM_UP_MS]
-    late = [time for start, time in runs if start - first >= WARM_UP_MS]
+    early = [took for start, took in runs if start - first < WARM_UP_MS]
+    late = [took for start, took in runs if start - first >= WARM_UP_MS]
     return early, late
 
 
@@ -84,7 +136,7 @@ def statistics(times):
     """mean, p50, p90, p95, p99 (linear between ranks), min, max, std (of the population), count."""
     ordered = sorted(times)
     mean = sum(ordered) / len(ordered)
-    variance = sum((time - mean) ** 2 for time in ordered) / len(ordered)
+    variance = sum((took - mean) ** 2 for took in ordered) / len(ordered)
     found = {"mean": mean, "min": ordered[0], "max": ordered[-1], "std": math.sqrt(variance)}
     for rank in (50, 90, 95, 99):
         found["p%d" % rank] = _percentile(ordered, rank)
