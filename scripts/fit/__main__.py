@@ -20,7 +20,7 @@ from edgekit.profiles.read_fits import (
 )
 from scripts.fit.capability import fit_capabilities
 from scripts.fit.decode import fit_decode, read_points
-from scripts.fit.family import REACH, CellFit, Family, Resemblance, band, fit_precision
+from scripts.fit.family import REACH, CellFit, Family, Resemblance, Wider, band, fit_precision
 from scripts.fit.graphs import read_graphs
 from scripts.fit.jetson import fit_jetsons
 from scripts.fit.page import Results, write_page
@@ -52,11 +52,12 @@ def main(folder: Path) -> None:
     day = datetime.now(UTC).date().isoformat()
     hub, measured = read_rows(folder / "aihub_perf.csv"), read_rows(folder / "measured.csv")
     graphs, known, yolo = read_graphs(), npu_latencies(hub), yolo_latencies(measured)
+    floats = {key[:2]: times for key, times in known.items() if key[2] == "fp16"}
     fitted: dict[str, Family] = {}
     for precision in ("fp16", "int8"):  # int8 has half the models: its shape leans on fp16's
         rows = {key[:2]: times for key, times in known.items() if key[2] == precision}
-        prior = fitted["fp16"].shape if fitted else None
-        fitted[precision] = fit_precision(graphs, rows, precision, prior)
+        wider = Wider(fitted["fp16"].shape, floats) if fitted else None
+        fitted[precision] = fit_precision(graphs, rows, precision, wider)
     cells = [cell for family in fitted.values() for cell in family.cells]
     results = Results(
         day, graphs, known, cells, fit_jetsons(graphs, yolo), fit_pairs(cells, known),

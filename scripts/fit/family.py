@@ -52,11 +52,12 @@ def fit_precision(
     graphs: Mapping[Graph, Mapping[str, float]],
     known: Mapping[Key, Mapping[Graph, float]],
     precision: str,
-    prior: Array | None = None,
+    wider: Wider | None = None,
 ) -> Family:
     """All cells of one precision, with every model held out of every cell in turn.
 
-    prior: the shape of another precision with more models.
+    Integer runs slower than the float run of the same graph there bend no fit: something in them is done
+    in float, or again. They are predicted and judged as all others are.
     """
     chosen = {key: _in(graphs, rows) for key, rows in sorted(known.items())}
     chosen = {key: rows for key, rows in chosen.items() if len({model for model, _ in rows}) >= LEAST_MODELS}
@@ -68,12 +69,16 @@ def fit_precision(
         np.array([cell for cell, _ in points]),
         np.array([graph[0] for _, graph in points]),
     )
-    start = np.full(len(TERMS), -math.log(len(TERMS)) - 0.5) if prior is None else prior
+    start = np.full(len(TERMS), -math.log(len(TERMS)) - 0.5) if wider is None else wider.shape
     offsets = np.array([np.median(data.logs[data.cells == cell]) for cell in range(data.count)])
-    everything = np.full(len(points), True)
-    shape, offsets = fit_family(data, everything, start, offsets, 6)
-    fits = {cell: fit_cell(data, everything, cell, shape + offsets[cell]) for cell in range(data.count)}
-    study = Study(data, tuple(points), start, offsets, graphs)
+    floats = {} if wider is None else wider.known
+    keys = list(chosen)
+    usable = np.array([
+        chosen[keys[cell]][graph] < floats.get(keys[cell], {}).get(graph, math.inf) for cell, graph in points
+    ])  # fmt: skip
+    shape, offsets = fit_family(data, usable, start, offsets, 6)
+    fits = {cell: fit_cell(data, usable, cell, shape + offsets[cell]) for cell in range(data.count)}
+    study = Study(data, tuple(points), usable, start, offsets, graphs)
     alone, alike = hold_out(study)
     helps = _typical_error(alike) < _typical_error(alone)
     made = []
@@ -83,16 +88,25 @@ def fit_precision(
         kept = {term: float(value) for term, value in zip(TERMS, own, strict=True)}
         held = (alike if helps else alone)[cell]
         made.append(CellFit(device, runtime, precision, kept, held, (min(sizes), max(sizes))))
-    likeness = fit_resemblance(graphs, _off(data, points, everything, fits)) if helps else None
+    likeness = fit_resemblance(graphs, _off(data, points, usable, fits)) if helps else None
     return Family(tuple(made), shape, likeness)
 
 
 @dataclass(frozen=True)
+class Wider:
+    """A precision with more models: its shape, from which fits start, and its latencies."""
+
+    shape: Array
+    known: Mapping[Key, Mapping[Graph, float]]
+
+
+@dataclass(frozen=True)
 class Study:
-    """What holding models out needs: the data, whose points they are, where fits start, and the graphs."""
+    """What holding models out needs: the data, whose points they are, which bend fits, and the graphs."""
 
     data: Cells
     points: tuple[tuple[int, Graph], ...]
+    usable: NDArray[np.bool_]
     prior: Array
     offsets: Array
     graphs: Mapping[Graph, Mapping[str, float]]
@@ -107,11 +121,12 @@ def hold_out(study: Study) -> tuple[Held, Held]:
     alone: Held = defaultdict(dict)
     alike: Held = defaultdict(dict)
     for model in sorted(set(data.groups)):
-        kept: NDArray[np.bool_] = data.without(model)
+        others = data.without(model)
+        kept: NDArray[np.bool_] = others & study.usable
         shape, factors = fit_family(data, kept, study.prior, study.offsets, 3)
         fits = {cell: fit_cell(data, kept, cell, shape + factors[cell]) for cell in range(data.count)}
         likeness = fit_resemblance(study.graphs, _off(data, points, kept, fits))
-        for index in np.flatnonzero(~kept):
+        for index in np.flatnonzero(~others):
             cell, graph = points[index]
             error = math.log(float(data.terms[index] @ np.exp(fits[cell]))) - float(data.logs[index])
             alone[cell][graph] = error

@@ -89,7 +89,8 @@ out; it is meant to hold 80 %. Its width is its upper over its lower end.
 
 A fit is a sum of terms that can't be negative (a launch, layers, MACs by kind, weights, numbers moved by kind, what goes in
 and out; `edgekit/_work_terms.py`), fitted to the logarithm of the latency. All devices and runtimes share one shape;
-each bends it as far as its own points ask for. Where it helped on models held out, what models that resemble each
+each bends it as far as its own points ask for; int8 starts from fp16's shape. int8 runs that are slower than the float run of
+the same graph bend no fit (something in them is done in float, or again), and are judged as all others are. Where it helped on models held out, what models that resemble each
 other are off by is taken in too (`edgekit/_likeness.py`)."""
 
 

@@ -11,8 +11,8 @@ Array = NDArray[np.float64]
 # Errors (of logarithms) beyond this weigh by their size, not its square: a job gone wrong bends nothing.
 ROBUST = 0.15
 # How strongly coefficients are drawn: the family's to the prior, a cell's to the family's.
-SHAPE_PULL = 0.02
-CELL_PULL = 1.0
+SHAPE_PULL = 0.3
+CELL_PULL = 0.3
 
 
 @dataclass(frozen=True)

@@ -207,23 +207,6 @@ def _clip() -> Made:
     return Call(model, ("input_ids", "pixel_values")), (tokens(77), image(224))
 
 
-def detr(depth: int, *, dilated: bool) -> Callable[[], Made]:
-    """DETR with a ResNet of `depth`."""
-
-    def build() -> Made:
-        import transformers
-
-        settings = transformers.DetrConfig(
-            use_timm_backbone=True, backbone=f"resnet{depth}", use_pretrained_backbone=False,
-            backbone_kwargs={"output_stride": 16 if dilated else 32, "out_indices": [1, 2, 3, 4]},
-            num_labels=91,
-        )  # fmt: skip
-        settings._attn_implementation = "eager"  # not taken by all as an argument
-        return Call(transformers.DetrForObjectDetection(settings), ("pixel_values",), "logits"), (image(480),)
-
-    return build
-
-
 def _wavlm() -> Made:
     import transformers
 
@@ -248,10 +231,6 @@ MODELS: dict[str, Callable[[], Made]] = {
     "segformer_base": _segformer,
     "video_mae": _video_mae,
     "openai_clip": _clip,
-    "detr_resnet50": detr(50, dilated=False),
-    "detr_resnet101": detr(101, dilated=False),
-    "detr_resnet50_dc5": detr(50, dilated=True),
-    "detr_resnet101_dc5": detr(101, dilated=True),
     "whisper_base/HfWhisperEncoder": whisper_encoder("base"),
     "whisper_small/HfWhisperEncoder": whisper_encoder("small"),
     "whisper_large_v3_turbo/HfWhisperEncoder": whisper_encoder("large_v3_turbo"),
