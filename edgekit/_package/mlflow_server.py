@@ -64,30 +64,43 @@ def open_server(place: MlflowPlace) -> Iterator[MlflowServer]:
 
     MissingToolError without mlflow; OutputError where it cannot be reached, refuses or breaks off.
     """
-    before = {name: os.environ.get(name) for name in _SETTINGS}
-    os.environ.update({name: text for name, text in _SETTINGS.items() if before[name] is None})
-    try:
-        from mlflow import MlflowClient  # pyright: ignore[reportMissingImports]
-        from mlflow.exceptions import MlflowException  # pyright: ignore[reportMissingImports]
-        from requests import RequestException
-
+    with _settings():
+        make_client, errors = _load_mlflow()
         _reach(place)
         with redirect_stdout(sys.stderr):  # its client prints where a run may be looked at
-            client = MlflowClient(tracking_uri=place.server, registry_uri=place.server)
+            client = make_client(tracking_uri=place.server, registry_uri=place.server)
             try:
                 yield MlflowServer(client, place)
-            except (MlflowException, RequestException) as error:
+            except errors as error:
                 raise OutputError(
                     f"{place}: {' '.join(str(error).split())[:300]}",
                     fix=f"mend what the server names and push again; {_LOGIN}",
                 ) from error
+
+
+@contextmanager
+def _settings() -> Iterator[None]:
+    """The settings that the user has not made, for as long as a push takes."""
+    mine = [name for name in _SETTINGS if name not in os.environ]
+    os.environ.update({name: _SETTINGS[name] for name in mine})
+    try:
+        yield
+    finally:
+        for name in mine:
+            os.environ.pop(name, None)
+
+
+def _load_mlflow() -> tuple[Any, tuple[type[Exception], ...]]:
+    """mlflow's client, and what it raises where a server refuses or is gone."""
+    try:
+        from mlflow import MlflowClient  # pyright: ignore[reportMissingImports]
+        from mlflow.exceptions import MlflowException  # pyright: ignore[reportMissingImports]
+        from requests import RequestException
     except ImportError as error:
         raise MissingToolError(
             "pushing to an MLflow server needs mlflow", fix="pip install mlflow-skinny"
         ) from error
-    finally:
-        for name in (name for name, text in before.items() if text is None):
-            os.environ.pop(name, None)
+    return MlflowClient, (MlflowException, RequestException)
 
 
 def _reach(place: MlflowPlace) -> None:
