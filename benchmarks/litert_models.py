@@ -130,7 +130,7 @@ def write_sources(name: str, work: Path) -> tuple[Path, Path]:
     import onnx_ir as ir
 
     model, source = MODELS[name], MODELS[name].find()
-    prepared = _prepare(source, model.shapes)
+    prepared = prepare_source(source, model.shapes)
     if model.light:
         randomize_weights(prepared)
     work.mkdir(parents=True, exist_ok=True)
@@ -138,7 +138,8 @@ def write_sources(name: str, work: Path) -> tuple[Path, Path]:
     return (work / "prepared.onnx" if model.light else source), work / "prepared.onnx"
 
 
-def _prepare(source: Path, shapes: dict[str, str]) -> ir.Model:
+def prepare_source(source: Path, shapes: dict[str, str]) -> ir.Model:
+    """The graph as edgekit prepares it: fixed shapes, folded constants, fused BatchNorms."""
     import onnx_ir as ir
 
     from edgekit._values import Component, DimRange

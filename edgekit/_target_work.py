@@ -17,6 +17,7 @@ from edgekit._verify import (
     gate_for,
     unproven,
     verify_artifact,
+    with_others,
     with_worst,
     worst_tensors,
 )
@@ -176,6 +177,8 @@ class TargetWork:
             gate=self.gate(artifact.variant),
             task=self._score(session, artifact),
         )
+        others = self.item.target.open_others(artifact, built)
+        parity = with_others(parity, others, artifact, golden=golden, gate=self.gate(artifact.variant))
         if artifact.variant == "int8":
             parity = replace(parity, gate_failures=(*parity.gate_failures, *self._unmet))
         if parity.failed and artifact.variant == "int8":

@@ -144,6 +144,11 @@ class Target(ABC):
     def open(self, artifact: Artifact, folder: Path) -> Session:
         """Load a built artifact on this host; raises CannotRunHere, with the reason."""
 
+    def open_others(self, artifact: Artifact, folder: Path) -> Mapping[str, Session]:
+        """The artifact on other kernels that this host has, by their name: each is proven too."""
+        del artifact, folder
+        return {}
+
     def extras(self, artifacts: Sequence[Artifact], job: Job, out: Path) -> list[str]:
         """Write what the bundle carries beside the artifacts (snippets, device scripts, configs).
 

@@ -207,6 +207,21 @@ def test_what_cannot_run_here_is_unproven_and_has_not_passed(tmp_path: Path) -> 
     assert not parity.passed
 
 
+def test_what_other_kernels_miss_fails_the_proof_and_names_them(tmp_path: Path) -> None:
+    class TwoKernels:
+        def open(self, artifact: Any, folder: Any) -> Any:
+            return Scripted(Y, Y)
+
+        def open_others(self, artifact: Any, folder: Any) -> Any:
+            return {"exact kernels": Scripted(Y, Y), "odd kernels": Scripted(-Y, -Y)}
+
+    kernels: Any = TwoKernels()
+    parity = open_and_verify(kernels, INT8, folder=tmp_path, golden=golden(), gate=gate_for("int8"))
+    assert parity.against_fp32[0].sqnr_db == math.inf
+    assert not parity.passed
+    assert {line.split(":")[0] for line in parity.gate_failures} == {"odd kernels"}
+
+
 def test_golden_outputs_are_those_of_the_onnx_reference_evaluator(tmp_path: Path) -> None:
     path = tmp_path / "toy.onnx"
     onnx.save(toy_model(), path)

@@ -1,6 +1,13 @@
 """Verification: metrics, gate, golden data and the proof of one artifact."""
 
-from edgekit._verify.artifact import Streamed, open_and_verify, unproven, verify_artifact, verify_samples
+from edgekit._verify.artifact import (
+    Streamed,
+    open_and_verify,
+    unproven,
+    verify_artifact,
+    verify_samples,
+    with_others,
+)
 from edgekit._verify.gate import LIMITS, Gate, gate_for, load_gates
 from edgekit._verify.golden import DEFAULT_GOLDEN, Expected, Golden, GoldenSample, make_golden, random_feeds
 from edgekit._verify.metrics import OutputComparison, edit_distance
@@ -47,6 +54,7 @@ __all__ = [
     "unproven",
     "verify_artifact",
     "verify_samples",
+    "with_others",
     "with_taps",
     "with_worst",
     "worst_tensors",

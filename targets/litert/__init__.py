@@ -70,6 +70,13 @@ class LiteRT(Target):
 
         return LiteRTSession(folder / artifact.main, layouts=artifact.layouts, tensors=artifact.tensors)
 
+    def open_others(self, artifact: Artifact, folder: Path) -> dict[str, Session]:
+        """The file on LiteRT's plain reference kernels, where they can hold it in reasonable time."""
+        from edgekit.targets.litert.reference_kernels import NAME, open_reference
+
+        session = open_reference(artifact, folder)
+        return {} if isinstance(session, str) else {NAME: session}
+
     def extras(self, artifacts: Sequence[Artifact], job: Job, out: Path) -> list[str]:
         from edgekit.targets.litert.snippets import write_snippets
 

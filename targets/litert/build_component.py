@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from edgekit.targets.litert.io_layout import io_to_nhwc
 from edgekit.targets.litert.lower import lower_component
 from edgekit.targets.litert.name_tensors import name_tensors
 from edgekit.targets.litert.options import read_options
+from edgekit.targets.litert.reference_kernels import NAME, open_reference
 from edgekit.targets.litert.restore_weights import restore_weights
 from edgekit.targets.litert.save_tflite import save_tflite
 
@@ -27,8 +29,9 @@ if TYPE_CHECKING:
     from edgekit.targets.litert.graph import Graph
 
 PROVES = (
-    "this host ran the .tflite file itself on LiteRT's CPU kernels (XNNPACK): it loads, and its graph, "
-    "weights and int8 operators give these numbers. No phone, GPU or NPU was used, and latency is not shown"
+    "this host ran the .tflite file itself on LiteRT's CPU kernels (XNNPACK, and the reference kernels "
+    "unless a note says why not): it loads, and its graph, weights and int8 operators give these numbers. No "
+    "phone, GPU or NPU was used, and latency is not shown"
 )
 
 
@@ -67,7 +70,7 @@ def build_component(
         compiled_name, words = compile_ahead(out / name, find_chip(options.aot))
         compiled.append(compiled_name)
         notes.append(words)
-    return Artifact(
+    artifact = Artifact(
         component=component.name,
         variant=job.precision,
         main=name,
@@ -79,6 +82,10 @@ def build_component(
         tensors=tensors,
         layouts=layouts,
     )
+    second = open_reference(artifact, out)
+    if not isinstance(second, str):
+        return artifact
+    return replace(artifact, notes=(*notes, f"not proven on {NAME}: {second}"))
 
 
 def gate_notes(graph: Graph) -> list[str]:

@@ -375,3 +375,14 @@ def test_what_is_nearly_a_hard_swish_is_none(three: float, six: float, tmp_path:
     got = TARGET.open(artifact, tmp_path).run(feeds)["y"]
     np.testing.assert_allclose(got, run_onnx(model, feeds)["y"], rtol=1e-5, atol=1e-6)
     assert "HARD_SWISH" not in op_names((tmp_path / artifact.main).read_bytes())
+
+
+def test_a_file_is_proven_on_the_reference_kernels_too_or_its_notes_say_why_not(tmp_path: Path) -> None:
+    artifact = build(prepared(toy_cnn()), tmp_path)
+    ((name, session),) = TARGET.open_others(artifact, tmp_path).items()
+    feeds = {"x": np.random.default_rng(1).standard_normal((1, 3, 16, 16)).astype(np.float32)}
+    assert name == "LiteRT's reference kernels"
+    np.testing.assert_allclose(session.run(feeds)["y"], run_onnx(toy_cnn(), feeds)["y"], rtol=1e-4, atol=1e-5)
+    coarse = build(prepared(toy_cnn()), tmp_path, "w8")
+    assert TARGET.open_others(coarse, tmp_path) == {}
+    assert coarse.notes[-1].startswith("not proven on LiteRT's reference kernels: they have no kernels for")
