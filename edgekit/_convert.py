@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgekit._budget import judge_budget
 from edgekit._cache import key, open_cache
+from edgekit._guard import choose_offers
 from edgekit._plan import load_source, resolve_all
 from edgekit._values import BundleResult, ConvertResult
 from edgekit.calibration.function_samples import find_module_file
@@ -72,6 +73,7 @@ def _put_in_place(item: ResolvedTarget, recipe: Recipe, made: Path) -> tuple[Bun
     from edgekit._bundle import (
         copy_bundle,
         host_figures,
+        loaded_size,
         open_bundle,
         read_artifacts,
         read_gaps,
@@ -86,19 +88,21 @@ def _put_in_place(item: ResolvedTarget, recipe: Recipe, made: Path) -> tuple[Bun
     if recipe.archive:
         write_archive(folder, folder.with_name(f"{folder.name}.tar.gz"), existing=existing)
     with open_bundle(folder) as bundle:
-        artifacts = read_artifacts(bundle)
+        artifacts, parities = read_artifacts(bundle), read_parities(bundle)
         figures = (*host_figures(bundle), *_foretold(item, bundle, folder))
+        sizes = {one.main: loaded_size([one], folder) for one in artifacts}
         result = BundleResult(
             requested=item.requested,
             device=item.device,
             folder=folder,
             digest=digest,
             artifacts=artifacts,
-            parities=read_parities(bundle),
+            parities=parities,
             gaps=read_gaps(bundle),
             verdicts=judge_budget(recipe.budget, figures),
             notes=tuple(bundle.manifest["warnings"]),
             figures=figures,
+            offers=choose_offers(artifacts, parities, sizes),
         )
         return result, tuple(bundle.manifest["notes"])
 

@@ -6,9 +6,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from edgekit._budget import AT_LEAST, format_quantity, judge_budget
-from edgekit._bundle import accuracy_loss, host_figures, open_bundle, read_artifacts, read_gaps, read_parities
+from edgekit._bundle import (
+    accuracy_loss,
+    host_figures,
+    loaded_size,
+    open_bundle,
+    read_artifacts,
+    read_gaps,
+    read_parities,
+)
+from edgekit._guard import choose_offers
 from edgekit._layer_table import debug_file, load_errors
-from edgekit._profile import budget_figures, compare_variants, find_profiles, load_profile
+from edgekit._profile import (
+    budget_figures,
+    compare_variants,
+    find_measurement,
+    find_profiles,
+    load_profile,
+)
 from edgekit.errors import BundleError, UsageError
 from edgekit.registry import load_devices, load_targets
 
@@ -112,14 +127,13 @@ def _describe(path: Path, limits: Mapping[str, Limit], given: Sequence[Profile])
         profiles.sort(key=lambda one: one.started)
         parities = read_parities(bundle)
         artifacts = read_artifacts(bundle)
-        sizes = {
-            artifact.main: sum((bundle.folder / name).stat().st_size for name in artifact.loaded)
-            for artifact in artifacts
-        }
+        sizes = {artifact.main: loaded_size([artifact], bundle.folder) for artifact in artifacts}
         device = bundle.manifest["device"]
         figures = _with_foretold((*host_figures(bundle), *_measured(profiles)), bundle)
         verdicts = judge_budget(limits, figures)
         overall, reasons = _conclude(verdicts, parities)
+        offers = choose_offers(artifacts, parities, sizes, _latencies(profiles))
+        reasons = (*reasons, *(offer.words for offer in offers if offer.words))
         reasons = (*reasons, *(compare_variants(profiles[-1]) if profiles else ()))
         return DeviceReport(
             digest=bundle.digest,
@@ -150,6 +164,17 @@ def _losses(parities: Sequence[Parity]) -> Mapping[str, Measurement]:
     """`<component>/<variant>` -> its accuracy loss, of every artifact that was compared."""
     found = {f"{one.component}/{one.variant}": accuracy_loss([one]) for one in parities}
     return {name: loss for name, loss in found.items() if loss is not None}
+
+
+def _latencies(profiles: Sequence[Profile]) -> dict[tuple[str, str], float]:
+    """(component, variant) -> median ms on the bundle's own device, by the newest profile."""
+    if not profiles or profiles[-1].matches is not True:
+        return {}  # what another machine takes says nothing of this device
+    found = {
+        (artifact.component, artifact.variant): find_measurement(artifact, "latency/p50")
+        for artifact in profiles[-1].artifacts
+    }
+    return {name: row.value for name, row in found.items() if row is not None and row.value is not None}
 
 
 def _measured(profiles: Sequence[Profile]) -> tuple[Measurement, ...]:

@@ -328,6 +328,25 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Offer:
+    """The variant of a component that is offered as the best, and what speaks against its INT8."""
+
+    component: str
+    variant: Precision
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """One line for a user; "" where nothing is to be said."""
+        if not self.reasons:
+            return ""
+        against = "; ".join(self.reasons)
+        if self.variant == "int8":
+            return f"{self.component}: INT8 is no good and nothing better is in the bundle: {against}"
+        return f"{self.component}: {self.variant} is offered, INT8 is not: {against}"
+
+
+@dataclass(frozen=True)
 class BundleResult:
     """One sealed bundle: what the user asked for, what it became, where it lies and its proof.
 
@@ -344,6 +363,7 @@ class BundleResult:
     verdicts: tuple[Verdict, ...]
     notes: tuple[str, ...]
     figures: tuple[Measurement, ...] = ()
+    offers: tuple[Offer, ...] = ()
 
     @property
     def passed(self) -> bool:

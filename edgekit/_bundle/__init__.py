@@ -1,7 +1,7 @@
 """Bundles: written in one rename, sealed, opened with every byte checked, proven again anywhere."""
 
 from edgekit._bundle.draft import BundleDraft, ComponentDraft
-from edgekit._bundle.host_figures import accuracy_loss, host_figures
+from edgekit._bundle.host_figures import accuracy_loss, host_figures, loaded_size
 from edgekit._bundle.limits import Limits
 from edgekit._bundle.manifest import parity_json
 from edgekit._bundle.names import MANIFEST
@@ -18,16 +18,17 @@ __all__ = [
     "MANIFEST",
     "NO_ACCURACY",
     "Bundle",
-    "accuracy_loss",
     "BundleDraft",
     "BundleProof",
     "ComponentDraft",
     "Limits",
+    "accuracy_loss",
     "check_place",
     "check_schema",
     "copy_bundle",
     "host_figures",
     "load_schema",
+    "loaded_size",
     "open_bundle",
     "parity_json",
     "prove_bundle",

@@ -9,9 +9,10 @@ from edgekit._values import Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from edgekit._bundle.read import Bundle
-    from edgekit._values import Parity
+    from edgekit._values import Artifact, Parity
 
 
 def host_figures(bundle: Bundle) -> tuple[Measurement, ...]:
@@ -20,14 +21,19 @@ def host_figures(bundle: Bundle) -> tuple[Measurement, ...]:
     Random golden data prove arithmetic: no accuracy is told from them.
     """
     offered = {artifact.component: artifact for artifact in reversed(read_artifacts(bundle))}
-    files = {name for artifact in offered.values() for name in artifact.loaded}
-    size = sum((bundle.folder / name).stat().st_size for name in files)
+    size = loaded_size(tuple(offered.values()), bundle.folder)
     mains = ", ".join(sorted(artifact.main for artifact in offered.values()))
     rows = [Measurement("size", float(size), "B", "measured", f"{mains} on disk")]
     random = {row["name"] for row in bundle.manifest["components"] if row["golden"]["kind"] == "random"}
     wanted = {(one.component, str(one.variant)) for one in offered.values() if one.component not in random}
     loss = accuracy_loss([one for one in read_parities(bundle) if (one.component, one.variant) in wanted])
     return tuple(rows) if loss is None else (*rows, loss)
+
+
+def loaded_size(artifacts: Sequence[Artifact], folder: Path) -> int:
+    """Bytes that a runtime loads of these artifacts; a file that two share counts once."""
+    files = {name for artifact in artifacts for name in artifact.loaded}
+    return sum((folder / name).stat().st_size for name in files)
 
 
 def accuracy_loss(parities: Sequence[Parity]) -> Measurement | None:

@@ -54,6 +54,7 @@ def render_bundle(bundle: BundleResult) -> str:
     judged = {verdict.metric for verdict in bundle.verdicts}
     lines += _foretold_lines([figure for figure in bundle.figures if figure.metric not in judged])
     lines += [f"  {clean(note)}" for note in bundle.notes]
+    lines += [clean(f"  {offer.words}") for offer in bundle.offers if offer.words]
     lines.append(clean(f"bundle: {bundle.folder} (sha256 {bundle.digest[:12]})"))
     return "\n".join(lines)
 
