@@ -16,7 +16,7 @@ import argparse
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks.measure import Cost, Jobs, print_table, run_job, run_process, serve_job
 
@@ -61,13 +61,19 @@ def convert(name: str, target: str, precision: str, work: str) -> dict[str, Any]
 
 
 def quantize_with_ort(name: str, ops: str, work: str) -> dict[str, Any]:
-    """quantize_static, u8 activations and s8 weights per channel, MinMax: on some ops, or on all it knows."""
+    """quantize_static, u8 activations, MinMax: on some ops, or on all it knows.
+
+    Weights per channel; per tensor for magika, whose products it cannot quantize otherwise.
+    """
     from benchmarks.labelled_sets import open_set
     from benchmarks.peers import PeerSettings, quantize_with_peer
 
     chosen, out = open_set(name), Path(work) / f"ort-{ops}.onnx"
     only = ("Conv", "MatMul", "Gemm") if ops == "some" else None
-    quantize_with_peer(chosen.model, chosen.calibration, out, settings=PeerSettings("uint8", ops=only))
+    weights: Literal["channel", "tensor"] = "tensor" if name == "magika" else "channel"
+    quantize_with_peer(
+        chosen.model, chosen.calibration, out, settings=PeerSettings("uint8", ops=only, weights=weights)
+    )
     return {"file": str(out)}
 
 

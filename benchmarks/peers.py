@@ -23,11 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PeerSettings:
-    """quantize_static's own settings; QDQ, MinMax and per channel are the same in all."""
+    """quantize_static's own settings; QDQ and MinMax are the same in all.
+
+    weights: "channel" or "tensor"; onnxruntime 1.32 raises ValueError on magika's products by channel.
+    """
 
     activation: Literal["int8", "uint8"] = "int8"
     symmetric: bool = False
     ops: tuple[str, ...] | None = None
+    weights: Literal["channel", "tensor"] = "channel"
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships no types
@@ -59,7 +63,7 @@ def quantize_with_peer(model: Path, samples: Path, out: Path, *, settings: PeerS
             _Reader(samples),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=None if settings.ops is None else list(settings.ops),
-            per_channel=True,
+            per_channel=settings.weights == "channel",
             activation_type=QuantType.QInt8 if settings.activation == "int8" else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             extra_options={"ActivationSymmetric": True} if settings.symmetric else {},

@@ -60,7 +60,7 @@ def calibrate_component(
     The key covers the source's digest, the shapes, the graph as it was prepared and expanded, the
     samples and the observer with its parameters; the cache itself covers edgekit's code.
     """
-    from edgekit._qdq import list_candidates, list_equalized
+    from edgekit._qdq import ALL, list_candidates, list_equalized
     from edgekit.calibration.instrument_graph import WatchList
     from edgekit.calibration.observe_ranges import observe_ranges
     from edgekit.calibration.observers import observer_parameters
@@ -68,13 +68,14 @@ def calibrate_component(
 
     observer = recipe.observer or default_observer(recipe)
     parameters = observer_parameters(observer)
-    form = key(recipe.shapes, dict(recipe.bind), _structure(component))
+    everything = ALL in recipe.only_ops
+    form = key(recipe.shapes, dict(recipe.bind), _structure(component), everything)
     entry = key(component.name, component.digest, form, samples.digest, observer, parameters)
 
     def observe(folder: Path) -> None:
         graph = component.model.graph
-        candidates = list_candidates(graph)
-        if not candidates:
+        candidates = None if everything else list_candidates(graph)
+        if candidates is not None and not candidates:
             _refuse_branches_alone(graph)
         watch = WatchList(candidates, frozenset(list_equalized(graph)))
         record = observe_ranges(component, samples, observer=observer, watch=watch, progress=progress)

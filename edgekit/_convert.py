@@ -12,7 +12,7 @@ from edgekit._guard import choose_offers
 from edgekit._plan import load_source, resolve_all
 from edgekit._values import BundleResult, ConvertResult
 from edgekit.calibration.function_samples import find_module_file
-from edgekit.errors import OutputError
+from edgekit.errors import OutputError, UsageError
 from edgekit.registry import find_plugins
 
 if TYPE_CHECKING:
@@ -36,8 +36,14 @@ def convert_recipe(recipe: Recipe, progress: Progress) -> ConvertResult:
     is reported in the result instead, and `passed` is False.
     """
     from edgekit._bundle import check_place
+    from edgekit._qdq import ALL
     from edgekit._workshop import open_workshops
 
+    if ALL in recipe.only_ops:
+        raise UsageError(
+            "--only all quantizes ops that no target has in int8",
+            fix="look with `edgekit debug --only all`; for a bundle leave it out, or name ops such as Conv",
+        )
     targets = resolve_all(recipe)
     for item in targets:
         check_place(recipe.output_folder / item.device.name)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from edgekit._layer_errors import DebugResult, LayerError
 from edgekit._layers import cut_layers
 from edgekit._plan import load_source, resolve_all
+from edgekit._qdq import ALL
 from edgekit._target_work import TargetWork
 from edgekit._verify import OutputComparison, float_session, reference_session, with_taps
 from edgekit._workshop import open_workshops
@@ -57,8 +58,7 @@ def _debug_target(item: ResolvedTarget, workshop: Workshop, progress: Progress) 
     float_model, qdq = workshop.equalized.model, quantized.component.model
     cut = cut_layers(qdq)
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        progress(f"{item.device.name}: build int8", 0, None)
-        session, note = _open_artifact(work, Path(folder))
+        session, note = _open_artifact(work, Path(folder), progress)
         progress(f"{item.device.name}: compare layer by layer", 0, None)
         seen = _Seen(cut, float_model, qdq)
         for sample in golden.samples:
@@ -77,8 +77,11 @@ def _debug_target(item: ResolvedTarget, workshop: Workshop, progress: Progress) 
     )
 
 
-def _open_artifact(work: TargetWork, folder: Path) -> tuple[Session | None, str]:
+def _open_artifact(work: TargetWork, folder: Path, progress: Progress) -> tuple[Session | None, str]:
     """The built INT8 artifact's session, or None and the reason."""
+    if ALL in work.workshop.recipe.only_ops:
+        return None, "none is built: every op is in int8 to see which one cannot bear it"
+    progress(f"{work.item.device.name}: build int8", 0, None)
     (artifact, *_) = work.build(work.job("int8"), {"int8": work.component("int8")}, folder)
     try:
         return work.item.target.open(artifact, folder), ""

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from edgekit._qdq.islands import Steering
     from edgekit._qdq.mean_errors import FloatMeans
     from edgekit._qdq.parameters import QdqForm
+    from edgekit._qdq.steering import Steering
     from edgekit._values import Component
     from edgekit.calibration.record import CalibrationRecord
     from edgekit.calibration.samples import Samples

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from edgekit._qdq.islands import Decision, Steering, find_islands
+from edgekit._qdq.islands import find_islands
 from edgekit._qdq.parameters import ParameterWriter, QdqForm
 from edgekit._qdq.saturation import narrow_range
 from edgekit._values import QuantParams, Scales
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from edgekit._qdq.islands import Islands
+    from edgekit._qdq.steering import Decision, Steering
     from edgekit._values import Component, Scheme
     from edgekit.calibration.record import CalibrationRecord
 

@@ -11,53 +11,14 @@ import onnx_ir as ir
 from edgekit._qdq.placement import activation_inputs, has_int8_form, load_placement, place
 from edgekit._qdq.pointwise import PointwiseChain, find_chains
 from edgekit._qdq.product_bias import list_feeding, split_biases
+from edgekit._qdq.quantize_all import list_all
+from edgekit._qdq.steering import Decision, Steering
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from edgekit._values import ConvOutput, GemmOutput
-
-
-@dataclass(frozen=True)
-class Steering:
-    """What the user pinned: nodes that stay float, and (if any) the only op types to quantize.
-
-    searched: nodes that a search leaves in float. clipped: the tensors whose range the observer may cut,
-    all others keep their extremes; None: as the observer settled every one.
-    """
-
-    float_nodes: frozenset[str] = frozenset()
-    only_ops: frozenset[str] = frozenset()
-    searched: frozenset[str] = frozenset()
-    clipped: frozenset[str] | None = None
-
-    def allows(self, node: ir.Node) -> bool:
-        pinned = node.name in self.float_nodes or node.name in self.searched
-        return not pinned and (not self.only_ops or node.op_type in self.only_ops)
-
-    def explain(self, node: ir.Node) -> str:
-        """Why a node that is not allowed stays float."""
-        searched = node.name in self.searched and node.name not in self.float_nodes
-        return "left in float by the search for --max-drop" if searched else "kept float by the user"
-
-
-@dataclass(frozen=True)
-class Mix:
-    """What a search decided: nodes left in float, and the tensors whose range the observer may cut."""
-
-    float_nodes: frozenset[str] = frozenset()
-    clipped: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Why one node is int8 or float: a line of the decision table in the bundle."""
-
-    node: str
-    op: str
-    precision: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -92,6 +53,8 @@ def find_islands(
     UsageError where the user's only ops include one that the placement table lacks.
     """
     steering = steering or Steering()
+    if steering.wants_all:
+        return _take_all(graph)
     _refuse_unknown_ops(steering)
     sums, found = split_biases(find_chains(graph)) if gemm_output != "float" else ({}, find_chains(graph))
     chains = {chain.output: chain for chain in found}
@@ -114,6 +77,12 @@ def find_islands(
         clamps=clamps,
         decisions=_explain(graph, kept, steering),
     )
+
+
+def _take_all(graph: ir.Graph) -> Islands:
+    nodes, tensors = list_all(graph)
+    told = [Decision(node.name or "", node.op_type, "int8", "every op was asked for") for node in nodes]
+    return Islands(frozenset(nodes), tensors, {value: value for value in tensors}, {}, {}, tuple(told))
 
 
 def _refuse_unknown_ops(steering: Steering) -> None:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
-from edgekit._qdq.islands import Decision, Steering
 from edgekit._qdq.round_weights import Grouping
+from edgekit._qdq.steering import Decision, Steering
 from edgekit._qdq.weight_rounder import METHOD_WORDS, WeightRounder
 from edgekit._values import WEIGHT_BITS
 from edgekit.errors import ModelError

@@ -1,0 +1,57 @@
+"""What decides over a node's precision besides the placement table, and how a decision is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgekit._qdq.quantize_all import ALL
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+@dataclass(frozen=True)
+class Steering:
+    """What the user pinned: nodes that stay float, and (if any) the only op types to quantize.
+
+    searched: nodes that a search leaves in float. clipped: the tensors whose range the observer may cut,
+    all others keep their extremes; None: as the observer settled every one.
+    """
+
+    float_nodes: frozenset[str] = frozenset()
+    only_ops: frozenset[str] = frozenset()
+    searched: frozenset[str] = frozenset()
+    clipped: frozenset[str] | None = None
+
+    def allows(self, node: ir.Node) -> bool:
+        pinned = node.name in self.float_nodes or node.name in self.searched
+        return not pinned and (not self.only_ops or node.op_type in self.only_ops)
+
+    @property
+    def wants_all(self) -> bool:
+        """Every float tensor is to be quantized, whatever the op: `--only all`."""
+        return ALL in self.only_ops
+
+    def explain(self, node: ir.Node) -> str:
+        """Why a node that is not allowed stays float."""
+        searched = node.name in self.searched and node.name not in self.float_nodes
+        return "left in float by the search for --max-drop" if searched else "kept float by the user"
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What a search decided: nodes left in float, and the tensors whose range the observer may cut."""
+
+    float_nodes: frozenset[str] = frozenset()
+    clipped: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Why one node is int8 or float: a line of the decision table in the bundle."""
+
+    node: str
+    op: str
+    precision: str
+    reason: str
