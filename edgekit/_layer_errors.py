@@ -36,6 +36,8 @@ class LayerError:
     accumulated: OutputParity
     artifact: OutputParity | None
     narrowed: bool
+    price: float
+    group: tuple[str, ...]
     blame: Blame
 
 
@@ -58,6 +60,6 @@ class DebugResult:
     feeds: tuple[Arrays, ...]
 
     def worst(self, most: int = 10) -> tuple[LayerError, ...]:
-        """The layers that lose most by themselves, the worst first."""
+        """The layers whose own error does most to the outputs, the worst first; of equals the farther off."""
         known = [layer for layer in self.layers if not (layer.narrowed or math.isnan(layer.own.sqnr_db))]
-        return tuple(sorted(known, key=lambda layer: layer.own.sqnr_db)[:most])
+        return tuple(sorted(known, key=lambda layer: (-layer.price, layer.own.sqnr_db))[:most])

@@ -16,6 +16,7 @@ import edgekit
 from edgekit._debug.find_errors import _blame
 from edgekit._values import OutputParity
 from edgekit.errors import UsageError
+from edgekit.reports.debug_page import render_page
 from tests.converted import run
 
 if TYPE_CHECKING:
@@ -137,7 +138,11 @@ def parity(sqnr_db: float) -> OutputParity:
 )
 def test_blame_is_told_apart(own: float, whole: float, artifact: float | None, blame: str) -> None:
     made = None if artifact is None else parity(artifact)
-    assert _blame(parity(own), parity(whole), made, narrowed=False) == blame
+    assert _blame(parity(own), parity(whole), made, narrowed=False, price=0.0) == blame
+
+
+def test_a_layer_that_is_near_fp32_and_moves_the_outputs_is_blamed_too() -> None:
+    assert _blame(parity(40.0), parity(39.0), None, narrowed=False, price=2.8) == "quantization"
 
 
 def test_the_worst_layer_runs_alone_in_onnx_runtime_and_gives_the_exact_tensor(
@@ -169,6 +174,71 @@ def test_the_command_prints_the_worst_layers_and_the_way_out(place: Path) -> Non
     assert told.exit_code == 0, told.output
     assert "in the artifact" in told.output
     assert "MatMul" in told.output
+    assert "a twin file that gives them as outputs" in told.output
+
+
+def test_an_ort_files_tensors_come_from_a_twin_that_computes_the_same(place: Path) -> None:
+    options: Any = {"targets": "ort-mobile", "samples": place / "data", "cache": "off"}
+    (found,) = edgekit.debug(place / "m.onnx", **options)
+    shown = [layer for layer in found.layers if layer.artifact is not None]
+    assert shown
+    for layer in shown:
+        assert layer.artifact is not None
+        assert layer.artifact.sqnr_db == pytest.approx(layer.accumulated.sqnr_db, abs=1.0)
+
+
+def variance() -> onnx.ModelProto:
+    """A normalization by E[x^2] - E[x]^2 of values that lie far from zero: a difference of large numbers."""
+    node = helper.make_node
+    nodes = [
+        node("MatMul", ["x", "first"], ["h"], "early"),
+        node("Add", ["h", "offset"], ["a"], "shift"),
+        node("Mul", ["a", "a"], ["square"], "square"),
+        node("ReduceMean", ["square"], ["mean_square"], "mean_square", axes=[-1], keepdims=1),
+        node("ReduceMean", ["a"], ["mean"], "mean", axes=[-1], keepdims=1),
+        node("Mul", ["mean", "mean"], ["squared_mean"], "squared_mean"),
+        node("Sub", ["mean_square", "squared_mean"], ["variance"], "variance"),
+        node("Sqrt", ["variance"], ["deviation"], "root"),
+        node("Sub", ["a", "mean"], ["centred"], "centre"),
+        node("Div", ["centred", "deviation"], ["normal"], "divide"),
+        node("MatMul", ["normal", "second"], ["y"], "late"),
+    ]
+    weights = {"first": FIRST, "second": SECOND, "offset": np.full(8, 80.0, np.float32)}
+    graph = helper.make_graph(
+        nodes,
+        "variance",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [4, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [4, 8])],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_every_op_in_int8_shows_the_one_that_cannot_bear_it(place: Path, tmp_path: Path) -> None:
+    """The squares keep 40 dB of their own and still ruin their difference: the price tells, SQNR does not."""
+    (place / "v.onnx").write_bytes(variance().SerializeToString())
+    options: Any = {"targets": "ort-mobile", "samples": place / "data", "cache": "off", "only_ops": "all"}
+    (found,) = edgekit.debug(place / "v.onnx", **options)
+    first, second = found.worst(2)
+    # Rounded means of squares lie below the squared mean: the root of that is no number.
+    assert first.node == "variance"
+    assert first.price == np.inf
+    assert second.own.sqnr_db > 30.0
+    assert second.price > found.layers[-1].price
+    assert first.blame == "quantization"
+    assert "none is built" in found.note
+    with pytest.raises(UsageError, match="--only all"):
+        edgekit.convert(place / "v.onnx", output=tmp_path, **options)
+
+
+def test_the_page_plots_every_layer_and_escapes_names(result: DebugResult, place: Path) -> None:
+    page = (place / "out" / "debug.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 1
+    assert "in the artifact" in page
+    hostile = replace(result.layers[0], node="<script>alert(1)</script>")
+    made = render_page([replace(result, layers=(hostile,))])
+    assert "<script>" not in made
+    assert "&lt;script&gt;" in made
 
 
 def test_without_samples_nothing_can_be_said(place: Path) -> None:

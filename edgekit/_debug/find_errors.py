@@ -7,14 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekit._debug.twin_session import TwinSession, give_same, show_codes
 from edgekit._layer_errors import DebugResult, LayerError
 from edgekit._layers import cut_layers
 from edgekit._plan import load_source, resolve_all
 from edgekit._qdq import ALL
+from edgekit._search import measure_sensitivity
 from edgekit._target_work import TargetWork
 from edgekit._verify import OutputComparison, float_session, reference_session, with_taps
 from edgekit._workshop import open_workshops
-from edgekit.errors import CannotRunHere, UsageError
+from edgekit.errors import CannotRunHere, EdgekitError, UsageError
+from edgekit.passes.lower_opset import lower_component
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Set
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from edgekit._layer_errors import Blame
     from edgekit._layers import LayerModel
     from edgekit._recipe import Recipe
+    from edgekit._search import LayerCost
     from edgekit._values import OutputParity, Progress
     from edgekit._verify import Golden
     from edgekit._workshop import Workshop
@@ -39,6 +43,8 @@ if TYPE_CHECKING:
 _FARTHER_DB = 3.0
 # A layer this far from fp32 by itself is worth a look.
 _GOOD_DB = 25.0
+# So is one whose own error moves the outputs by that: in nats, about the odds of one decision in ten.
+_DEAR = 0.05
 
 
 def debug_recipe(recipe: Recipe, cache: Cache, progress: Progress) -> tuple[DebugResult, ...]:
@@ -58,16 +64,19 @@ def _debug_target(item: ResolvedTarget, workshop: Workshop, progress: Progress) 
     float_model, qdq = workshop.equalized.model, quantized.component.model
     cut = cut_layers(qdq)
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        session, note = _open_artifact(work, Path(folder), progress)
+        session, note = _open_artifact(work, golden.samples[0].feeds, Path(folder), progress)
         progress(f"{item.device.name}: compare layer by layer", 0, None)
         seen = _Seen(cut, float_model, qdq)
         for sample in golden.samples:
             seen.add(sample.feeds, session)
+    progress(f"{item.device.name}: what each layer does to the outputs", 0, None)
+    feeds = [sample.feeds for sample in golden.samples]
+    costs = {layer.tensor: layer for layer in measure_sensitivity(float_model, quantized, feeds)}
     return DebugResult(
         device=item.device.name,
         component=workshop.component.name,
         scheme=quantized.scales.scheme,
-        layers=tuple(seen.layers(quantized.narrowed)),
+        layers=tuple(seen.layers(quantized.narrowed, costs)),
         outputs=_compare_outputs(golden),
         samples=len(golden.samples),
         note=note or ("" if seen.tapped else "the runtime gives no tensor inside the artifact"),
@@ -77,16 +86,43 @@ def _debug_target(item: ResolvedTarget, workshop: Workshop, progress: Progress) 
     )
 
 
-def _open_artifact(work: TargetWork, folder: Path, progress: Progress) -> tuple[Session | None, str]:
-    """The built INT8 artifact's session, or None and the reason."""
+def _open_artifact(
+    work: TargetWork, feeds: Arrays, folder: Path, progress: Progress
+) -> tuple[Session | None, str]:
+    """The built INT8 artifact's session, with its inner tensors where it gives them, or None; and a note."""
     if ALL in work.workshop.recipe.only_ops:
         return None, "none is built: every op is in int8 to see which one cannot bear it"
     progress(f"{work.item.device.name}: build int8", 0, None)
     (artifact, *_) = work.build(work.job("int8"), {"int8": work.component("int8")}, folder)
     try:
-        return work.item.target.open(artifact, folder), ""
+        session = work.item.target.open(artifact, folder)
     except CannotRunHere as reason:
         return None, str(reason)
+    tensors = list(work.quantized().scales.tensors)
+    plain = session.run(feeds, taps=tensors)
+    if any(name in plain for name in tensors if name not in session.run(feeds)):
+        return session, ""
+    return _open_twin(work, session, feeds, folder)
+
+
+def _open_twin(work: TargetWork, session: Session, feeds: Arrays, folder: Path) -> tuple[Session, str]:
+    """A twin of the artifact that shows its tensors; the artifact's own session where it computes others."""
+    component, codes = show_codes(work.quantized())
+    lowered = lower_component(component, work.plan.max_opset)
+    place = folder / "twin"
+    place.mkdir()
+    try:
+        (artifact, *_) = work.build(work.job("int8"), {"int8": lowered}, place)
+        twin = TwinSession(work.item.target.open(artifact, place), codes, work.quantized().scales.tensors)
+        same = give_same(twin.run(feeds), session.run(feeds))
+    except EdgekitError as reason:
+        return session, f"the runtime gives no tensor inside the artifact, nor does a twin ({reason.problem})"
+    if not same:
+        return session, "a twin that shows its tensors computes other outputs, so none are shown"
+    return (
+        twin,
+        "its tensors are those of a twin file that gives them as outputs; the final outputs are equal",
+    )
 
 
 class _Seen:
@@ -126,7 +162,7 @@ class _Seen:
             if name in got and got[name].shape == exact[name].shape:
                 self.lowered.setdefault(name, OutputComparison(name)).add(got[name], exact[name])
 
-    def layers(self, narrowed: Set[str]) -> Iterable[LayerError]:
+    def layers(self, narrowed: Set[str], costs: Mapping[str, LayerCost]) -> Iterable[LayerError]:
         """The rows in the graph's order."""
         for name in self.own:
             node = self.makers[name]
@@ -140,15 +176,28 @@ class _Seen:
                 accumulated=whole,
                 artifact=artifact,
                 narrowed=name in narrowed,
-                blame=_blame(own, whole, artifact, narrowed=name in narrowed),
+                price=costs[name].error,
+                group=tuple(sorted(costs[name].nodes)),
+                blame=_blame(own, whole, artifact, narrowed=name in narrowed, price=costs[name].error),
             )
 
 
-def _blame(own: OutputParity, whole: OutputParity, artifact: OutputParity | None, *, narrowed: bool) -> Blame:
-    """Lowering where the file is farther off than its Q/DQ graph, quantization where the layer alone is."""
+def _blame(
+    own: OutputParity,
+    whole: OutputParity,
+    artifact: OutputParity | None,
+    *,
+    narrowed: bool,
+    price: float,
+) -> Blame:
+    """Lowering where the file is farther off than its Q/DQ graph; quantization where the layer alone is.
+
+    Or where its little error is enough to move the outputs.
+    """
     if artifact is not None and artifact.sqnr_db < whole.sqnr_db - _FARTHER_DB:
         return "lowering"
-    return "quantization" if own.sqnr_db < _GOOD_DB and not narrowed else ""
+    bad = own.sqnr_db < _GOOD_DB or price > _DEAR
+    return "quantization" if bad and not narrowed else ""
 
 
 def _makers(model: ir.Model) -> dict[str, ir.Node]:

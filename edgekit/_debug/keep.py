@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from edgekit._layers import cut_out
 from edgekit.errors import OutputError
+from edgekit.reports.debug_page import render_page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def save_debug(results: Sequence[DebugResult], folder: Path) -> tuple[Path, ...]:
-    """`debug.json`, and `<device>/layer.onnx` with `inputs.npz` of each worst layer; the files written.
+    """`debug.json`, `debug.html` with matplotlib, and the worst layer: `<device>/layer.onnx`, `inputs.npz`.
 
-    With several components a layer lies in `<device>/<component>/`.
+    With several components a layer lies in `<device>/<component>/`. Returns the files written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -30,6 +32,9 @@ def save_debug(results: Sequence[DebugResult], folder: Path) -> tuple[Path, ...]
             encoding="utf-8",
         )
         written = [file]
+        if find_spec("matplotlib"):
+            written.append(folder / "debug.html")
+            written[-1].write_text(render_page(results), encoding="utf-8")
         for result in results:
             parts = {other.component for other in results}
             place = folder / result.device

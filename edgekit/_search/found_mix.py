@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,7 @@ class FoundMix:
             "tensor": layer.tensor,
             "nodes": sorted(layer.nodes),
             "macs": layer.macs,
-            "error": layer.error,
+            "error": layer.error if math.isfinite(layer.error) else str(layer.error),
             "precision": "float" if layer.nodes <= self.mix.float_nodes else "int8",
             "range": "clipped" if layer.tensor in self.mix.clipped else "whole",
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ _NEAR_ONE = 1e-3  # rows that sum to 1 within this are probabilities: fp16 expor
 
 
 def measure_distance(moved: Mapping[str, np.ndarray], exact: Mapping[str, np.ndarray]) -> float:
-    """The distance of the float output that moves most; 0 where all are equal.
+    """The distance of the float output that moves most; 0 where all are equal, inf where one is NaN.
 
     Rows of probabilities, and rows of scores [N, C] by their softmax: the mean Kullback-Leibler divergence
     from `exact`, in nats. For small changes that is half of Fisher's information of the change: what moves a
@@ -30,7 +31,7 @@ def measure_distance(moved: Mapping[str, np.ndarray], exact: Mapping[str, np.nda
         for name, value in exact.items()
         if value.dtype.kind == "f" and value.size
     ]
-    return max(found, default=0.0)
+    return max((math.inf if math.isnan(one) else one for one in found), default=0.0)
 
 
 def _distance(moved: Floats, exact: Floats) -> float:

@@ -82,7 +82,7 @@ gate_options = together(
 steering_options = together(
     click.option("--scheme", metavar="NAME", help="auto, portable (same scales everywhere) or native."),
     click.option("--float", "keep_float", multiple=True, metavar="NODE", help="Keep this node in float."),
-    click.option("--only", multiple=True, metavar="OP", help="Quantize only nodes of this op type."),
+    click.option("--only", multiple=True, metavar="OP", help="Quantize only this op type; `all` in debug."),
     click.option(
         "--weight-block",
         type=int,

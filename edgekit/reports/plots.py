@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from edgekit._profile import Profile
     from edgekit.reports.html_report import Point
@@ -100,18 +100,26 @@ def plot_tradeoff(points: Sequence[Point]) -> str:
         return _svg(figure)
 
 
+def draw(paint: Callable[[Any], None], *, height: float, right: float = 0.1) -> str:
+    """The SVG of one plot that `paint` fills: `height` and the free room on the right in inches."""
+    with _settings():
+        figure, axes = _figure(height, right)
+        paint(axes)
+        return _svg(figure)
+
+
 def _settings() -> Any:
     import matplotlib as mpl
 
     return mpl.rc_context(_SETTINGS)
 
 
-def _figure(height: float) -> tuple[Any, Any]:
+def _figure(height: float, right: float = 0.1) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_WIDTH, height))
     # Set by hand, in inches: matplotlib's own layout draws each plot twice.
-    figure.subplots_adjust(_LEFT / _WIDTH, _BELOW / height, 1 - 0.1 / _WIDTH, 1 - 0.1 / height)
+    figure.subplots_adjust(_LEFT / _WIDTH, _BELOW / height, 1 - right / _WIDTH, 1 - 0.1 / height)
     axes = figure.add_subplot()
     axes.locator_params(nbins=5)
     return figure, axes
