@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit._values import NATIVE_U8_S8, NATIVE_U16_S8, Gap
 from edgekit.profiles.loader import device_files
-from edgekit.target import Plan, Target, refuse_unsafe_names
+from edgekit.target import DeviceRun, Plan, Target, refuse_unsafe_names
 from edgekit.targets.qnn.chips import chips_of
 from edgekit.targets.qnn.library import explain_missing
 from edgekit.targets.qnn.options import read_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-    from edgekit._values import Artifact, Component
+    from edgekit._values import Artifact, Component, Device
     from edgekit.target import Job, Session
 
 
@@ -62,6 +62,13 @@ class Qnn(Target):
 
         source = next((folder / name for name in artifact.files if name.endswith(".qdq.onnx")), None)
         return HtpSession(folder / artifact.main, source)
+
+    def device_run(self, artifact: Artifact, device: Device) -> DeviceRun:
+        """The runner loads the context with the board's own onnxruntime-qnn wheel (ARM Linux only)."""
+        del artifact, device
+        script = Path(__file__).parent / "device" / "run_qnn.py"
+        needs = "pip install onnxruntime onnxruntime-qnn numpy"
+        return DeviceRun({script.name: script}, runtime=script.stem, needs=needs)
 
     def extras(self, artifacts: Sequence[Artifact], job: Job, out: Path) -> list[str]:
         from edgekit.targets.qnn.snippets import write_snippets
