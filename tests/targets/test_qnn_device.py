@@ -1,4 +1,4 @@
-"""The script that runs a context on a Snapdragon board, here on Qualcomm's x86 library that is told it is ARM."""
+"""The script that runs a context on a Snapdragon board, here on the x86 library that is told it is ARM."""
 
 from __future__ import annotations
 
