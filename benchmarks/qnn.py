@@ -23,7 +23,6 @@ from benchmarks.measure import Jobs, print_table, run_job, serve_job
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    import numpy as np
 
 NAME = "benchmarks.qnn"
 CHIPS = ("SM8550", "SM8650", "SM8750")
@@ -78,36 +77,31 @@ def compile_one(qdq: str) -> dict[str, Any]:
 
 def quantize_with_peer(work: str, data: str) -> dict[str, Any]:
     """onnxruntime.quantization's config for QNN, `data` uint8 or uint16; compiled for the first chip."""
-    from onnxruntime.quantization import QuantType, quantize
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize
     from onnxruntime.quantization.execution_providers import qnn
 
     from edgekit.targets.qnn.chips import load_chips
     from edgekit.targets.qnn.compile_contexts import compile_context
 
     folder = Path(work)
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships no types
+        def __init__(self) -> None:
+            self.feeds = iter(load_samples(folder / "calibration"))
+
+        def get_next(self) -> Any:
+            return next(self.feeds, None)
+
     prepared, out = folder / "prepared.onnx", folder / f"peer-{data}.onnx"
     activation = QuantType.QUInt16 if data == "uint16" else QuantType.QUInt8
     config = qnn.get_qnn_qdq_config(
-        str(prepared), _Reader(folder), activation_type=activation, weight_type=QuantType.QUInt8
+        str(prepared), Reader(), activation_type=activation, weight_type=QuantType.QUInt8
     )
     quantize(str(prepared), str(out), config)
     chip = load_chips()[CHIPS[0]]
     made = compile_context(out, chip, out=folder, folder=f"peer-{data}")
     row = {"chip": chip.name, "htp_arch": chip.htp_arch, **made.partition.as_json()}
     return {"main": str(folder / made.folder), "qdq": str(out), "chips": [row]}
-
-
-class _Reader:
-    """The calibration samples as onnxruntime.quantization reads them."""
-
-    def __init__(self, folder: Path) -> None:
-        self._feeds: Iterator[Mapping[str, np.ndarray]] = iter(load_samples(folder / "calibration"))
-
-    def get_next(self) -> Mapping[str, np.ndarray] | None:
-        return next(self._feeds, None)
-
-    def set_range(self, start_index: int, end_index: int) -> None:
-        """Strides are a matter of large data sets."""
 
 
 def judge(work: str, main: str, qdq: str, count: str) -> dict[str, float]:
