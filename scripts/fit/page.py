@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.profiles.loader import HERE, load_device
+from scripts.fit.numbers import rate_numbers
 from scripts.fit.plots import plot_errors, plot_points
 from scripts.fit.score import Score, baseline, other_devices, score, score_cells
 
@@ -52,7 +53,7 @@ def write_page(results: Results) -> None:
         plot_points(cells, results.known, folder / f"points-{precision}.png")
         plot_errors(cells, folder / f"errors-{precision}.png")
     parts = [
-        _head(results), _family(results), _by_device(results), _new_devices(results), _siblings(results),
+        _head(results), _numbers(results), _family(results), _by_device(results), _new_devices(results), _siblings(results),
         _jetsons(results), _capabilities(results), _decode(results), _prefill(results), _case(results),
         _memory(), _graphs(results), _limits(),
     ]  # fmt: skip
@@ -92,6 +93,10 @@ and out; `edgekit/_work_terms.py`), fitted to the logarithm of the latency. All 
 each bends it as far as its own points ask for; int8 starts from fp16's shape. int8 runs that are slower than the float run of
 the same graph bend no fit (something in them is done in float, or again), and are judged as all others are. Where it helped on models held out, what models that resemble each
 other are off by is taken in too (`edgekit/_likeness.py`)."""
+
+
+def _numbers(results: Results) -> str:
+    return "## Numbers\n\n" + _table(("what", "aim", "reached", ""), rate_numbers(results))
 
 
 def _family(results: Results) -> str:
