@@ -61,13 +61,14 @@ def list_names() -> list[str]:
 
 def find_source(name: str, work: Path) -> Source:
     """Where a model lies; light ones and the legacy export are written into `work`."""
+    from benchmarks.litert_int8 import ALL
     from tests.models import PACKAGE_MODELS, QUICK_SHAPES, package_model
 
     if name in PACKAGE_MODELS:
         shapes = dict(QUICK_SHAPES[name])
         bind = {"sr": "16000"} if shapes.pop("sr", None) is not None else {}
-        text = {key: ",".join(map(str, dims)) for key, dims in shapes.items()}
-        return Source(str(package_model(name)), text, bind)
+        quick = {key: ",".join(map(str, dims)) for key, dims in shapes.items()}
+        return Source(str(package_model(name)), ALL[name].shapes if name in ALL else quick, bind)
     if name in TORCH:
         return _export(name, work)
     return _write_legacy(work) if name.endswith("-legacy") else _write_light(name, work)
