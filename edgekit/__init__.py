@@ -34,6 +34,9 @@ if TYPE_CHECKING:
         export as export,
     )
     from edgekit.api import (
+        gate as gate,
+    )
+    from edgekit.api import (
         inspect as inspect,
     )
     from edgekit.api import (
@@ -75,6 +78,7 @@ _PUBLIC = (
     "doctor",
     "estimate",
     "export",
+    "gate",
     "inspect",
     "inspect_components",
     "list_devices",

@@ -49,7 +49,7 @@ class DeviceReport:
     figures: what the budget is judged by, measured ones from the newest profile, others predicted. overall:
     `fits` only where every limit is known to be kept. place: where the figures come from. losses: the
     accuracy loss by `<component>/<variant>`. errors: what each layer loses, where a debug lies beside the
-    bundle. golden: what the golden data are.
+    bundle. golden: what the golden data are. samples: what calibrated the scales. licences: by component.
     """
 
     digest: str
@@ -73,6 +73,8 @@ class DeviceReport:
     errors: tuple[ErrorRow, ...]
     sources: Mapping[str, str]
     golden: str
+    samples: str
+    licences: Mapping[str, str | None]
 
     @property
     def newest(self) -> Profile | None:
@@ -157,6 +159,8 @@ def _describe(path: Path, limits: Mapping[str, Limit], given: Sequence[Profile])
             errors=load_errors(beside, device["name"]) if (beside := debug_file(path)).is_file() else (),
             sources={row["name"]: row["source_sha256"] for row in bundle.manifest["components"]},
             golden=", ".join(sorted({row["golden"]["kind"] for row in bundle.manifest["components"]})),
+            samples=bundle.manifest["samples"],
+            licences={row["name"]: row["licence"] for row in bundle.manifest["components"]},
         )
 
 

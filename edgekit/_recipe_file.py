@@ -119,27 +119,27 @@ def save_recipe(recipe: Recipe, path: str | Path) -> None:
     path.write_text("\n".join([*lines, *tables]) + "\n", encoding="utf-8")
 
 
-def read_table(path: Path) -> dict[str, Any]:
-    """What a recipe file says, without its version. UsageError for what is no such file."""
-    table = _read(path)
+def read_table(path: Path, kind: str = "recipe") -> dict[str, Any]:
+    """What a recipe file says (or a policy, by `kind`), without its version; UsageError for no such file."""
+    table = _read(path, kind)
     if table.pop("version", VERSION) != VERSION:
-        raise UsageError(f"recipe '{path}' is not of version {VERSION}", fix="use the edgekit that wrote it")
+        raise UsageError(f"{kind} '{path}' is not of version {VERSION}", fix="use the edgekit that wrote it")
     return table
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, kind: str = "recipe") -> dict[str, Any]:
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
-            raise UsageError(f"recipe '{path}' is larger than {MAX_BYTES} bytes", fix="it is no recipe")
+            raise UsageError(f"{kind} '{path}' is larger than {MAX_BYTES} bytes", fix=f"it is no {kind}")
         return tomllib.loads(data.decode("utf-8"))
     except OSError as error:
         raise UsageError(
-            f"recipe '{path}' cannot be read ({error.strerror})", fix="name a TOML file, as edgekit.toml"
+            f"{kind} '{path}' cannot be read ({error.strerror})", fix="name a TOML file"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"recipe '{path}' is not TOML ({error})", fix="mend that line") from error
+        raise UsageError(f"{kind} '{path}' is not TOML ({error})", fix="mend that line") from error
 
 
 def _beside(folder: Path, text: str) -> Path:

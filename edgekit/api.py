@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgekit._doctor import DoctorReport
     from edgekit._estimate import Estimate, EstimateWords
     from edgekit._feasibility import Report
+    from edgekit._gate import GateResult
     from edgekit._inspect import ModelReport
     from edgekit._package import PackageResult, PackageWords, PullResult, PushResult
     from edgekit._plan import ConvertPlan
@@ -226,6 +227,16 @@ def report(
 
     paths = [bundles] if isinstance(bundles, (str, Path)) else list(bundles)
     return write_report([Path(path) for path in paths], Path(output), options)
+
+
+def gate(
+    bundles: str | Path | Sequence[str | Path], policy: str | Path, profiles: Sequence[str | Path] = ()
+) -> GateResult:
+    """Judge bundles by a policy file: `gate("m-edgekit/...", "policy.toml").passed`. Raises EdgekitError."""
+    from edgekit._gate import judge_bundles
+
+    paths = [bundles] if isinstance(bundles, (str, Path)) else list(bundles)
+    return judge_bundles([Path(path) for path in paths], Path(policy), [Path(path) for path in profiles])
 
 
 def package(

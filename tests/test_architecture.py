@@ -34,7 +34,8 @@ RANKS = (
     ("_bundle", "_layers"),
     ("_recipe", "_recipe_file", "_scope_recipe", "_tasks", "_arm64_session"),
     ("_profile", "_layer_errors", "_layer_table"),
-    ("_feasibility",),
+    ("_feasibility", "_policy"),
+    ("_gate",),
     ("_baseline",),
     (
         "_doctor",

@@ -7,6 +7,7 @@ from edgekit.cli.convert import convert
 from edgekit.cli.debug import debug
 from edgekit.cli.estimate import estimate
 from edgekit.cli.export import export
+from edgekit.cli.gate import gate
 from edgekit.cli.listings import devices, doctor, targets
 from edgekit.cli.models import calibrate, check, inspect, verify
 from edgekit.cli.package import package, pull, push
@@ -28,6 +29,7 @@ main = App(
         debug,
         profile,
         report,
+        gate,
         package,
         push,
         pull,

@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 from edgekit._profile import profile_json
 from edgekit.reports.json_form import VERSION, plain
+from edgekit.reports.junit_xml import add_case, write_suites
 from edgekit.reports.terminal import clean, quantity, table
 
 if TYPE_CHECKING:
@@ -48,17 +49,17 @@ def render_report(report: Report) -> str:
 def render_markdown(report: Report, title: str) -> str:
     """For a pull request or a CI summary."""
     headers, rows = _overview(report)
-    lines = [f"# {_escape(title)}", "", f"| {' | '.join(headers)} |", f"|{'---|' * len(headers)}"]
-    lines += [f"| {' | '.join(_escape(cell) for cell in row)} |" for row in rows]
+    lines = [f"# {escape_markdown(title)}", "", f"| {' | '.join(headers)} |", f"|{'---|' * len(headers)}"]
+    lines += [f"| {' | '.join(escape_markdown(cell) for cell in row)} |" for row in rows]
     for device in report.devices:
-        lines += ["", f"## {_escape(device.device)}: {device.overall}", ""]
-        lines += [f"- {_escape(reason)}" for reason in device.reasons]
+        lines += ["", f"## {escape_markdown(device.device)}: {device.overall}", ""]
+        lines += [f"- {escape_markdown(reason)}" for reason in device.reasons]
     if report.regressions:
         lines += [
             "",
             "## Worse than the baseline",
             "",
-            *(f"- {_escape(line)}" for line in report.regressions),
+            *(f"- {escape_markdown(line)}" for line in report.regressions),
         ]
     return "\n".join(lines) + "\n"
 
@@ -85,26 +86,14 @@ def render_junit(report: Report) -> str:
     for device in report.devices:
         suite = ET.SubElement(suites, "testsuite", name=clean(device.device))
         for parity in device.parities:
-            _add_case(suite, "proof", f"{parity.component} {parity.variant}", _judge_proof(parity))
+            add_case(suite, "proof", f"{parity.component} {parity.variant}", _judge_proof(parity))
         for verdict in device.verdicts:
-            _add_case(suite, "budget", verdict.metric, _judge_budget(verdict))
+            add_case(suite, "budget", verdict.metric, _judge_budget(verdict))
     if report.compared:
         suite = ET.SubElement(suites, "testsuite", name="baseline")
         worse = ("failure", "; ".join(report.regressions)) if report.regressions else None
-        _add_case(suite, "baseline", report.compared, worse)
-    for suite in suites:
-        suite.set("tests", str(len(suite)))
-        suite.set("failures", str(len(suite.findall("testcase/failure"))))
-        suite.set("skipped", str(len(suite.findall("testcase/skipped"))))
-    ET.indent(suites)
-    return ET.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
-
-
-def _add_case(suite: ET.Element, kind: str, name: str, outcome: tuple[str, str] | None) -> None:
-    """One test case; `outcome` is (failure or skipped, why), None where it passed."""
-    case = ET.SubElement(suite, "testcase", classname=kind, name=clean(name))
-    if outcome is not None:
-        ET.SubElement(case, outcome[0], message=clean(outcome[1]))
+        add_case(suite, "baseline", report.compared, worse)
+    return write_suites(suites)
 
 
 def _judge_proof(parity: Parity) -> tuple[str, str] | None:
@@ -120,5 +109,6 @@ def _judge_budget(verdict: Verdict) -> tuple[str, str] | None:
     return ("failure", broken) if verdict.status == "does not fit" else None
 
 
-def _escape(text: str) -> str:
+def escape_markdown(text: str) -> str:
+    """Text on one line, with Markdown's and HTML's signs as plain letters."""
     return clean(text).translate(_MARKDOWN_SIGNS)
