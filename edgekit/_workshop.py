@@ -32,6 +32,7 @@ from edgekit._scope_recipe import scope_recipe
 from edgekit.calibration.random_samples import make_random
 from edgekit.errors import ModelError
 from edgekit.passes.serialize_model import weight_bytes
+from edgekit.sources.drawn_weights import has_drawn_weights
 from edgekit.sources.graph_io import inputs_of
 
 if TYPE_CHECKING:
@@ -145,6 +146,8 @@ class Workshop:
         """The source as the user gave it; models that no file holds run as they were prepared."""
         from edgekit._verify import float_session
 
+        if has_drawn_weights(self.source.model):
+            return float_session(self.component.model)
         return float_session(
             self.source.source or (self.source.model if self.recipe.bind else self.component.model),
             self.source.model if self.source.source else None,

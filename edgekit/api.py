@@ -67,16 +67,23 @@ def plan(model: str | Path | Recipe, **options: Unpack[RecipeOptions]) -> Conver
 
 
 def export(
-    source: str | Path, output: str | Path, *, shape_only: bool = False, progress: Progress | None = None
+    source: str | Path,
+    output: str | Path,
+    *,
+    shape_only: bool = False,
+    random_weights: int | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Write a PyTorch or Hugging Face source as ONNX to a new folder, proven against its modules.
 
     OutputError for a folder that exists. What `convert` does with such a source, without the rest.
     shape_only: from the architecture alone; `inspect`, `check` and `estimate` need no more.
+    random_weights: a seed; the same, and `convert` draws the weights a tensor at a time.
     """
     from edgekit.sources.export_source import export_to
 
-    return export_to(Path(source), Path(output), progress or _quiet, shape_only=shape_only)
+    hollow = shape_only or random_weights is not None
+    return export_to(Path(source), Path(output), progress or _quiet, shape_only=hollow, seed=random_weights)
 
 
 def inspect(

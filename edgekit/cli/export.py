@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from edgekit.cli.options import output_form, shape_only_option
@@ -11,15 +13,14 @@ from edgekit.cli.options import output_form, shape_only_option
 @click.argument("source")
 @click.option("-o", "--output", required=True, metavar="DIR", help="A new folder for the ONNX files.")
 @shape_only_option
+@click.option(
+    "--random-weights",
+    type=click.IntRange(0, 999_999_999),
+    metavar="SEED",
+    help="As --shape-only; a convert draws the weights, a tensor at a time.",
+)
 @output_form
-def export(
-    source: str,
-    *,
-    output: str,
-    shape_only: bool,
-    as_json: bool,
-    verbose: bool,  # noqa: ARG001
-) -> None:
+def export(source: str, *, output: str, as_json: bool, verbose: bool, **typed: Any) -> None:  # noqa: ARG001
     """Write SOURCE (package.module:factory, a .pt2 file, a Hugging Face folder or id) as ONNX.
 
     Each file is run in ONNX Runtime beside its module, on two sets of inputs and two lengths of each open
@@ -30,10 +31,14 @@ def export(
     from edgekit.reports.json_form import document
 
     with show_progress("silent" if as_json else "auto") as progress:
-        folder = api.export(source, output, shape_only=shape_only, progress=progress)
+        folder = api.export(source, output, progress=progress, **typed)
     files = sorted(path.name for path in folder.iterdir() if path.is_file())
     if as_json:
         click.echo(document("export", folder=folder, files=files))
     else:
-        proof = "shapes without weights" if shape_only else "each ONNX file computes what its module does"
+        proof = "each ONNX file computes what its module does"
+        if typed["shape_only"]:
+            proof = "shapes without weights"
+        if typed["random_weights"] is not None:
+            proof = f"weights are random numbers of seed {typed['random_weights']}, drawn when they are read"
         click.echo(f"{folder}: {', '.join(files)}; {proof}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -71,6 +72,10 @@ def initializer_from(tensor: ir.TensorProtocol, name: str) -> ir.Value:
 
 def _renamed(tensor: ir.TensorProtocol, name: str) -> ir.TensorProtocol:
     """The same data under another name; clones of the model share tensors, so the one given stays."""
+    if isinstance(tensor, ir.ExternalTensor) and type(tensor) is not ir.ExternalTensor:
+        twin = copy(tensor)  # a weight without values, or one that is drawn
+        twin.name = name
+        return twin
     if isinstance(tensor, ir.ExternalTensor):
         return ir.ExternalTensor(
             tensor.location,

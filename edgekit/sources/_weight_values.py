@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.errors import ModelError
+from edgekit.sources.drawn_weights import DrawnTensor
 from edgekit.sources.shape_only import ShapeOnlyTensor
 
 if TYPE_CHECKING:
@@ -45,8 +46,9 @@ def check_weight_values(model: ir.Model) -> None:
 def _weights(model: ir.Model) -> Iterator[tuple[ir.Value, ir.TensorProtocol]]:
     for graph in model.graphs():
         for value in graph.initializers.values():
-            if value.const_value is not None and not isinstance(value.const_value, ShapeOnlyTensor):
-                yield value, value.const_value
+            held = value.const_value
+            if held is not None and not isinstance(held, (ShapeOnlyTensor, DrawnTensor)):
+                yield value, held
         for node in graph:
             tensor = node.attributes.get("value") if node.op_type == "Constant" else None
             if tensor is not None and tensor.type == ir.AttributeType.TENSOR:

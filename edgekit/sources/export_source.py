@@ -6,6 +6,7 @@ import atexit
 import hashlib
 import shutil
 import tempfile
+from dataclasses import replace
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -105,14 +106,17 @@ def export_components(
         what = f"'{label}'" if len(source.components) == 1 else f"component '{name}' of '{label}'"
         form: _Form = "own" if len(source.components) == 1 else "shared"
         form = "none" if source.shape_only else form
-        _export(component, folder / f"{name}.onnx", what, form)
+        _export(component, folder / f"{name}.onnx", what, form, source.seed)
     if source.scenario:
         (folder / SCENARIO).write_text(source.scenario, encoding="utf-8")
 
 
-def export_to(model: Path, folder: Path, progress: Progress, *, shape_only: bool = False) -> Path:
+def export_to(
+    model: Path, folder: Path, progress: Progress, *, shape_only: bool = False, seed: int | None = None
+) -> Path:
     """`export_source` into a folder that appears when it is whole; returns the folder.
 
+    seed: under shape_only, weights are drawn with it when a convert reads them.
     OutputError where something of that name exists; UsageError for what is ONNX already.
     """
     if not needs_export(model):
@@ -127,7 +131,8 @@ def export_to(model: Path, folder: Path, progress: Progress, *, shape_only: bool
         with tempfile.TemporaryDirectory(prefix=".edgekit-export-", dir=folder.parent) as place:
             made = Path(place) / "made"
             made.mkdir()
-            export_source(model, made, progress, shape_only=shape_only)
+            source = replace(load_torch(model, shape_only=shape_only), seed=seed if shape_only else None)
+            export_components(source, made, str(model), progress)
             made.rename(folder)
     except OSError as error:
         raise OutputError(
@@ -160,15 +165,17 @@ def load_torch(model: Path, *, shape_only: bool = False) -> TorchSource:
     )
 
 
-def _export(component: TorchComponent, path: Path, label: str, weights: _Form) -> None:
+def _export(component: TorchComponent, path: Path, label: str, weights: _Form, seed: int | None) -> None:
     """Export one component and prove it; without weights there is nothing to prove."""
     from edgekit.passes.serialize_model import save_model, save_sharing
     from edgekit.sources.export_torch import export_torch
     from edgekit.sources.prove_export import prove_export
-    from edgekit.sources.shape_only import save_shape_only
+    from edgekit.sources.shape_only import SEED, save_shape_only
 
     model = export_torch(component, label, shape_only=weights == "none")
     if weights == "none":
+        if seed is not None:
+            model.metadata_props[SEED] = str(seed)
         save_shape_only(model, path)
         return
     if weights == "shared":

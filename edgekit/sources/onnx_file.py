@@ -15,6 +15,7 @@ from edgekit.errors import SourceError
 from edgekit.sources._external_files import check_external_files
 from edgekit.sources._graph_rules import check_graph
 from edgekit.sources._weight_values import check_weight_values
+from edgekit.sources.drawn_weights import draw_weights
 from edgekit.sources.shape_only import mark_shape_only
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def _open(path: Path) -> tuple[ir.Model, list[Path]]:
         ) from error
     ir.external_data.set_base_dir(model.graph, path.parent)
     mark_shape_only(model)
+    draw_weights(model, path)
     return model, external
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from edgekit.errors import SourceError
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 # In place of a file's name in the external data of a tensor without values.
 LOCATION = "edgekit-shape-only"
 MOST_BYTES = 2**40
+SEED = "edgekit.random_weights"  # a key of the model's metadata: the seed that weights are drawn with
+NAN_NUMBERS = 2**22 - 1  # the free bits of a quiet NaN in IEEE 754 binary32
 _FIX = "give the weights, and leave --shape-only out; inspect, check and estimate need none"
 
 
@@ -25,12 +28,13 @@ class ShapeOnlyTensor(ir.ExternalTensor):
     """A weight without values.
 
     Passes that fold constants read ones in their place, which costs no memory and changes no shape; its
-    bytes can't be had, so that no file ever holds made-up weights.
+    bytes can't be had, so that no file ever holds made-up weights. number: which parameter of the source it
+    is; it stands where a file's offset would.
     """
 
-    def __init__(self, name: str, dtype: ir.DataType, shape: Sequence[int]) -> None:
+    def __init__(self, name: str, dtype: ir.DataType, shape: Sequence[int], number: int = 0) -> None:
         length = int(dtype.itemsize * np.prod(shape, dtype=np.int64))
-        super().__init__(LOCATION, 0, length, dtype, shape=ir.Shape(shape), name=name)
+        super().__init__(LOCATION, number, length, dtype, shape=ir.Shape(shape), name=name)
 
     def numpy(self) -> np.ndarray:
         """Ones of the tensor's shape, read-only and without memory."""
@@ -88,7 +92,7 @@ def mark_shape_only(model: ir.Model) -> None:
             tensor = value.const_value
             if isinstance(tensor, ir.ExternalTensor) and tensor.location == LOCATION:
                 value.const_value = ShapeOnlyTensor(
-                    value.name or "", tensor.dtype, tuple(tensor.shape.numpy())
+                    value.name or "", tensor.dtype, tuple(tensor.shape.numpy()), tensor.offset or 0
                 )
 
 
@@ -97,18 +101,46 @@ def save_shape_only(model: ir.Model, path: Path) -> None:
     for graph in model.graphs():
         for value in graph.initializers.values():
             tensor = value.const_value
-            if tensor is not None and tensor.dtype.is_floating_point() and _is_hollow(tensor.numpy()):
-                value.const_value = ShapeOnlyTensor(
-                    value.name or "", tensor.dtype, tuple(tensor.shape.numpy())
-                )
+            if tensor is None or not tensor.dtype.is_floating_point():
+                continue
+            number = _hollow_number(tensor.numpy())
+            if number is not None:
+                shape = tuple(tensor.shape.numpy())
+                value.const_value = ShapeOnlyTensor(value.name or "", tensor.dtype, shape, number)
+    for node in list(model.graph):
+        _turn(node)
+    RemoveUnusedNodesPass()(model)
     data: bytes = ir.to_proto(model).SerializeToString(deterministic=True)
     path.write_bytes(data)
 
 
-def _is_hollow(array: np.ndarray) -> bool:
-    """Whether it is a parameter without values, or folded from some: one NaN repeated, or NaN within."""
+def _turn(node: ir.Node) -> None:
+    """A transposed matrix without values becomes one of its own, as folding makes it of values."""
+    source = node.inputs[0] if node.op_type == "Transpose" else None
+    tensor = None if source is None else source.const_value
+    graph = node.graph
+    if not isinstance(tensor, ShapeOnlyTensor) or len(tensor.shape) != 2 or not isinstance(graph, ir.Graph):
+        return
+    name = f"{tensor.name}/transposed"
+    made = graph.initializers.get(name)
+    if made is None:
+        shape = tuple(tensor.shape.numpy())[::-1]
+        turned = ShapeOnlyTensor(name, tensor.dtype, shape, tensor.offset or 0)
+        made = ir.Value(
+            name=name, shape=ir.Shape(shape), type=ir.TensorType(tensor.dtype), const_value=turned
+        )
+        graph.register_initializer(made)
+    node.outputs[0].replace_all_uses_with(made)
+
+
+def _hollow_number(array: np.ndarray) -> int | None:
+    """The number of a parameter without values, from the bits of its NaN; None for an array with values.
+
+    It is one NaN repeated without memory, or an array folded from such.
+    """
     if array.size == 0:
-        return False
-    if not any(array.strides):  # repeated without memory
-        return bool(np.isnan(array.flat[0]))
-    return bool(np.isnan(array).any())
+        return None
+    first = array[(0,) * array.ndim]
+    if not (np.isnan(first) if not any(array.strides) else np.isnan(array).any()):
+        return None
+    return int(np.asarray(first, np.float32).view(np.uint32)) & NAN_NUMBERS

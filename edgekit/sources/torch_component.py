@@ -61,12 +61,14 @@ class TorchComponent:
 class TorchSource:
     """What a factory gives: components by name and, for several, the text of their scenario.toml.
 
-    shape_only: parameters are those of weightless.py, so nothing can be run.
+    shape_only: parameters are those of weightless.py, so nothing can be run. seed: weights that are left out
+    are drawn with it wherever they are read.
     """
 
     components: Mapping[str, TorchComponent]
     scenario: str = ""
     shape_only: bool = False
+    seed: int | None = None
 
 
 def flatten_inputs(inputs: Inputs) -> dict[str, torch.Tensor]:

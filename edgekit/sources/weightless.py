@@ -8,10 +8,12 @@ from unittest.mock import patch
 
 import torch
 
+from edgekit.sources.shape_only import NAN_NUMBERS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_QUIET_NAN = 0x7FC00000  # IEEE 754 binary32; the low 22 bits are free
+_QUIET_NAN = 0x7FC00000  # IEEE 754 binary32
 
 
 @contextmanager
@@ -54,7 +56,7 @@ def _nan(number: int, dtype: torch.dtype) -> torch.Tensor:
     """A NaN; of float32 there are 4 million."""
     if dtype != torch.float32:
         return torch.full((), torch.nan, dtype=dtype)
-    return torch.tensor(_QUIET_NAN + number % 2**22, dtype=torch.int32).view(torch.float32)
+    return torch.tensor(_QUIET_NAN | number & NAN_NUMBERS, dtype=torch.int32).view(torch.float32)
 
 
 def run_fake(module: torch.nn.Module, inputs: dict[str, Any]) -> Any:

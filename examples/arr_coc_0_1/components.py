@@ -30,10 +30,11 @@ def full() -> TorchSource:
     return make_source(build(full_size()))
 
 
-def make_source(parts: ArrCoc, *, shape_only: bool = False) -> TorchSource:
+def make_source(parts: ArrCoc, *, shape_only: bool = False, seed: int | None = None) -> TorchSource:
     """embed, arr, vision, prefill and decode of a model.
 
     prefill and decode are compared with transformers' own forward, unless the weights have no values.
+    shape_only, seed: as in TorchSource.
     """
     config = parts.config
     stack = len(config.qwen.vision_config.deepstack_visual_indexes)
@@ -46,7 +47,7 @@ def make_source(parts: ArrCoc, *, shape_only: bool = False) -> TorchSource:
         PREFILL: decoder[PREFILL],
         DECODE: decoder[DECODE],
     }
-    return TorchSource(components, scenario(config, parts.weights), shape_only)
+    return TorchSource(components, scenario(config, parts.weights), shape_only, seed)
 
 
 def scenario(config: ArrCocConfig, weights: str) -> str:
