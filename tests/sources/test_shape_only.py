@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -59,11 +60,10 @@ def test_a_config_alone_is_counted_as_the_whole_model_is(folder: Path, bare: Pat
     alone = edgekit.inspect_components(bare, SIZES, shape_only=True)
     for one, other in zip(whole, alone, strict=True):
         assert one.macs == other.macs is not None
-        assert (one.parameters, one.weight_bytes, one.ops) == (
-            other.parameters,
-            other.weight_bytes,
-            other.ops,
-        )
+        assert (one.parameters, one.weight_bytes) == (other.parameters, other.weight_bytes)
+        # Of the prepared graphs: a transposed table is folded earlier where it has no values.
+        ops, others = (Counter(node.op for node in report.nodes) for report in (one, other))
+        assert ops == others
         assert one.peak_activation_bytes == other.peak_activation_bytes
 
 
