@@ -145,6 +145,10 @@ class Gap:
         return f"{place}: {self.rule}; {self.way_out}"
 
 
+# A share that is 0.0 % in print tells a reader nothing.
+_SHOWN = 0.0005
+
+
 @dataclass(frozen=True)
 class MacShare:
     """Multiply-accumulates of one artifact, and those whose operands are both int8 in it.
@@ -165,13 +169,14 @@ class MacShare:
         return self.int8 / self.total if self.total else 0.0
 
     def weight_words(self) -> list[str]:
-        """Shares of the MACs on float data with integer weights, in words; empty where there are none."""
+        """Shares of the MACs on float data with integer weights, in words; none below 0.05 %."""
         counts = {
             "int8 weights only": self.weight_int8,
             "int4 weights only": self.weight_int4,
             "int16 data": self.int16,
         }
-        return [f"{name}: {100 * count / self.total:.1f} %" for name, count in counts.items() if count]
+        shares = {name: count / self.total for name, count in counts.items() if count}
+        return [f"{name}: {100 * share:.1f} %" for name, share in shares.items() if share >= _SHOWN]
 
 
 @dataclass(frozen=True)

@@ -225,10 +225,22 @@ def _notes(trip: Trip, heard: Heard, profile: Profile) -> tuple[str, ...]:
         where = "ahead of" if heard.skew_s > 0 else "behind"
         off = f"{abs(heard.skew_s):.0f} s {where} this machine's"
         notes.append(f"the device's date is {off}: times here are this machine's")
+    notes += tell_load(heard.facts)
     if heard.facts.get("thermal_status", "0") != "0":
         level = heard.facts["thermal_status"]
         notes.append(f"the device was throttling before the run began (Android's thermal status {level})")
     return tuple(notes)
+
+
+def tell_load(facts: Mapping[str, str]) -> list[str]:
+    """A machine whose cores all had other work: its latencies are those of a queue."""
+    load, cores = facts.get("load", ""), facts.get("cores", "")
+    if not cores.isdigit() or not load.replace(".", "", 1).isdigit() or float(load) < int(cores):
+        return []
+    return [
+        f"the machine was busy before the run began (load {load} on {cores} cores): latencies are too long "
+        "and spread, and what INT8 gains is hidden; measure again when it is idle"
+    ]
 
 
 def _why_no_power(facts: Mapping[str, str]) -> str:

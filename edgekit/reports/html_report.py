@@ -33,6 +33,7 @@ MEASURED = {
     "p99": "latency/p99",
     "min": "latency/min",
     "max": "latency/max",
+    "std": "latency/std",
     "first run": "latency/first",
     "load": "load",
     "peak memory": "memory/peak",

@@ -16,7 +16,8 @@ from edgekit._layer_table import ErrorRow, join_layers
 from edgekit._profile import budget_figures, compare_variants, judge_profile
 from edgekit._profile.figures import measure_artifact
 from edgekit._profile.heard import Round, WorkerHeard
-from edgekit._values import Measurement
+from edgekit._profile.profile_bundle import tell_load
+from edgekit._values import MacShare, Measurement
 from edgekit.errors import BundleError
 from tests.converted import make_bundle, run
 from tests.reports.test_feasibility import hand_made, keep, verdicts
@@ -143,6 +144,21 @@ def test_int8_is_worth_it_or_not_with_its_energy(profile: Profile) -> None:
     slow = with_figures(profile, "m", "int8", latency_p50=6.0)
     (line,) = compare_variants(replace(profile, artifacts=(slow, base)))
     assert "INT8 is not worth it" in line
+
+
+@pytest.mark.parametrize(
+    ("load", "cores", "told"),
+    [("23.05", "2", True), ("2.00", "2", True), ("1.99", "2", False), ("", "2", False), ("x", "", False)],
+)
+def test_a_machine_whose_cores_all_had_other_work_is_called_busy(load: str, cores: str, told: bool) -> None:
+    notes = tell_load({"load": load, "cores": cores})
+    assert bool(notes) is told
+    assert not told or f"load {load} on {cores} cores" in notes[0]
+
+
+def test_a_share_that_prints_as_nothing_is_left_out() -> None:
+    assert MacShare(100_000, 99_990, weight_int8=10).weight_words() == []
+    assert MacShare(100_000, 99_900, weight_int8=100).weight_words() == ["int8 weights only: 0.1 %"]
 
 
 def test_tokens_a_second_are_the_decoders_runs(profile: Profile) -> None:
