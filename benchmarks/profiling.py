@@ -46,6 +46,7 @@ def compare_loops(bundle: str) -> dict[str, float]:
         "runtime": "run_onnxruntime",
         "model": f"{bundle}/{manifest['artifacts'][0]['main']}",
         "threads": 1,
+        "accelerator": None,
         "samples": [{name: f"{bundle}/{file}" for name, file in inputs.items()}],
     }
     one: Any = device_worker.Worker({"workers": [item]}, 0)
