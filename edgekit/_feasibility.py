@@ -134,7 +134,7 @@ def _describe(path: Path, limits: Mapping[str, Limit], given: Sequence[Profile])
         figures = _with_foretold((*host_figures(bundle), *_measured(profiles)), bundle)
         verdicts = judge_budget(limits, figures)
         overall, reasons = _conclude(verdicts, parities)
-        offers = choose_offers(artifacts, parities, sizes, _latencies(profiles))
+        offers = choose_offers(artifacts, parities, sizes, device_latencies(profiles))
         reasons = (*reasons, *(offer.words for offer in offers if offer.words))
         reasons = (*reasons, *(compare_variants(profiles[-1]) if profiles else ()))
         return DeviceReport(
@@ -170,7 +170,7 @@ def _losses(parities: Sequence[Parity]) -> Mapping[str, Measurement]:
     return {name: loss for name, loss in found.items() if loss is not None}
 
 
-def _latencies(profiles: Sequence[Profile]) -> dict[tuple[str, str], float]:
+def device_latencies(profiles: Sequence[Profile]) -> dict[tuple[str, str], float]:
     """(component, variant) -> median ms on the bundle's own device, by the newest profile."""
     if not profiles or profiles[-1].matches is not True:
         return {}  # what another machine takes says nothing of this device

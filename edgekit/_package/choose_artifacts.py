@@ -7,6 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekit._bundle import read_parities
+from edgekit._feasibility import device_latencies
+from edgekit._guard import choose_offers
 from edgekit.errors import TargetError, UsageError
 
 if TYPE_CHECKING:
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
 
     from edgekit._bundle import Bundle
     from edgekit._package.job import PackageWords
+    from edgekit._profile import Profile
     from edgekit._values import Artifact
 
 
@@ -50,8 +54,14 @@ def choose_artifacts(bundle: Bundle, form: str, words: PackageWords) -> tuple[Ar
     return kept
 
 
-def choose_one(artifacts: tuple[Artifact, ...], form: str, words: PackageWords) -> tuple[Artifact, ...]:
-    """The first artifact, the variant that a bundle offers; UsageError where more than one is wanted."""
+def choose_one(
+    bundle: Bundle,
+    artifacts: tuple[Artifact, ...],
+    form: str,
+    words: PackageWords,
+    profiles: Sequence[Profile],
+) -> tuple[Artifact, ...]:
+    """The artifact that is asked for, or that the INT8 guard offers; UsageError where more are wanted."""
     components = dict.fromkeys(artifact.component for artifact in artifacts)
     if len(components) > 1:
         raise UsageError(
@@ -60,7 +70,11 @@ def choose_one(artifacts: tuple[Artifact, ...], form: str, words: PackageWords) 
         )
     if len(set(_asked(words))) > 1:
         raise UsageError(f"{form} holds one model", fix="name one --variant, and package again for another")
-    return artifacts[:1]
+    if _asked(words):
+        return artifacts[:1]
+    # Sizes are left out: a few bytes more decide nothing on a server, a slower INT8 does.
+    (offer,) = choose_offers(artifacts, read_parities(bundle), {}, device_latencies(profiles))
+    return tuple(artifact for artifact in artifacts if artifact.variant == offer.variant)
 
 
 def tell_left_out(bundle: Bundle, form: str, kept: Sequence[Artifact]) -> list[str]:

@@ -30,6 +30,7 @@ def describe_model(job: PackageJob, artifact: Artifact) -> dict[str, object]:
     if job.profile is not None and (rows := find_figures(job, artifact)):
         described["device_figures"] = {
             "place": job.profile.place,
+            "is_the_bundles_device": job.profile.matches,
             "started": job.profile.started,
             "figures": [_figure(name, row) for name, row in rows.items()],
         }

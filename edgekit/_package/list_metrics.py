@@ -20,7 +20,8 @@ _FIGURES = ("sqnr_db", "cosine", "max_abs", "top1")
 def list_metrics(job: PackageJob, artifact: Artifact) -> dict[str, float]:
     """Name -> finite value: size, int8 share, parity by output, task scores, and what a profile knows.
 
-    `device/...` was measured on a device, `predicted/...` was not. An SQNR of equal outputs is infinite and
+    `device/...` was measured on the bundle's own device, `profiled/...` on a machine of which nobody knows
+    that it is one, `predicted/...` nowhere. An SQNR of equal outputs is infinite and
     left out: their `max_abs` is 0.
     """
     size = sum((job.bundle.folder / name).stat().st_size for name in artifact.loaded)
@@ -30,8 +31,9 @@ def list_metrics(job: PackageJob, artifact: Artifact) -> dict[str, float]:
     proof = find_proof(job, artifact)
     if proof is not None:
         found |= _parity(proof)
+    where = "device" if job.profile is not None and job.profile.matches is True else "profiled"
     for name, row in find_figures(job, artifact).items():
-        found |= _figure(name, row)
+        found |= _figure(name, row, where)
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
@@ -51,12 +53,12 @@ def _parity(proof: Row) -> dict[str, float]:
     return found
 
 
-def _figure(name: str, row: Measurement) -> dict[str, float]:
+def _figure(name: str, row: Measurement, where: str) -> dict[str, float]:
     if row.value is None or row.kind == "unknown":
         return {}
     unit = f"_{_plain(row.unit)}" if row.unit else ""
     parts = "/".join(_plain(part) for part in name.split("/"))
-    full = f"{'device' if row.kind == 'measured' else 'predicted'}/{parts}{unit}"
+    full = f"{where if row.kind == 'measured' else 'predicted'}/{parts}{unit}"
     found = {full: row.value}
     if row.interval is not None:
         found |= {f"{full}/low": row.interval[0], f"{full}/high": row.interval[1]}

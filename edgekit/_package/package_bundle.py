@@ -92,9 +92,9 @@ def make_job(path: Path, bundle: Bundle, form: str, words: PackageWords) -> Pack
             f"'{name[:80]}' cannot name a model", fix="use letters, digits, '.', '_' and '-', 63 at most"
         )
     chosen = choose_artifacts(bundle, form, words)
-    if form in _SINGLE or (form == "sagemaker" and words.get("container", "single") == "single"):
-        chosen = choose_one(chosen, form, words)
     profiles = find_profiles(path, bundle.digest)
+    if form in _SINGLE or (form == "sagemaker" and words.get("container", "single") == "single"):
+        chosen = choose_one(bundle, chosen, form, words, profiles)
     return PackageJob(bundle, chosen, name, profiles[-1] if profiles else None, words)
 
 

@@ -25,7 +25,7 @@ from edgekit.cli.options import output_form
     "variants",
     multiple=True,
     metavar="V",
-    help="int8, fp16 ...; default: all that passed, or the first for a form of one model. Repeat for more.",
+    help="int8, fp16 ...; default: all that passed, or the best for a form of one model. Repeat for more.",
 )
 @click.option("--component", metavar="NAME", help="Only this component of the bundle.")
 @click.option("--instance-type", metavar="SIZE", help="azureml, sagemaker: the machine to deploy on.")

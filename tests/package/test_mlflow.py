@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,6 +9,11 @@ import onnxruntime as ort
 import pytest
 
 import edgekit
+from edgekit._bundle import open_bundle
+from edgekit._package.list_metrics import list_metrics
+from edgekit._package.package_bundle import make_job
+from edgekit._profile import save_profile
+from edgekit._values import Measurement
 from edgekit.errors import TargetError, UsageError
 from tests.converted import make_bundle, read_tree, run
 from tests.package.platform_environment import run_there
@@ -56,13 +62,39 @@ def test_the_package_carries_what_a_device_measured_and_the_same_bytes_each_time
     edgekit.package(bundle, "mlflow", tmp_path / "before")
     made = edgekit.profile(bundle, "local", runs=5, warm_up=1, idle="100ms")
     for name in ("one", "two"):
-        edgekit.package(bundle, "mlflow", tmp_path / name)
+        edgekit.package(bundle, "mlflow", tmp_path / name, variants="int8")
     assert read_tree(tmp_path / "one") == read_tree(tmp_path / "two")
     before, after = ((tmp_path / name / "MLmodel").read_text() for name in ("before", "one"))
     p50 = next(row for row in made.profile.measurements if row.metric == "model/int8/latency/p50")
     assert repr(p50.value) in after
     assert "kind: measured" in after
     assert "device_figures" not in before
+    save_profile(replace(made.profile, matches=None), made.file)
+    with open_bundle(bundle) as opened:
+        job = make_job(bundle, opened, "mlflow", {"variants": "int8"})
+        metrics = list_metrics(job, job.artifacts[0])
+    assert metrics["profiled/latency/p50_ms"] == p50.value
+    assert not [name for name in metrics if name.startswith("device/")], (
+        "nobody knows that it ran on the device"
+    )
+
+
+def test_int8_that_was_slower_on_its_own_device_is_not_what_the_package_holds(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path)
+    made = edgekit.profile(bundle, "local", runs=5, warm_up=1, idle="100ms")
+    slow = [
+        Measurement(f"model/{variant}/latency/p50", value, "ms", "measured", "as said")
+        for variant, value in (("int8", 2.0), ("fp32", 1.0))
+    ]
+    told = tuple(
+        replace(one, measurements=tuple(row for row in slow if f"/{one.variant}/" in row.metric))
+        for one in made.profile.artifacts
+    )
+    save_profile(replace(made.profile, matches=True, artifacts=told), made.file)
+    done = edgekit.package(bundle, "mlflow", tmp_path / "model")
+    assert "model.fp32.ort" in done.files
+    assert "model.int8.ort" not in done.files
+    assert "--variant int8 asks for it" in " ".join(done.notes)
 
 
 def test_one_model_is_one_variant_that_the_user_may_name(tmp_path: Path) -> None:
