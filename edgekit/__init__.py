@@ -64,6 +64,9 @@ if TYPE_CHECKING:
         report as report,
     )
     from edgekit.api import (
+        sign as sign,
+    )
+    from edgekit.api import (
         sweep as sweep,
     )
     from edgekit.api import (
@@ -88,6 +91,7 @@ _PUBLIC = (
     "pull",
     "push",
     "report",
+    "sign",
     "sweep",
     "verify",
 )

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekit._bundle import open_bundle
 from edgekit._feasibility import describe_bundles, explain_verdict, refuse_duplicates
 from edgekit._policy import load_policy
+from edgekit._signature import check_signature
+from edgekit.errors import BundleError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from edgekit._feasibility import DeviceReport
     from edgekit._policy import Policy
+    from edgekit._signature import SignedBy
     from edgekit._values import OutputParity, Parity, Verdict
 
 
@@ -67,6 +71,8 @@ def judge_bundles(bundles: Sequence[Path], policy: Path, profiles: Sequence[Path
 
 
 def _check(bundle: DeviceReport, policy: Policy) -> Iterator[Check]:
+    if policy.signed_by is not None:
+        yield _check_signer(bundle, policy.signed_by)
     for verdict in bundle.verdicts:
         yield _check_limit(verdict, policy)
     for parity in bundle.parities:
@@ -79,6 +85,16 @@ def _check(bundle: DeviceReport, policy: Policy) -> Iterator[Check]:
     for component, licence in bundle.licences.items() if policy.licences is not None else ():
         allowed = licence is not None and licence in (policy.licences or ())
         yield Check("licences", component, allowed, licence or "unknown: the model's file names none")
+
+
+def _check_signer(bundle: DeviceReport, signer: SignedBy) -> Check:
+    place = Path(bundle.place)
+    try:
+        with open_bundle(place) as opened:
+            check_signature(opened.folder, place, signer)
+    except BundleError as error:
+        return Check("signature", str(signer.file), passed=False, seen=error.problem)
+    return Check("signature", str(signer.file), passed=True, seen="signed")
 
 
 def _check_limit(verdict: Verdict, policy: Policy) -> Check:

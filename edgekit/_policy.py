@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit._budget import parse_budget
 from edgekit._recipe import refuse_unknown
 from edgekit._recipe_file import read_table
+from edgekit._signature import read_signer
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgekit._budget import Limit
+    from edgekit._signature import SignedBy
 
 _TABLES = {
     "limits": None,  # the metrics of a budget
@@ -23,6 +25,7 @@ _TABLES = {
     "parity": ("unproven", "min_sqnr_db", "min_cosine", "min_top1", "min_int8_share"),
     "samples": ("allow",),
     "licences": ("allow",),
+    "signature": ("key", "certificate"),
 }
 _KINDS = ("measured", "predicted")
 _SAMPLES = ("samples", "random", "none")
@@ -38,7 +41,7 @@ class Policy:
     unproven: whether an artifact may pass that could not run on the host. floors: the least SQNR (dB),
     cosine and top-1 agreement (0..1) of every output against fp32, and the least share of MACs in int8 of the
     int8 artifacts. samples: what may have calibrated the scales (None: not asked). licences: SPDX names that
-    a component may carry (None: not asked).
+    a component may carry (None: not asked). signed_by: who must have signed the bundle (None: not asked).
     """
 
     limits: Mapping[str, Limit]
@@ -47,6 +50,7 @@ class Policy:
     floors: Mapping[str, float]
     samples: tuple[str, ...] | None
     licences: tuple[str, ...] | None
+    signed_by: SignedBy | None = None
 
 
 def load_policy(path: Path) -> Policy:
@@ -73,7 +77,20 @@ def load_policy(path: Path) -> Policy:
         floors={name: _floor(name, parity[name]) for name in _FLOORS if name in parity},
         samples=_words(table, "samples", "allow", _SAMPLES),
         licences=_words(table, "licences", "allow"),
+        signed_by=_signer(path, table),
     )
+
+
+def _signer(path: Path, table: Mapping[str, Any]) -> SignedBy | None:
+    """The signer that [signature] trusts; its file lies relative to the policy's."""
+    if "signature" not in table:
+        return None
+    given = {key: _word(value, f"signature.{key}", ()) for key, value in table["signature"].items()}
+    if len(given) != 1:
+        raise UsageError(
+            f"policy '{path}': [signature] names {len(given)} signers", fix='write key = "FILE.pub"'
+        )
+    return read_signer(**{key: str(path.parent / file) for key, file in given.items()})
 
 
 def _words(

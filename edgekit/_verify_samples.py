@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from edgekit._bundle import Bundle, BundleProof
     from edgekit._recipe import Recipe
+    from edgekit._signature import SignedBy
     from edgekit._tasks import Metric
     from edgekit._values import Artifact, Parity, Progress, TensorInfo
     from edgekit._verify import GoldenSample
@@ -31,25 +33,34 @@ class VerifyOptions(TypedDict, total=False):
     gate: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Place:
+    """on: another place to run it at (`qemu-arm64`), "" for this host itself. signed_by: None: anybody."""
+
+    on: str = ""
+    signed_by: SignedBy | None = None
+
+
 def prove(
-    path: Path, recipe: Recipe, targets: Mapping[str, Target], progress: Progress, *, on: str = ""
+    path: Path, recipe: Recipe, targets: Mapping[str, Target], progress: Progress, *, at: Place
 ) -> BundleProof:
     """The proof of a bundle on its golden data, or on the recipe's samples where it names some.
 
-    on: another place to run it at (`qemu-arm64`), "" for this host itself.
-
-    Every byte is checked first. Raises BundleError, TargetError, SamplesError; UsageError where the
-    bundle holds no fp32 artifact to compare with.
+    Every byte is checked first, and the signature where one is asked for. Raises BundleError, TargetError,
+    SamplesError; UsageError where the bundle holds no fp32 artifact to compare with.
     """
     from edgekit._bundle import BundleProof, open_bundle, prove_bundle
+    from edgekit._signature import check_signature
     from edgekit._verify_on import prove_on
 
     progress("check every byte", 0, None)
     with open_bundle(path) as bundle:
-        if on:
+        if at.signed_by is not None:
+            check_signature(bundle.folder, path, at.signed_by)
+        if at.on:
             if recipe.samples is not None:
                 raise UsageError("--on runs the golden data only", fix="leave --samples out")
-            return prove_on(on, bundle, targets, gate=recipe.gate, progress=progress)
+            return prove_on(at.on, bundle, targets, gate=recipe.gate, progress=progress)
         if recipe.samples is None:
             if recipe.metric is not None:
                 raise UsageError("a metric needs labelled samples", fix="add --samples DATA")

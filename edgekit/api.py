@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from edgekit._plan import ConvertPlan
     from edgekit._profile import ProfileResult, ProfileWords
     from edgekit._recipe import RecipeOptions, Shape
+    from edgekit._signature import SignedBy
     from edgekit._sweep import SweepWords
     from edgekit._sweep_values import SweepResult
     from edgekit._values import ConvertResult, Device, Gap, Progress
@@ -173,18 +174,25 @@ def calibrate(
 
 
 def verify(
-    bundle: str | Path, on: str = "", *, progress: Progress | None = None, **options: Unpack[VerifyOptions]
+    bundle: str | Path,
+    on: str = "",
+    *,
+    signed_by: SignedBy | None = None,
+    progress: Progress | None = None,
+    **options: Unpack[VerifyOptions],
 ) -> BundleProof:
     """Prove a bundle (folder or archive) again, here: every byte, and every artifact on its golden data.
 
     With `samples` each artifact is compared with the bundle's fp32 one on all of them instead.
     `on="qemu-arm64"` runs the golden data in the runtime's aarch64 wheel, emulated. `gate`
-    holds limits that take the place of gate.toml's. Raises BundleError for a changed byte.
+    holds limits that take the place of gate.toml's. With `signed_by` nothing runs before the signature
+    was checked. Raises BundleError for a changed byte and a signature that does not hold.
     """
-    from edgekit._verify_samples import prove
+    from edgekit._verify_samples import Place, prove
     from edgekit.registry import load_targets
 
-    return prove(Path(bundle), Recipe.of(bundle, **options), load_targets(), progress or _quiet, on=on)
+    place = Place(on, signed_by)
+    return prove(Path(bundle), Recipe.of(bundle, **options), load_targets(), progress or _quiet, at=place)
 
 
 def debug(
@@ -244,6 +252,22 @@ def gate(
 
     paths = [bundles] if isinstance(bundles, (str, Path)) else list(bundles)
     return judge_bundles([Path(path) for path in paths], Path(policy), [Path(path) for path in profiles])
+
+
+def sign(
+    bundle: str | Path,
+    key: str | Path,
+    *,
+    certificate: str | Path | None = None,
+    chain: Sequence[str | Path] = (),
+    output: str | Path | None = None,
+) -> Path:
+    """Sign a bundle: `sign("out/pixel-9", "key.pem")` writes `out/pixel-9.sig`. Raises EdgekitError."""
+    from edgekit._signature import SigningKey, sign_bundle
+
+    own = None if certificate is None else Path(certificate)
+    signer = SigningKey(Path(key), own, tuple(Path(path) for path in chain))
+    return sign_bundle(Path(bundle), signer, None if output is None else Path(output))
 
 
 def package(

@@ -32,7 +32,7 @@ RANKS = (
     ("registry",),
     ("_verify",),
     ("_bundle", "_layers"),
-    ("_recipe", "_recipe_file", "_scope_recipe", "_tasks", "_arm64_session"),
+    ("_signature", "_recipe", "_recipe_file", "_scope_recipe", "_tasks", "_arm64_session"),
     ("_profile", "_layer_errors", "_layer_table"),
     ("_feasibility", "_policy"),
     ("_gate",),

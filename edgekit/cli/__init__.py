@@ -13,6 +13,7 @@ from edgekit.cli.models import calibrate, check, inspect, verify
 from edgekit.cli.package import package, pull, push
 from edgekit.cli.profile import profile
 from edgekit.cli.report import report
+from edgekit.cli.sign import sign
 from edgekit.cli.sweep import sweep
 
 main = App(
@@ -30,6 +31,7 @@ main = App(
         profile,
         report,
         gate,
+        sign,
         package,
         push,
         pull,

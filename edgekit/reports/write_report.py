@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 FILES = ("report.json", "report.html", "report.md", "junit.xml")
-_BESIDE = (".profiles", ".debug")
+_BESIDE = (".profiles", ".debug", ".sig")
 _TITLE = "Feasibility report"
 
 

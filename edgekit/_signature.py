@@ -1,0 +1,222 @@
+"""Signatures of bundles by OpenSSF model-signing: an elliptic key or a certificate, all offline."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from edgekit._bundle import open_bundle
+from edgekit.errors import BundleError, MissingToolError, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+ENDING = ".sig"
+#: The password of an encrypted private key is read from this variable, never from the command line.
+PASSWORD = "EDGEKIT_KEY_PASSWORD"
+_MOST_BYTES = 64 << 20  # a signature names each file of a bundle
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """What signs: a PEM private key (NIST P-256, P-384 or P-521), with its certificate where there is one.
+
+    chain: PEM files with the certificates between that one and a root.
+    """
+
+    key: Path
+    certificate: Path | None = None
+    chain: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class SignedBy:
+    """What a bundle's signature must come from: a public key, or certificates of the roots that are trusted.
+
+    signature: the file; None: the one beside the bundle, `<bundle>.sig`.
+    """
+
+    kind: Literal["key", "certificate"]
+    file: Path
+    signature: Path | None = None
+
+
+def read_signer(
+    key: str | None = None, certificate: str | None = None, signature: str | None = None
+) -> SignedBy | None:
+    """What the options --key, --certificate and --signature ask for; UsageError where they do not fit."""
+    file = None if signature is None else Path(signature)
+    if key and certificate:
+        raise UsageError(
+            "--key and --certificate are both given", fix="a bundle has one signature: give one of them"
+        )
+    if key:
+        return SignedBy("key", Path(key), file)
+    if certificate:
+        return SignedBy("certificate", Path(certificate), file)
+    if file is not None:
+        raise UsageError("--signature says not whom to trust", fix="add --key or --certificate")
+    return None
+
+
+def signature_place(bundle: Path) -> Path:
+    """Where a bundle's signature lies: `out/pixel-9` (and its archives) has `out/pixel-9.sig`."""
+    place = Path(os.path.abspath(bundle))  # noqa: PTH100 - links stay as named
+    stem = place.name if place.is_dir() else place.name.removesuffix(".tar.gz").removesuffix(".zip")
+    return place.with_name(f"{stem}{ENDING}")
+
+
+def sign_bundle(bundle: Path, key: SigningKey, output: Path | None = None) -> Path:
+    """Sign every file of a bundle folder and write the signature beside it; its path.
+
+    The bundle is checked first: a damaged one is never signed. Raises BundleError, UsageError for a key or
+    certificate that cannot be used, OutputError.
+    """
+    if bundle.is_file():
+        raise UsageError(
+            f"'{bundle}' is an archive", fix="sign the folder: its signature holds for its archives"
+        )
+    target = output or signature_place(bundle)
+    if target.is_dir() or target.resolve().is_relative_to(bundle.resolve()):
+        raise UsageError(
+            f"a signature cannot lie at '{target}'", fix="name a file outside the bundle with -o"
+        )
+    signing = _import_model_signing("signing")
+    with open_bundle(bundle) as opened:
+        config = _make_signer(signing.Config(), key)
+        try:
+            # Whole, or not at all: the library writes into the file as it goes.
+            with tempfile.TemporaryDirectory(prefix=".edgekit-", dir=target.parent) as staging:
+                config.sign(opened.folder, Path(staging, "signature"))
+                Path(staging, "signature").replace(target)
+        except OSError as error:
+            raise OutputError(
+                f"signature '{target}' cannot be written ({error.strerror})", fix="name another file with -o"
+            ) from error
+    return target
+
+
+def check_signature(folder: Path, bundle: Path, signed_by: SignedBy) -> None:
+    """BundleError unless every file of an opened bundle's `folder` is what the trusted signer signed.
+
+    bundle: the path it was given as, beside which its signature lies.
+    """
+    signature = signed_by.signature or signature_place(bundle)
+    content = _read_signature(signature)
+    verifying = _import_model_signing("verifying")
+    from cryptography.exceptions import InvalidSignature
+    from OpenSSL.crypto import X509StoreContextError
+
+    config = _make_verifier(verifying.Config(), signed_by)
+    try:
+        if signed_by.kind == "certificate":
+            _check_dates(content)
+        config.verify(folder, signature)
+    except (InvalidSignature, X509StoreContextError) as error:
+        raise _refuse(signature, str(error) or f"not signed by '{signed_by.file}'") from error
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OSError) as error:
+        raise _refuse(signature, str(error)) from error
+
+
+def _import_model_signing(module: str) -> Any:
+    try:
+        import model_signing
+        from model_signing import signing, verifying
+    except ImportError as error:
+        raise MissingToolError(
+            "signatures need model-signing, which is not installed", fix="pip install 'edgekit[sign]'"
+        ) from error
+    del model_signing
+    return {"signing": signing, "verifying": verifying}[module]
+
+
+def _make_signer(config: Any, key: SigningKey) -> Any:
+    """The configuration with a key or certificate that was read; UsageError where one cannot be."""
+    try:
+        if key.certificate is not None:
+            for line in _find_date_faults([key.certificate.read_bytes()]):
+                raise UsageError(f"certificate '{key.certificate}' {line}", fix="sign with a valid one")
+            return config.use_certificate_signer(
+                private_key=key.key, signing_certificate=key.certificate, certificate_chain=key.chain
+            )
+        password = os.environ.get(PASSWORD)
+        return config.use_elliptic_key_signer(
+            private_key=key.key, password=password.encode() if password else None
+        )
+    except OSError as error:
+        raise UsageError(
+            f"'{error.filename}' cannot be read ({error.strerror})", fix="name a PEM file"
+        ) from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"'{key.key}' cannot sign ({error})",
+            fix=f"give a PEM private key on P-256, P-384 or P-521, its password in ${PASSWORD}",
+        ) from error
+
+
+def _make_verifier(config: Any, signed_by: SignedBy) -> Any:
+    try:
+        if signed_by.kind == "key":
+            return config.use_elliptic_key_verifier(public_key=signed_by.file)
+        return config.use_certificate_verifier(certificate_chain=[signed_by.file])
+    except OSError as error:
+        raise UsageError(
+            f"'{signed_by.file}' cannot be read ({error.strerror})", fix="name a PEM file"
+        ) from error
+    except (ValueError, TypeError, AttributeError) as error:
+        wanted = "public key" if signed_by.kind == "key" else "certificate"
+        raise UsageError(
+            f"'{signed_by.file}' is no PEM {wanted} ({error})",
+            fix="give the signer's public key with --key, or the root's certificate with --certificate",
+        ) from error
+
+
+def _read_signature(path: Path) -> Any:
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise _refuse(path, f"it is larger than {_MOST_BYTES} bytes")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BundleError(
+            f"signature '{path}' cannot be read ({error.strerror})",
+            fix="get the bundle's signature and name it with --signature",
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise _refuse(path, f"it is no signature ({type(error).__name__})") from error
+
+
+def _check_dates(content: Any) -> None:
+    """ValueError where a certificate in the signature is not valid now.
+
+    model-signing itself checks the chain as of the first day of the signer's certificate, so it takes
+    expired ones; nothing in an offline signature proves when it was made.
+    """
+    rows = content["verificationMaterial"]["x509CertificateChain"]["certificates"]
+    for line in _find_date_faults([base64.b64decode(row["rawBytes"]) for row in rows]):
+        raise ValueError(f"a certificate {line}")
+
+
+def _find_date_faults(certificates: Sequence[bytes]) -> Iterator[str]:
+    from cryptography import x509
+
+    now = datetime.now(UTC)
+    for data in certificates:
+        pem = data.lstrip().startswith(b"-----")
+        one = x509.load_pem_x509_certificate(data) if pem else x509.load_der_x509_certificate(data)
+        if now > one.not_valid_after_utc:
+            yield f"({one.subject.rfc4514_string()}) expired on {one.not_valid_after_utc:%Y-%m-%d}"
+        if now < one.not_valid_before_utc:
+            yield f"({one.subject.rfc4514_string()}) is not valid before {one.not_valid_before_utc:%Y-%m-%d}"
+
+
+def _refuse(signature: Path, reason: str) -> BundleError:
+    return BundleError(
+        f"signature '{signature}' does not hold: {reason}",
+        fix="do not use the bundle: get it and its signature again from whom you trust",
+    )
