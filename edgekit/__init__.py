@@ -22,6 +22,9 @@ if TYPE_CHECKING:
         convert as convert,
     )
     from edgekit.api import (
+        cost as cost,
+    )
+    from edgekit.api import (
         debug as debug,
     )
     from edgekit.api import (
@@ -77,6 +80,7 @@ _PUBLIC = (
     "calibrate",
     "check",
     "convert",
+    "cost",
     "debug",
     "doctor",
     "estimate",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgekit._doctor import DoctorReport
     from edgekit._estimate import Estimate, EstimateWords
     from edgekit._feasibility import Report
+    from edgekit._fleet_cost import FleetCost
     from edgekit._gate import GateResult
     from edgekit._inspect import ModelReport
     from edgekit._package import PackageResult, PackageWords, PullResult, PushResult
@@ -252,6 +253,13 @@ def gate(
 
     paths = [bundles] if isinstance(bundles, (str, Path)) else list(bundles)
     return judge_bundles([Path(path) for path in paths], Path(policy), [Path(path) for path in profiles])
+
+
+def cost(report: str | Path, prices: str | Path) -> FleetCost:
+    """A year of a fleet by a report.json and your own price table, as TOML. Raises EdgekitError."""
+    from edgekit._fleet_cost import cost_fleet
+
+    return cost_fleet(Path(report), Path(prices))
 
 
 def sign(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgekit.cli.app import App
 from edgekit.cli.convert import convert
+from edgekit.cli.cost import cost
 from edgekit.cli.debug import debug
 from edgekit.cli.estimate import estimate
 from edgekit.cli.export import export
@@ -31,6 +32,7 @@ main = App(
         profile,
         report,
         gate,
+        cost,
         sign,
         package,
         push,
