@@ -145,8 +145,7 @@ def _row(row: object, kind: str, path: Path) -> dict[str, float]:
     refuse_unknown(row, known, f"key of {kind} in '{path.name}':")
     for name in known if kind != "endpoint" else row:
         value = row.get(name)
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not 0 < value < math.inf:
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < math.inf:
             raise UsageError(
                 f"prices '{path}': {kind} {name} = {value!r} is no positive number", fix="write one"
             )

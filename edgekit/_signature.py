@@ -17,6 +17,8 @@ from edgekit.errors import BundleError, MissingToolError, OutputError, UsageErro
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from cryptography.x509 import Certificate
+
 ENDING = ".sig"
 #: The password of an encrypted private key is read from this variable, never from the command line.
 PASSWORD = "EDGEKIT_KEY_PASSWORD"
@@ -116,7 +118,7 @@ def check_signature(folder: Path, bundle: Path, signed_by: SignedBy) -> None:
     config = _make_verifier(verifying.Config(), signed_by)
     try:
         if signed_by.kind == "certificate":
-            _check_dates(content)
+            _check_dates(content, signed_by.file)
         config.verify(folder, signature)
     except (InvalidSignature, X509StoreContextError) as error:
         raise _refuse(signature, str(error) or f"not signed by '{signed_by.file}'") from error
@@ -140,10 +142,12 @@ def _make_signer(config: Any, key: SigningKey) -> Any:
     """The configuration with a key or certificate that was read; UsageError where one cannot be."""
     try:
         if key.certificate is not None:
-            for line in _find_date_faults([key.certificate.read_bytes()]):
-                raise UsageError(f"certificate '{key.certificate}' {line}", fix="sign with a valid one")
+            _refuse_outdated([key.certificate, *key.chain])
+            # The library cannot read an empty chain; the certificate itself adds nothing to it.
             return config.use_certificate_signer(
-                private_key=key.key, signing_certificate=key.certificate, certificate_chain=key.chain
+                private_key=key.key,
+                signing_certificate=key.certificate,
+                certificate_chain=key.chain or (key.certificate,),
             )
         password = os.environ.get(PASSWORD)
         return config.use_elliptic_key_signer(
@@ -191,28 +195,39 @@ def _read_signature(path: Path) -> Any:
         raise _refuse(path, f"it is no signature ({type(error).__name__})") from error
 
 
-def _check_dates(content: Any) -> None:
-    """ValueError where a certificate in the signature is not valid now.
+def _check_dates(content: Any, trusted: Path) -> None:
+    """ValueError where a certificate in the signature, or a trusted issuer of one, is not valid now.
 
     model-signing itself checks the chain as of the first day of the signer's certificate, so it takes
     expired ones; nothing in an offline signature proves when it was made.
     """
-    rows = content["verificationMaterial"]["x509CertificateChain"]["certificates"]
-    for line in _find_date_faults([base64.b64decode(row["rawBytes"]) for row in rows]):
-        raise ValueError(f"a certificate {line}")
-
-
-def _find_date_faults(certificates: Sequence[bytes]) -> Iterator[str]:
     from cryptography import x509
 
+    rows = content["verificationMaterial"]["x509CertificateChain"]["certificates"]
+    sent = [x509.load_der_x509_certificate(base64.b64decode(row["rawBytes"])) for row in rows]
+    issuers = {one.issuer for one in sent}
+    roots = [one for one in x509.load_pem_x509_certificates(trusted.read_bytes()) if one.subject in issuers]
+    for line in _find_date_faults([*sent, *roots]):
+        raise ValueError(f"certificate {line}")
+
+
+def _refuse_outdated(paths: Sequence[Path]) -> None:
+    """UsageError for a file with a certificate that is not valid now."""
+    from cryptography import x509
+
+    for path in paths:
+        for line in _find_date_faults(x509.load_pem_x509_certificates(path.read_bytes())):
+            raise UsageError(f"certificate '{path}' {line}", fix="sign with a valid one")
+
+
+def _find_date_faults(certificates: Sequence[Certificate]) -> Iterator[str]:
     now = datetime.now(UTC)
-    for data in certificates:
-        pem = data.lstrip().startswith(b"-----")
-        one = x509.load_pem_x509_certificate(data) if pem else x509.load_der_x509_certificate(data)
+    for one in certificates:
+        name = one.subject.rfc4514_string()
         if now > one.not_valid_after_utc:
-            yield f"({one.subject.rfc4514_string()}) expired on {one.not_valid_after_utc:%Y-%m-%d}"
+            yield f"({name}) expired on {one.not_valid_after_utc:%Y-%m-%d}"
         if now < one.not_valid_before_utc:
-            yield f"({one.subject.rfc4514_string()}) is not valid before {one.not_valid_before_utc:%Y-%m-%d}"
+            yield f"({name}) is not valid before {one.not_valid_before_utc:%Y-%m-%d}"
 
 
 def _refuse(signature: Path, reason: str) -> BundleError:

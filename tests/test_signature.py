@@ -264,3 +264,16 @@ def test_the_commands_of_the_page_run(made: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "bundles" / "generic-ort-mobile.sig").is_file()
+
+
+def test_an_expired_root_vouches_for_nobody(bundle: Path, tmp_path: Path) -> None:
+    root, signer = make_pair(tmp_path, "root"), make_pair(tmp_path, "signer")
+    old = certify(root, root, tmp_path / "old.crt", root=True, until=NOW - DAY)
+    own = certify(signer, root, tmp_path / "own.crt", root=False)
+    with pytest.raises(UsageError, match=r"old\.crt.*expired"):
+        edgekit.sign(bundle, signer.private, certificate=own, chain=[old])
+    edgekit.sign(bundle, signer.private, certificate=own)
+    with pytest.raises(BundleError, match="expired on"):
+        check_signature(bundle, bundle, SignedBy("certificate", old))
+    renewed = certify(root, root, tmp_path / "new.crt", root=True)
+    check_signature(bundle, bundle, SignedBy("certificate", renewed))
