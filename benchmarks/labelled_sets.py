@@ -119,18 +119,32 @@ def _files(name: str) -> LabelledSet:
     if spec is None or not spec.submodule_search_locations:
         raise SystemExit("magika is missing: pip install --no-deps -r requirements-models.txt")
     place = Path(spec.submodule_search_locations[0]) / "models" / "standard_v3_3"
+    # Chosen once: files come and go on a machine at work, and every process must read the same samples.
+    where = hashlib.sha256(sys.prefix.encode()).hexdigest()[:12]
+    folder = cache_folder() / "sets" / f"magika-files-{where}"
+    if not folder.exists():
+        _keep_files(folder)
+    test = np.load(folder / "test.npy", mmap_mode="r")
+    classes = _magika_classes(place)
+    kinds = (folder / "kinds.txt").read_text(encoding="utf-8").split()
+    labels = [classes.index(FILE_KINDS[kind]) for kind in kinds]
+    model = place / "model.onnx"
+    calibration = folder / "calibration"
+    return LabelledSet(name, "bytes", "1,2048", "top1", model, calibration, test, labels, np.asarray)
+
+
+def _keep_files(folder: Path) -> None:
+    """Read the chosen files into a folder of the cache, put in place when it is whole."""
     files = _choose_files()
     if len(files) < _FILES_TO_CALIBRATE + _FILES_TO_TEST:
         raise SystemExit(f"only {len(files)} files of known kinds are here, 1114 are needed")
-    chosen = files[: _FILES_TO_CALIBRATE + _FILES_TO_TEST]
-    fit, test = chosen[:_FILES_TO_CALIBRATE], chosen[_FILES_TO_CALIBRATE:]
-    folder = cache_folder() / "sets" / f"magika-{hashlib.sha256(repr(fit).encode()).hexdigest()[:12]}"
-    if not folder.exists():
-        _save(folder, "bytes", (read_magika_input(path) for path in fit))
-    classes = _magika_classes(place)
-    labels = [classes.index(FILE_KINDS[path.suffix[1:]]) for path in test]
-    model = place / "model.onnx"
-    return LabelledSet(name, "bytes", "1,2048", "top1", model, folder, test, labels, read_magika_input)
+    fit, test = np.split(np.array(files[: _FILES_TO_CALIBRATE + _FILES_TO_TEST]), [_FILES_TO_CALIBRATE])
+    part = folder.with_name(f".{folder.name}.part")
+    part.mkdir(parents=True, exist_ok=True)
+    _save(part / "calibration", "bytes", (read_magika_input(path) for path in fit))
+    np.save(part / "test.npy", np.stack([read_magika_input(path) for path in test]))
+    (part / "kinds.txt").write_text("\n".join(path.suffix[1:] for path in test), encoding="utf-8")
+    part.rename(folder)
 
 
 def _choose_files() -> list[Path]:
