@@ -17,14 +17,18 @@ from PIL import Image
 from safetensors.torch import save_file
 from transformers import Qwen2VLImageProcessor, Qwen3VLForConditionalGeneration
 
+from edgekit import list_devices
 from edgekit._bundle import open_bundle
+from edgekit._values import Measurement
 from edgekit.errors import SourceError
 from edgekit.registry import load_targets
 from edgekit.sources.weightless import without_weights
-from examples.arr_coc_0_1 import configuration
+from examples.arr_coc_0_1 import configuration, report
 from examples.arr_coc_0_1.allocator import area_weights, choose, information
 from examples.arr_coc_0_1.components import make_source, scenario
 from examples.arr_coc_0_1.model import OWN_WEIGHTS, assemble, build
+from examples.arr_coc_0_1.report_figures import below
+from examples.arr_coc_0_1.report_pages import TEXTS, render_image
 from examples.arr_coc_0_1.request import assemble_prompt, patchify, prompt_positions
 from examples.arr_coc_0_1.texture import SOBEL_MAGNITUDE, TextureArray
 
@@ -336,3 +340,49 @@ def test_a_scenario_says_where_nothing_is_selected(keep: int, said: str) -> None
     text = tomllib.loads(scenario(configuration.reduced(keep=keep), "random"))
     assert said in text["title"]
     assert text["sizes"]["prompt"] == text["sizes"]["text"] + min(keep, 16)
+    assert ("arr" in text["component"]) == (keep < 16)
+
+
+def test_a_page_holds_each_case_on_each_device_with_its_basis(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "full", configuration.reduced)
+    monkeypatch.setattr(report, "IMAGES", (128,))
+    monkeypatch.setattr(report, "KEEPS", (4, 10, 64))
+    monkeypatch.setattr(report, "DEVICES", ("jetson-orin-nano-super", "iphone-16-pro"))
+    cases = list(report.estimate_cases(tmp_path))
+    assert [(case.chosen, case.precision) for case in cases[::3]] == [
+        ("4 of 16", "fp16"),
+        ("10 of 16", "fp16"),
+        ("all 16 (no selection)", "fp16"),
+    ]
+    page = render_image(cases)
+    titles = tuple(f"| {device.title} |" for device in cases[0].estimate.devices)
+    rows = [line for line in page.splitlines() if line.startswith(titles)]
+    assert len(rows) == 3 * 3 * 2
+    for case in cases:
+        for device in case.estimate.devices:
+            for figure in device.figures:
+                assert figure.kind in ("predicted", "unknown")
+                assert f"- {figure.basis}" in page
+
+
+def test_the_published_page_is_what_the_script_writes_around_its_figures() -> None:
+    page = (ROOT / "docs/arr-coc-0-1/index.md").read_text(encoding="utf-8")
+    for text in TEXTS:
+        assert text in page
+    known = {device.name: device.title for device in list_devices()}
+    for name in report.DEVICES:
+        assert f"| {known[name]} |" in page
+
+
+def test_a_goal_is_judged_by_the_whole_interval() -> None:
+    def figure(value: float | None, low: float, high: float) -> Measurement:
+        return Measurement("latency", value, "ms", "predicted", "-", (low, high))
+
+    assert below(figure(10, 5, 20), 50) == "yes"
+    assert below(figure(40, 5, 60), 50) == "likely"
+    assert below(figure(60, 40, 90), 50) == "unlikely"
+    assert below(figure(90, 60, 120), 50) == "no"
+    assert below(figure(90, 0, 90), 50) == "unknown"  # an upper limit, no expectation
+    assert below(figure(None, 0, 0), 50) == below(None, 50) == "unknown"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from transformers import Qwen3VLForConditionalGeneration
 
 from edgekit.sources.export_source import export_components
 from examples.arr_coc_0_1 import configuration
-from examples.arr_coc_0_1.components import make_source, title
-from examples.arr_coc_0_1.model import SEED, assemble, build
+from examples.arr_coc_0_1.components import hollow_source, make_source, title
+from examples.arr_coc_0_1.model import SEED, build
+
+if TYPE_CHECKING:
+    from examples.arr_coc_0_1.configuration import ArrCocConfig
 
 
 @click.command()
@@ -29,21 +32,19 @@ def main(
     config = configuration.full(**sizes) if size == "full" else configuration.reduced(**sizes)
     output.mkdir(parents=True)
     if shape_only or drawn:
-        from edgekit.sources.weightless import fill_hollow, without_weights
-
-        with without_weights():
-            parts = assemble(
-                config,
-                Qwen3VLForConditionalGeneration(config.qwen),
-                "seeded random weights" if drawn else "no weights",
-            )
-        fill_hollow([parts.arr, parts.qwen, parts.vision])
+        weights_words = export_hollow(config, output, SEED if drawn else None)
     else:
         parts = build(config, weights)
-    export_components(
-        make_source(parts, shape_only=shape_only or drawn, seed=SEED if drawn else None), output, config.name
-    )
-    click.echo(f"{output}: {title(config, parts.weights)}")
+        export_components(make_source(parts), output, config.name)
+        weights_words = parts.weights
+    click.echo(f"{output}: {title(config, weights_words)}")
+
+
+def export_hollow(config: ArrCocConfig, output: Path, seed: int | None = None) -> str:
+    """Write the graphs without weights, to be drawn by a convert if there is a seed; what to call them."""
+    source, words = hollow_source(config, seed)
+    export_components(source, output, config.name)
+    return words
 
 
 if __name__ == "__main__":

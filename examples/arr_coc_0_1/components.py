@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from transformers import Qwen3VLForConditionalGeneration
 
 from edgekit.sources.hf_decoder import DECODE, PREFILL, DecoderForm, decoder_source
 from edgekit.sources.torch_component import DynamicDim, TorchComponent, TorchSource
 from examples.arr_coc_0_1.configuration import full as full_size
 from examples.arr_coc_0_1.configuration import reduced as reduced_size
-from examples.arr_coc_0_1.model import Embedding, build
+from examples.arr_coc_0_1.model import Embedding, assemble, build
 
 if TYPE_CHECKING:
     from examples.arr_coc_0_1.configuration import ArrCocConfig
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
 
 EMBED, ARR, VISION = "embed", "arr", "vision"
 _TEXT = 6  # tokens of the example prompt
+_ARR_FILE = f"""[component.{ARR}]
+file = "{ARR}.onnx"
+
+"""
+_ARR_STEP = f"""[[step]]
+component = "{ARR}"
+feeds = "{VISION}"
+phase = "encode"
+
+"""
 
 
 def reduced() -> TorchSource:
@@ -42,7 +53,7 @@ def make_source(parts: ArrCoc, *, shape_only: bool = False, seed: int | None = N
     decoder = decoder_source(parts.qwen, DecoderForm("embeds", stack), shape_only=hollow).components
     components = {
         EMBED: _embed(parts),
-        ARR: _arr(parts),
+        **({ARR: _arr(parts)} if config.selects else {}),
         VISION: _vision(parts),
         PREFILL: decoder[PREFILL],
         DECODE: decoder[DECODE],
@@ -50,8 +61,19 @@ def make_source(parts: ArrCoc, *, shape_only: bool = False, seed: int | None = N
     return TorchSource(components, scenario(config, parts.weights), shape_only, seed)
 
 
+def hollow_source(config: ArrCocConfig, seed: int | None = None) -> tuple[TorchSource, str]:
+    """The source without weights, to be drawn by a convert if there is a seed, and what to call them."""
+    from edgekit.sources.weightless import fill_hollow, without_weights
+
+    words = "no weights" if seed is None else "seeded random weights"
+    with without_weights():
+        parts = assemble(config, Qwen3VLForConditionalGeneration(config.qwen), words)
+    fill_hollow([parts.arr, parts.qwen, parts.vision])
+    return make_source(parts, shape_only=True, seed=seed), words
+
+
 def scenario(config: ArrCocConfig, weights: str) -> str:
-    """The scenario.toml: what runs in which order, how often, and who feeds whom."""
+    """The scenario.toml: what runs in which order, how often, who feeds whom; without selection no `arr`."""
     prompt = config.text + config.kept
     return f"""title = "{title(config, weights)}"
 
@@ -66,10 +88,7 @@ tokens = {config.tokens}
 file = "{EMBED}.onnx"
 weights_of = "{DECODE}"
 
-[component.{ARR}]
-file = "{ARR}.onnx"
-
-[component.{VISION}]
+{_ARR_FILE if config.selects else ""}[component.{VISION}]
 file = "{VISION}.onnx"
 
 [component.{PREFILL}]
@@ -82,15 +101,10 @@ cache = ["past_key_*", "past_value_*"]
 
 [[step]]
 component = "{EMBED}"
-feeds = ["{ARR}", "{PREFILL}"]
+feeds = {f'["{ARR}", "{PREFILL}"]' if config.selects else f'"{PREFILL}"'}
 phase = "encode"
 
-[[step]]
-component = "{ARR}"
-feeds = "{VISION}"
-phase = "encode"
-
-[[step]]
+{_ARR_STEP if config.selects else ""}[[step]]
 component = "{VISION}"
 feeds = "{PREFILL}"
 phase = "encode"
@@ -111,7 +125,7 @@ phase = "decode"
 def title(config: ArrCocConfig, weights: str) -> str:
     """Size, image, chosen tokens and where the weights come from, in one line."""
     chosen = f"{config.kept} of {config.merged} visual tokens"
-    if config.kept == config.merged:
+    if not config.selects:
         chosen = f"all {config.merged} visual tokens (K = {config.keep}: no selection)"
     return f"{config.name}, {config.pixels}x{config.pixels}, {chosen}, {weights}"
 

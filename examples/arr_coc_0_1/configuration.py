@@ -63,6 +63,11 @@ class ArrCocConfig:
         return min(self.keep, self.merged)
 
     @property
+    def selects(self) -> bool:
+        """Whether the allocator leaves a token out: K below the merged tokens."""
+        return self.keep < self.merged
+
+    @property
     def hidden(self) -> int:
         return int(self.qwen.text_config.hidden_size)
 
