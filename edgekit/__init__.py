@@ -28,6 +28,9 @@ if TYPE_CHECKING:
         debug as debug,
     )
     from edgekit.api import (
+        describe as describe,
+    )
+    from edgekit.api import (
         doctor as doctor,
     )
     from edgekit.api import (
@@ -82,6 +85,7 @@ _PUBLIC = (
     "convert",
     "cost",
     "debug",
+    "describe",
     "doctor",
     "estimate",
     "export",

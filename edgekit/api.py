@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from edgekit._recipe import Recipe, parse_shapes
 from edgekit.errors import UsageError
@@ -306,6 +306,18 @@ def pull(source: str, output: str | Path, progress: Progress | None = None) -> P
     from edgekit._package import pull_bundle
 
     return pull_bundle(source, Path(output), progress or _quiet)
+
+
+def describe(bundle: str | Path, form: Literal["cyclonedx", "in-toto"]) -> str:
+    """What a bundle is made of, as JSON text: a CycloneDX ML-BOM, or in-toto provenance."""
+    from edgekit._bundle import open_bundle
+    from edgekit._describe import bill_of_materials, provenance
+
+    forms = {"cyclonedx": bill_of_materials, "in-toto": provenance}
+    if form not in forms:
+        raise UsageError(f"'{form}' is no description", fix=f"known: {', '.join(forms)}")
+    with open_bundle(Path(bundle)) as opened:
+        return forms[form](opened)
 
 
 def list_targets() -> dict[str, Target]:

@@ -6,6 +6,7 @@ from edgekit.cli.app import App
 from edgekit.cli.convert import convert
 from edgekit.cli.cost import cost
 from edgekit.cli.debug import debug
+from edgekit.cli.describe import describe
 from edgekit.cli.estimate import estimate
 from edgekit.cli.export import export
 from edgekit.cli.gate import gate
@@ -34,6 +35,7 @@ main = App(
         gate,
         cost,
         sign,
+        describe,
         package,
         push,
         pull,
