@@ -34,6 +34,9 @@ if TYPE_CHECKING:
         doctor as doctor,
     )
     from edgekit.api import (
+        drift as drift,
+    )
+    from edgekit.api import (
         estimate as estimate,
     )
     from edgekit.api import (
@@ -87,6 +90,7 @@ _PUBLIC = (
     "debug",
     "describe",
     "doctor",
+    "drift",
     "estimate",
     "export",
     "gate",

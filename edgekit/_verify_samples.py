@@ -131,6 +131,25 @@ def _fp32_of(artifact: Artifact, bundle: Bundle) -> Artifact:
     )
 
 
+def open_expected(
+    component: str, bundle: Bundle, recipe: Recipe, *, targets: Mapping[str, Target], progress: Progress
+) -> Iterator[GoldenSample]:
+    """The recipe's samples for a component with what its fp32 artifact (else its first) gives for them here.
+
+    CannotRunHere where this host cannot run it.
+    """
+    variants = [one for one in bundle.artifacts if one.component == component]
+    target = targets.get(bundle.target)
+    if target is None:
+        raise TargetError(
+            f"bundle is for target '{bundle.target}', which is not installed", fix="install its plugin"
+        )
+    artifact = next((one for one in variants if one.variant == "fp32"), variants[0])
+    session = target.open(artifact, bundle.folder)
+    samples = _open_samples(artifact, bundle, recipe)
+    return _expected(samples, session, stage=f"run the samples through {component}", progress=progress)
+
+
 def _open_samples(artifact: Artifact, bundle: Bundle, recipe: Recipe) -> Samples:
     from edgekit.calibration.preprocess import parse_preprocess
     from edgekit.calibration.samples import load_samples

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgekit._doctor import DoctorReport
     from edgekit._estimate import Estimate, EstimateWords
     from edgekit._feasibility import Report
+    from edgekit._field import DriftResult, DriftWords
     from edgekit._fleet_cost import FleetCost
     from edgekit._gate import GateResult
     from edgekit._inspect import ModelReport
@@ -318,6 +319,26 @@ def describe(bundle: str | Path, form: Literal["cyclonedx", "in-toto"]) -> str:
         raise UsageError(f"'{form}' is no description", fix=f"known: {', '.join(forms)}")
     with open_bundle(Path(bundle)) as opened:
         return forms[form](opened)
+
+
+def drift(
+    bundle: str | Path,
+    fields: str | Path | Sequence[str | Path],
+    *,
+    progress: Progress | None = None,
+    **options: Unpack[DriftWords],
+) -> DriftResult:
+    """Hold what devices saw (files of their monitors, or folders) against what a bundle was made with.
+
+    The baseline is the bundle's golden data, or the samples that `baseline` names. Look at `result.passed`.
+    Raises FieldError for a file that is damaged or of another model, EdgekitError for the rest.
+    """
+    from edgekit._field import find_drift
+    from edgekit.registry import load_targets
+
+    paths = [fields] if isinstance(fields, (str, Path)) else list(fields)
+    targets, quiet = load_targets(), progress or _quiet
+    return find_drift(Path(bundle), [Path(path) for path in paths], options, targets=targets, progress=quiet)
 
 
 def list_targets() -> dict[str, Target]:

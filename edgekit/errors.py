@@ -10,6 +10,7 @@ EdgekitError                 exit 1: refused, or a gate failed
 ├── MissingToolError         a toolchain is not installed; carries the install command
 ├── CannotRunHere            the artifact is fine but this host has no way to run it
 ├── GateError                an artifact was built and fell below its gate
+├── FieldError               what a device sent is damaged, hostile or of another model
 ├── OutputError              the output folder cannot be used or written
 └── BundleError              a bundle is damaged, tampered with or hostile
 """
@@ -86,3 +87,7 @@ class OutputError(EdgekitError):
 
 class BundleError(EdgekitError):
     """A bundle is damaged, tampered with, or tries to leave its folder."""
+
+
+class FieldError(EdgekitError):
+    """What a device sent of its model is damaged, hostile or of another model."""

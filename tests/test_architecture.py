@@ -47,6 +47,7 @@ RANKS = (
         "_verify_on",
         "_verify_samples",
     ),
+    ("_field",),
     ("reports",),
     ("_package",),
     ("_choose_rounding", "_workshop"),

@@ -7,6 +7,7 @@ from edgekit.cli.convert import convert
 from edgekit.cli.cost import cost
 from edgekit.cli.debug import debug
 from edgekit.cli.describe import describe
+from edgekit.cli.drift import drift
 from edgekit.cli.estimate import estimate
 from edgekit.cli.export import export
 from edgekit.cli.gate import gate
@@ -39,6 +40,7 @@ main = App(
         package,
         push,
         pull,
+        drift,
         targets,
         devices,
         doctor,

@@ -1,0 +1,179 @@
+"""Watches one model on a device: what goes in, what comes out, how long it takes and what energy it takes.
+
+This file runs on the device: standard library and numpy, Python 3.8.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+import threading
+import time
+from typing import Any, Dict, List, Mapping, Optional
+
+import numpy as np
+
+from .prometheus import render
+from .sketch import Sketch
+from .timing import ENERGY_BOUNDS_J, LATENCY_BOUNDS_S, Timing
+
+SCHEMA = "edgekit.field"
+VERSION = 1
+# Numbers of a tensor wait until so many are there: sorting is what a sketch costs.
+_WAITING = 4096
+
+
+class Monitor:
+    """Sketches of inputs and outputs, and latency and energy of every inference, of one model.
+
+    bundle_digest: of the bundle that the model came in (64 hexadecimal digits). component, variant: which of
+    its artifacts runs. device: the name of this very device, told in reports. share: the part of the inference
+    time that sketching may take; inferences are left out where it would take more, whatever their content.
+    elements: so many numbers of a tensor, drawn anew each time, stand for a larger one. Safe to call from
+    several threads.
+    """
+
+    def __init__(
+        self,
+        bundle_digest: str,
+        component: str = "model",
+        variant: str = "",
+        device: str = "",
+        share: float = 0.01,
+        elements: int = 256,
+    ) -> None:
+        if len(bundle_digest) != 64 or set(bundle_digest) - set("0123456789abcdef"):
+            raise ValueError("bundle_digest %r is no sha256 in 64 hexadecimal digits" % (bundle_digest,))
+        if not 0.0 < share <= 1.0 or elements < 1:
+            raise ValueError("share %r or elements %r is out of range" % (share, elements))
+        self.bundle_digest = bundle_digest
+        self.component = component
+        self.variant = variant
+        self.device = device or platform.node()
+        self.started = time.time()
+        self.latency = Timing(LATENCY_BOUNDS_S)
+        self.energy = Timing(ENERGY_BOUNDS_J)
+        self.spent_s = 0.0
+        self.sketched = 0
+        self._share = share
+        self._elements = elements
+        self._draw = np.random.default_rng()
+        self._tensors: Dict[str, Dict[str, _Tensor]] = {"inputs": {}, "outputs": {}}
+        self._lock = threading.Lock()
+
+    def observe(
+        self,
+        inputs: Mapping[str, Any],
+        outputs: Mapping[str, Any],
+        latency_s: float,
+        energy_j: Optional[float] = None,
+    ) -> None:
+        """Take in one inference: arrays by tensor name, seconds, and joules where they are known.
+
+        ValueError for a latency or energy that is negative or not finite, or an array that holds no numbers.
+        """
+        begun = time.perf_counter()
+        with self._lock:
+            self.latency.add(latency_s)
+            if energy_j is not None:
+                self.energy.add(energy_j)
+            if self.spent_s <= self._share * self.latency.total:
+                self._sketch("inputs", inputs)
+                self._sketch("outputs", outputs)
+                self.sketched += 1
+            self.spent_s += time.perf_counter() - begun
+
+    def sketches(self, side: str) -> Dict[str, Sketch]:
+        """The sketch of each tensor of `inputs` or `outputs`."""
+        return {name: tensor.take_in() for name, tensor in self._tensors[side].items()}
+
+    def to_json(self) -> Dict[str, Any]:
+        """Everything that was seen, in JSON types: `edgekit.field`, version 1. Times are Unix seconds."""
+        with self._lock:
+            return {
+                "schema": SCHEMA,
+                "version": VERSION,
+                "bundle": self.bundle_digest,
+                "component": self.component,
+                "variant": self.variant,
+                "device": self.device,
+                "started": self.started,
+                "ended": time.time(),
+                "sketched": self.sketched,
+                "spent_s": self.spent_s,
+                "latency_s": self.latency.to_json(),
+                "energy_j": self.energy.to_json() if self.energy.count else None,
+                "inputs": {name: one.to_json() for name, one in self.sketches("inputs").items()},
+                "outputs": {name: one.to_json() for name, one in self.sketches("outputs").items()},
+            }
+
+    def write_json(self, path: str) -> None:
+        """Write what was seen for `edgekit drift`; the file is whole at any moment."""
+        _replace(path, json.dumps(self.to_json(), separators=(",", ":"), sort_keys=True) + "\n")
+
+    def write_prometheus(self, path: str) -> None:
+        """Write the text file of node-exporter's textfile collector; `path` ends in .prom."""
+        if not path.endswith(".prom"):
+            raise ValueError("%r does not end in .prom: node-exporter would not read it" % (path,))
+        with self._lock:
+            text = render(self)
+        _replace(path, text)
+
+    def _sketch(self, side: str, arrays: Mapping[str, Any]) -> None:
+        known = self._tensors[side]
+        for name, array in arrays.items():
+            values = np.asarray(array)
+            if values.dtype.kind not in "fiub":
+                raise ValueError("%s %r holds %s, no numbers" % (side, name, values.dtype))
+            if name not in known:
+                known[name] = _Tensor()
+            known[name].add(_draw_some(values, self._elements, self._draw))
+
+
+class _Tensor:
+    """The sketch of one tensor, with the numbers that wait to be taken in."""
+
+    def __init__(self) -> None:
+        self._sketch = Sketch()
+        self._waiting: List[np.ndarray] = []
+        self._count = 0
+
+    def add(self, values: np.ndarray) -> None:
+        self._waiting.append(values)
+        self._count += values.size
+        if self._count >= _WAITING:
+            self.take_in()
+
+    def take_in(self) -> Sketch:
+        if self._waiting:
+            self._sketch.update(np.concatenate(self._waiting))
+            self._waiting, self._count = [], 0
+        return self._sketch
+
+
+def _draw_some(values: np.ndarray, most: int, draw: np.random.Generator) -> np.ndarray:
+    """At most that many numbers of an array as a new flat one, each place as likely as any other."""
+    if values.size <= most:
+        return values.flatten()
+    places = draw.integers(0, values.size, most)
+    if values.flags.c_contiguous:
+        return values.reshape(-1)[places]
+    return values[np.unravel_index(places, values.shape)]
+
+
+def _replace(path: str, text: str) -> None:
+    """Write a file in one rename, readable by everybody: an exporter runs as another user."""
+    folder = os.path.dirname(os.path.abspath(path))
+    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".edgekit-", suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

@@ -1,0 +1,186 @@
+"""edgekit drift: what a fleet's models see and give, against what they were made and proven with."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from edgekit._bundle import open_bundle
+from edgekit._field.baseline import sketch_baseline
+from edgekit._field.distances import Distances, measure_distances
+from edgekit._field.fleet import merge_fleet
+from edgekit._field.late import compare_devices
+from edgekit._field.thresholds import METRICS, load_thresholds
+from edgekit._recipe import Recipe
+from edgekit.errors import FieldError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from edgekit._field.baseline import Baseline
+    from edgekit._field.device.sketch import Sketch
+    from edgekit._field.fleet import Seen
+    from edgekit._field.late import LateDevice
+    from edgekit._field.thresholds import Thresholds
+    from edgekit._values import Progress
+    from edgekit.target import Target
+
+Status = Literal["stable", "moved", "drift", "unknown"]
+# Fewer samples than this as a baseline are told: their own spread is taken for the data's.
+_FEW = 30
+
+
+class DriftWords(TypedDict, total=False):
+    """What `drift` takes. baseline: samples as `--samples`; thresholds: a TOML file, as thresholds.toml."""
+
+    baseline: str | Path | None
+    preprocess: str | Mapping[str, Any] | None
+    limit: int | None
+    thresholds: str | Path | None
+
+
+@dataclass(frozen=True)
+class TensorDrift:
+    """One tensor: its distances (None where nothing finite was seen) and what they say.
+
+    status: `unknown` where too few inferences were sketched, or none of this tensor. reason: the metrics
+    above their limits, or why nothing is known. quantiles: 1, 50 and 99 %, of baseline and field.
+    """
+
+    component: str
+    side: Literal["input", "output"]
+    tensor: str
+    status: Status
+    reason: str
+    distances: Distances | None
+    baseline: tuple[float, ...]
+    field: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class DriftResult:
+    """What a fleet's files say of a bundle; `passed` unless some tensor drifted.
+
+    held: how many devices had an expected latency or energy; late: those that missed it, worst first.
+    correction: by `<component>/<variant>/<quantity>`, the factor that the expected figure lacks.
+    """
+
+    bundle: str
+    files: int
+    devices: int
+    inferences: int
+    tensors: tuple[TensorDrift, ...]
+    held: int
+    late: tuple[LateDevice, ...]
+    correction: Mapping[str, float]
+    notes: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        return not any(one.status == "drift" for one in self.tensors)
+
+
+def find_drift(
+    path: Path,
+    fields: Sequence[Path],
+    words: DriftWords,
+    *,
+    targets: Mapping[str, Target],
+    progress: Progress,
+) -> DriftResult:
+    """Merge the field files and hold them against the baseline, tensor by tensor, and device by device.
+
+    Every byte of the bundle is checked first. FieldError names a file that is damaged or of another model.
+    """
+    given = words.get("thresholds")
+    thresholds = load_thresholds(None if given is None else Path(given))
+    recipe = Recipe.of(
+        path, samples=words.get("baseline"), preprocess=words.get("preprocess"), limit=words.get("limit")
+    )
+    with open_bundle(path) as bundle:
+        fleet = merge_fleet(fields, bundle, progress)
+        if not fleet.files:
+            raise FieldError("there is no field file", fix="name files that the monitor wrote")
+        tensors: list[TensorDrift] = []
+        notes: list[str] = []
+        for component, seen in fleet.components.items():
+            baseline = sketch_baseline(component, bundle, recipe, targets=targets, progress=progress)
+            tensors += _judge_component(component, baseline, seen, thresholds)
+            notes += _notes(component, baseline)
+        compared = compare_devices(fleet, bundle, path, thresholds.late)
+        return DriftResult(
+            bundle=bundle.digest,
+            files=fleet.files,
+            devices=len({device for _, _, device in fleet.devices}),
+            inferences=sum(one.inferences for one in fleet.devices.values()),
+            tensors=tuple(tensors),
+            held=compared.devices,
+            late=compared.late,
+            correction=compared.correction,
+            notes=tuple(notes),
+        )
+
+
+def _notes(component: str, baseline: Baseline) -> Iterator[str]:
+    if baseline.samples < _FEW:
+        yield (
+            f"{component}: the baseline is {baseline.samples} samples ({baseline.basis}); "
+            "better give all that the model was calibrated on, with --baseline DATA"
+        )
+
+
+def _judge_component(
+    component: str, baseline: Baseline, seen: Seen, thresholds: Thresholds
+) -> Iterator[TensorDrift]:
+    few = ""
+    if seen.sketched < thresholds.least_inferences:
+        few = f"{seen.sketched} inferences were sketched, fewer than {thresholds.least_inferences:g}"
+    sides: tuple[tuple[Literal["input", "output"], Any, Any], ...] = (
+        ("input", baseline.inputs, seen.inputs),
+        ("output", baseline.outputs, seen.outputs),
+    )
+    for side, before, now in sides:
+        for name, sketch in before.items():
+            yield _judge(name, (sketch, now.get(name)), thresholds, place=(component, side), few=few)
+
+
+def _judge(
+    name: str,
+    both: tuple[Sketch, Sketch | None],
+    thresholds: Thresholds,
+    *,
+    place: tuple[str, Literal["input", "output"]],
+    few: str,
+) -> TensorDrift:
+    baseline, now = both
+    told = (*place, name)
+    if now is None or not now.count + now.nonfinite:
+        return TensorDrift(*told, "unknown", "no device sketched it", None, _quantiles(baseline), ())
+    if not now.count or not baseline.count:
+        reason = f"every number {'in the field' if baseline.count else 'of the baseline'} is NaN or infinite"
+        status: Status = "drift" if baseline.count else "unknown"
+        return TensorDrift(*told, status, reason, None, _quantiles(baseline), _quantiles(now))
+    distances = measure_distances(baseline, now)
+    status, reason = ("unknown", few) if few else _compare(distances, thresholds)
+    return TensorDrift(*told, status, reason, distances, _quantiles(baseline), _quantiles(now))
+
+
+def _compare(distances: Distances, thresholds: Thresholds) -> tuple[Status, str]:
+    """The worst that any metric says, counted by what is beyond chance and the sketches' own error."""
+    figures = {name: float(getattr(distances, name)) for name in METRICS}
+    sure = {name: figures[name] - getattr(distances, f"{name}_error", 0.0) for name in METRICS}
+    for status, limit_of in (("drift", "drift"), ("moved", "moved")):
+        limits = {name: float(getattr(thresholds.metrics[name], limit_of)) for name in METRICS}
+        above = [
+            f"{name} {figures[name]:.3g} > {limits[name]:g}" for name in METRICS if sure[name] > limits[name]
+        ]
+        if above:
+            return ("drift" if status == "drift" else "moved"), ", ".join(above)
+    return "stable", ""
+
+
+def _quantiles(sketch: Sketch) -> tuple[float, ...]:
+    found = tuple(sketch.quantile(share) for share in (0.01, 0.5, 0.99))
+    return () if math.isnan(found[0]) else found

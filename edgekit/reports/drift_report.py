@@ -1,0 +1,76 @@
+"""What a user reads after a drift: each tensor with its distances, and the devices that are late."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgekit.reports.terminal import clean, shorten, table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgekit._field import DriftResult, LateDevice, TensorDrift
+
+_HEADERS = ("tensor", "psi", "ks", "wasserstein", "baseline 1/50/99 %", "field 1/50/99 %", "says")
+_LATE_HEADERS = ("device", "artifact", "", "median", "expected", "at most", "inferences")
+_LONGEST_NAME = 40
+_MOST_LATE = 20
+
+
+def render_drift(result: DriftResult) -> str:
+    """The tables and the verdict."""
+    head = f"{result.files} field files, {result.devices} devices, {result.inferences} inferences"
+    lines = [f"{head}, of bundle {result.bundle[:12]}", ""]
+    lines.append(table(_HEADERS, [_row(one) for one in result.tensors], right=(1, 2, 3)))
+    reasons = [one for one in result.tensors if one.reason]
+    lines += ["", *(clean(f"{_name(one)}: {one.status}: {one.reason}") for one in reasons)]
+    lines += _late(result)
+    lines += [clean(f"note: {note}") for note in result.notes]
+    drifted = sum(one.status == "drift" for one in result.tensors)
+    unknown = sum(one.status == "unknown" for one in result.tensors)
+    lines.append(f"drift: {drifted} of {len(result.tensors)} tensors drifted, {unknown} unknown")
+    return "\n".join(lines)
+
+
+def _late(result: DriftResult) -> list[str]:
+    if not result.held:
+        return ["no device could be held against a profile or prediction of its latency"]
+    lines = [f"latency or energy missed: {len(result.late)}, on {result.held} devices"]
+    if result.late:
+        lines.append(
+            table(_LATE_HEADERS, [_late_row(one) for one in result.late[:_MOST_LATE]], right=(3, 4, 5, 6))
+        )
+        lines += [clean(f"expected: {basis}") for basis in sorted({one.basis for one in result.late})]
+    if len(result.late) > _MOST_LATE:
+        lines.append(f"... and {len(result.late) - _MOST_LATE} more (--json has all)")
+    lines += [
+        clean(f"{name}: measured is {factor:.3g} times the expected figure (median of devices)")
+        for name, factor in result.correction.items()
+    ]
+    return lines
+
+
+def _row(one: TensorDrift) -> tuple[str, ...]:
+    found = one.distances
+    figures = ("", "", "")
+    if found is not None:
+        figures = (
+            f"{found.psi:.3f} ±{found.psi_error:.3f}",
+            f"{found.ks:.3f} ±{found.ks_error:.3f}",
+            f"{found.wasserstein:.3f} ±{found.wasserstein_error:.3f}",
+        )
+    return (_name(one), *figures, _join(one.baseline), _join(one.field), one.status)
+
+
+def _name(one: TensorDrift) -> str:
+    return shorten(f"{one.component} {one.side} {one.tensor}", _LONGEST_NAME)
+
+
+def _join(values: Sequence[float]) -> str:
+    return " / ".join(f"{value:.3g}" for value in values)
+
+
+def _late_row(one: LateDevice) -> tuple[str, ...]:
+    figures = (f"{value:.3g} {one.unit}" for value in (one.median, one.expected, one.limit))
+    artifact = f"{one.component}/{one.variant}".rstrip("/")
+    return (shorten(one.device, _LONGEST_NAME), artifact, one.quantity, *figures, str(one.inferences))
