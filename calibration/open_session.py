@@ -93,11 +93,16 @@ def _load(model: ir.Model, options: Any) -> Any:
 
 
 def _detach_weights(model: ir.Model) -> dict[str, Any]:
-    """Take the large weights out of the graph, leaving references; their values by name."""
+    """Take the large weights out of the graph, leaving references; their values by name.
+
+    Small ones lie in the graph itself: one that is external has no file beside a serialized graph.
+    """
     weights: dict[str, Any] = {}
     for name, value in model.graph.initializers.items():
         tensor = value.const_value
         if tensor is None or tensor.nbytes < _SMALLEST_WEIGHT or tensor.dtype not in _NUMPY_TYPES:
+            if isinstance(tensor, ir.ExternalTensor):
+                value.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=name)
             continue
         weights[name] = ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(tensor.numpy()))
         value.const_value = ir.ExternalTensor(

@@ -73,13 +73,15 @@ class PiecewiseSession:
 
 
 def _open(model: ir.Model) -> OpenSession:
-    """A session that maps external weights where their file lies and copies none of them."""
-    folders = {
-        str(value.const_value.base_dir)
-        for value in model.graph.initializers.values()
-        if isinstance(value.const_value, ir.ExternalTensor)
-    }
-    return open_session(model) if len(folders) != 1 else open_mapped(model, folders.pop())
+    """A session that maps external weights where their file lies and copies none of them.
+
+    Weights that a subclass makes when they are read lie in no file: those are handed over.
+    """
+    tensors = [value.const_value for value in model.graph.initializers.values()]
+    external = [tensor for tensor in tensors if isinstance(tensor, ir.ExternalTensor)]
+    folders = {str(tensor.base_dir) for tensor in external}
+    in_files = all(type(tensor) is ir.ExternalTensor for tensor in external)
+    return open_mapped(model, folders.pop()) if in_files and len(folders) == 1 else open_session(model)
 
 
 def _cut(graph: ir.Graph, piece_bytes: int) -> Iterator[_Piece]:

@@ -11,6 +11,7 @@ import onnxruntime as ort
 import pytest
 
 import edgekit
+from edgekit._verify import PiecewiseSession
 from edgekit.errors import SourceError
 from edgekit.sources.drawn_weights import DrawnTensor
 from edgekit.sources.onnx_file import load_onnx
@@ -109,3 +110,27 @@ def test_a_seed_that_is_no_number_is_refused(made: Path) -> None:
     path.write_bytes(model.SerializeToString())
     with pytest.raises(SourceError, match="no seed"):
         load_onnx(path)
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 10**9])
+def test_pieces_of_a_model_run_on_drawn_weights_large_and_small(piece_bytes: int) -> None:
+    x = ir.val("x", dtype=ir.DataType.FLOAT, shape=ir.Shape([2, 64]))
+    matrix, vector = (
+        ir.val(name, const_value=DrawnTensor(ShapeOnlyTensor(name, ir.DataType.FLOAT, shape, number), 1))
+        for number, (name, shape) in enumerate({"matrix": (64, 64), "vector": (64,)}.items())
+    )
+    product = ir.node("MatMul", [x, matrix], name="product")
+    scaled = ir.node("Mul", [product.outputs[0], vector], name="scaled")
+    scaled.outputs[0].name = "y"
+    graph = ir.Graph(
+        [x],
+        scaled.outputs,
+        nodes=[product, scaled],
+        initializers=[matrix, vector],
+        opset_imports={"": 17},
+        name="g",
+    )
+    feeds = {"x": np.random.default_rng(1).standard_normal((2, 64)).astype(np.float32)}
+    expected = feeds["x"] @ drawn((64, 64), number=0) * drawn((64,), number=1)
+    got = PiecewiseSession(ir.Model(graph, ir_version=8), piece_bytes=piece_bytes).run(feeds)
+    np.testing.assert_allclose(got["y"], expected, rtol=1e-4, atol=1e-5)

@@ -220,7 +220,7 @@ def test_device_scripts_are_python_38_of_the_standard_library() -> None:
         "re",
         "shutil",
     }
-    standard |= {"struct", "subprocess", "sys", "tempfile"}
+    standard |= {"struct", "subprocess", "sys", "tempfile", "time"}
     for path in scripts():
         if path.suffix == ".py":
             tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 8))
