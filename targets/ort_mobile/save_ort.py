@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import ModelError
+from edgekit.targets.ort_mobile.ort_tools import import_tools
 from edgekit.targets.ort_mobile.write_ort import canonical_ort
 
 if TYPE_CHECKING:
@@ -113,11 +114,10 @@ def _config_helper() -> Callable[[list[Path], Path, bool], None]:
     """onnxruntime's writer of operator lists; on import it installs a root log handler, taken off again."""
     root = logging.getLogger()
     handlers = list(root.handlers)
-    from onnxruntime.tools.ort_format_model import create_config_from_models
-
+    tools = import_tools("ort_format_model")
     root.handlers[:] = handlers
     logging.getLogger("ort_format_model.utils").setLevel(logging.WARNING)
-    write: Callable[[list[Path], Path, bool], None] = create_config_from_models
+    write: Callable[[list[Path], Path, bool], None] = tools.create_config_from_models
     return write
 
 

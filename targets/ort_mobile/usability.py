@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.targets.ort_mobile.ort_tools import import_tools
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -49,12 +51,7 @@ class ProviderUse:
 
 def check_usability(model: Path) -> list[ProviderUse]:
     """NNAPI, Core ML as NeuralNetwork and as ML Program, for one ONNX file after basic optimization."""
-    from onnxruntime.tools.mobile_helpers import usability_checker as checker
-    from onnxruntime.tools.onnx_model_utils import (
-        ModelProtoWithShapeInfo,
-        optimize_model,
-    )
-
+    checker, utils = import_tools("mobile_helpers.usability_checker"), import_tools("onnx_model_utils")
     rounds: list[tuple[str, Callable[..., Any]]] = [
         ("NNAPI", checker.check_nnapi_partitions),
         ("CoreML NeuralNetwork", partial(checker.check_coreml_partitions, config_filename=_NEURALNETWORK)),
@@ -62,9 +59,9 @@ def check_usability(model: Path) -> list[ProviderUse]:
     ]
     with tempfile.TemporaryDirectory() as scratch:
         optimized = Path(scratch) / "optimized.onnx"
-        optimize_model(model, optimized, use_external_initializers=True)
+        utils.optimize_model(model, optimized, use_external_initializers=True)
         # The holder removes its own scratch file when it goes, so it is kept until the end.
-        holder = ModelProtoWithShapeInfo(optimized)
+        holder = utils.ModelProtoWithShapeInfo(optimized)
         graph = holder.model_with_shape_info
         return [_judge(name, check, graph) for name, check in rounds]
 
