@@ -55,18 +55,10 @@ def predict_latency(question: Question, device: Device) -> Measurement:
         return Measurement(
             "latency", question.measured[device.name], "ms", "measured", "measured: given by the user"
         )
-    pairs = [
-        (fit, source)
-        for source in question.measured
-        if (fit := sibling_fits().get((source, device.name, question.computed))) is not None
-    ]
-    if pairs:
-        fit, source = min(pairs, key=lambda pair: pair[0].width)
-        return _from_sibling(question, device, source, fit)
     family = find_family(question, device)
-    if family is not None:
-        return _from_family(question, device, family)
-    return _from_capability(question, device) or _from_spec(question, device)
+    if family is None:
+        return _from_capability(question, device) or _from_spec(question, device)
+    return _from_siblings(question, device) or _from_family(question, device, family)
 
 
 def find_family(question: Question, device: Device) -> FamilyFit | None:
@@ -82,13 +74,19 @@ def sum_ms(fit: FamilyFit, work: Work) -> float:
     return total * pull_towards(work.terms, likeness_fits()[fit.precision]) if fit.likeness else total
 
 
-def _from_sibling(question: Question, device: Device, source: str, fit: SiblingFit) -> Measurement:
-    ms = question.measured[source] * fit.scale
-    fits = family_fits()
-    runtime = question.runtime_on(device)
-    here, there = (fits.get((name, runtime, question.computed)) for name in (device.name, source))
-    if here is not None and there is not None:
-        ms *= sum_ms(here, question.work) / sum_ms(there, question.work)
+def _from_siblings(question: Question, device: Device) -> Measurement | None:
+    """By the closest sibling that was measured; None where no pair has fits of both under this runtime."""
+    runtime, precision = question.runtime_on(device), question.computed
+    found: list[tuple[SiblingFit, str, float]] = []
+    for source, measured in question.measured.items():
+        fit = sibling_fits().get((source, device.name, precision))
+        here, there = (family_fits().get((name, runtime, precision)) for name in (device.name, source))
+        if fit is not None and here is not None and there is not None:
+            ratio = sum_ms(here, question.work) / sum_ms(there, question.work)
+            found.append((fit, source, measured * fit.scale * ratio))
+    if not found:
+        return None
+    fit, source, ms = min(found, key=lambda row: row[0].width)
     basis = (
         f"sibling: measured on {source}, times the ratio of the two devices' fits, from {fit.points} runs on "
         f"both NPUs ({fit.fitted}), median error {100 * fit.error:.0f} %; a measurement on the device would "

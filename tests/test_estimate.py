@@ -212,6 +212,21 @@ def test_a_measurement_wins_and_carries_over_to_a_sibling() -> None:
     assert sibling.interval == pytest.approx((sibling.value * row["low"], sibling.value * row["high"]))
 
 
+def test_a_sibling_that_has_no_fit_under_the_runtime_says_nothing() -> None:
+    """A pair's scale is of what the ratio of two fits leaves: alone it would be no prediction."""
+    work = replace(WORK, terms=dict.fromkeys(TERMS, 0.5) | {"launch": 1.0})
+    pairs = tomllib.loads((FITS / "siblings.toml").read_text())["fit"]
+    assert ("snapdragon-x-elite", "galaxy-s25", "fp16") in {
+        (r["from"], r["to"], r["precision"]) for r in pairs
+    }
+    with pytest.raises(StopIteration):
+        _fit_row("snapdragon-x-elite", "litert", "fp16")
+    for runtime, basis in (("litert", "family-fit:"), ("qnn", "sibling: measured on snapdragon-x-elite")):
+        words = {"work": work, "measured": {"snapdragon-x-elite": 4.0}, "runtime": runtime}
+        latency = _ask(_device("galaxy-s25"), "fp16", **words)["latency"]
+        assert latency.basis.startswith(basis)
+
+
 @pytest.mark.parametrize(
     ("row", "word"),
     [
