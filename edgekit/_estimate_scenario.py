@@ -135,7 +135,7 @@ def estimate_request(
 def _estimate_step(step: Step, part: CountedPart, device: Device, question: Question) -> StepEstimate:
     own = replace(question, work=part.work, precision=part.precision, measured={})
     if step.phase == "decode":
-        latency = predict_step(part.work, device, part.precision, cache_bytes=part.cache)
+        latency = predict_step(own, device, cache_bytes=part.cache)
     elif step.phase == "prefill":
         latency = predict_prefill(own, device)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgekit._decode import predict_step
+from edgekit._decode import fitted_runtime, predict_step
 from edgekit._latency import predict_latency
 from edgekit._values import Measurement
 from edgekit.profiles.read_fits import prefill_fits
@@ -20,7 +20,7 @@ def predict_prefill(question: Question, device: Device) -> Measurement:
     What reading all weights once takes is the least that comes out: short prompts wait for memory.
     """
     made = _by_prompts(question, device) or predict_latency(question, device)
-    least = predict_step(question.work, device, question.precision, cache_bytes=0)
+    least = predict_step(question, device, cache_bytes=0)
     if made.value is None or least.value is None or least.value <= made.value:
         return made
     return least
@@ -29,7 +29,7 @@ def predict_prefill(question: Question, device: Device) -> Measurement:
 def _by_prompts(question: Question, device: Device) -> Measurement | None:
     found = (prefill_fits().get((name, question.precision)) for name in device.same_hardware)
     fit = next((fit for fit in found if fit is not None), None)
-    if fit is None:
+    if fit is None or not fitted_runtime(question, device):
         return None
     ms = fit.layer_ms * question.work.layers + fit.gmac_ms * question.work.macs / 1e9
     basis = (

@@ -81,11 +81,11 @@ def test_a_decode_step_reads_weights_and_cache_at_a_share_of_the_bandwidth() -> 
         0, 0, 0, 0, weights=0, activations=0, layers=3, peak_activations=0, read_weights=2_000_000_000
     )
     # 2e9 weights of one byte and 1e9 bytes of cache, 3 GB at 60 % of 10 GB/s: 500 ms.
-    made = predict_step(work, _board(dram_bandwidth=10), "w8", cache_bytes=1e9)
+    made = predict_step(Question(work, "w8"), _board(dram_bandwidth=10), cache_bytes=1e9)
     assert made.value == pytest.approx(500.0)
     assert made.interval == pytest.approx((3e3 / 8.5, 3e3 / 2.5))
     assert made.basis.startswith("spec:")
-    assert predict_step(work, _board(), "w8", cache_bytes=0).kind == "unknown"
+    assert predict_step(Question(work, "w8"), _board(), cache_bytes=0).kind == "unknown"
 
 
 def test_a_request_adds_its_steps_and_counts_shared_weights_once(tmp_path: Path) -> None:
@@ -163,6 +163,21 @@ def test_a_prompt_is_timed_by_the_public_prompts_of_its_device() -> None:
     thor = replace(_board(dram_bandwidth=273), name="jetson-agx-thor", toolchain="tensorrt")
     made = predict_prefill(Question(work, "w4"), thor)
     assert made.value == pytest.approx(253 * fit["layer_ms"] + 1000 * fit["gmac_ms"])
+
+
+def test_fits_of_language_models_stand_for_the_runtime_they_were_made_with(tmp_path: Path) -> None:
+    path = _make(tmp_path)
+    rows = (
+        ("jetson-orin-nano-super", "w4", None, "family-fit"),
+        ("jetson-orin-nano-super", "w4", "onnxruntime", "spec"),
+        ("jetson-agx-thor", "w4", "onnxruntime", "spec"),
+        ("snapdragon-8-elite-gen-5", "w4a16", None, "family-fit"),
+        ("snapdragon-8-elite-gen-5", "w4a16", "qnn", "family-fit"),
+    )
+    for device, precision, runtime, basis in rows:
+        made = edgekit.estimate(scenario=path, devices=device, precision=precision, runtime=runtime)
+        steps = {step.phase: step.latency.basis.partition(":")[0] for step in made.devices[0].steps}
+        assert steps == {"prefill": basis, "decode": basis}, (device, runtime)
 
 
 def test_weights_are_counted_and_never_read(tmp_path: Path) -> None:
