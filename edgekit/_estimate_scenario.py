@@ -179,10 +179,12 @@ def _speed(steps: Sequence[StepEstimate], device: Device) -> list[Measurement]:
     if not decoding:
         return []
     runs = max(step.repeat for step in decoding)
-    token = _sum("latency", [(step.latency, 1) for step in decoding if step.repeat == runs])
-    if token.value is None or token.interval is None:
-        return [Measurement("tokens_per_s", None, "tokens/s", "unknown", token.basis)]
-    basis = decoding[0].latency.basis
+    own = [step.latency for step in decoding if step.repeat == runs]
+    token = _sum("latency", [(latency, 1) for latency in own])
+    basis = own[0].basis if len(own) == 1 else token.basis
+    if not token.value or token.interval is None:
+        words = basis if token.value is None else "a decode step that reads no weights takes no time"
+        return [Measurement("tokens_per_s", None, "tokens/s", "unknown", words)]
     value, ends = 1e3 / token.value, (1e3 / token.interval[1], 1e3 / token.interval[0])
     found = [Measurement("tokens_per_s", value, "tokens/s", "predicted", basis, ends)]
     share = device.figures.get("sustained_share")

@@ -23,6 +23,7 @@ from edgekit._work_terms import TERMS
 from edgekit.errors import TargetError, UsageError
 from edgekit.passes.infer_shapes import infer_shapes
 from edgekit.profiles.read_fits import Likeness, SiblingFit, make_fit
+from edgekit.reports.estimate_report import render_estimate
 
 if TYPE_CHECKING:
     from edgekit._values import Measurement
@@ -247,6 +248,23 @@ def test_all_devices_are_ranked_and_unknown_ones_come_last(tmp_path: Path) -> No
     assert values[: len(known)] == sorted(known)
     assert known
     assert {row.verdicts[0].status for row in made.devices if row.latency.value is None} == {"unknown"}
+
+
+def test_the_printed_ranking_keeps_every_interval_basis_and_kind(tmp_path: Path) -> None:
+    names = ["galaxy-s24", "jetson-orin-nano-super", "pixel-10"]
+    made = edgekit.estimate(_save(tmp_path), devices=names, measured={"galaxy-s24": "4ms"})
+    lines = render_estimate(made).splitlines()
+    rows = {line.split()[0]: line for line in lines if line.startswith(tuple(names))}
+    assert "  4ms measured  " in rows["galaxy-s24"]
+    assert rows["pixel-10"].split()[1] == "unknown"
+    for device in made.devices:
+        predicted = [row for row in device.figures if row.kind == "predicted"]
+        assert len(predicted) == rows[device.device].count("[") == rows[device.device].count("..")
+        for row in device.figures:
+            assert f"basis of {row.metric.replace('_', ' ')}: {row.basis}" in lines
+    bare = replace(made.devices[0].latency, kind="predicted", basis="spec: by hand", interval=None)
+    alone = replace(made.devices[0], figures=(bare,))
+    assert "ms predicted  " in render_estimate(replace(made, devices=(alone,)))
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from edgekit._values import Device, Figure
 from edgekit._work import Work
 from edgekit._work_terms import TERMS
 from edgekit.errors import UsageError
+from edgekit.reports.estimate_report import render_estimate
 
 FITS = Path(edgekit.__file__).parent / "profiles" / "fits"
 SCENARIO = """
@@ -105,6 +106,25 @@ def test_a_request_adds_its_steps_and_counts_shared_weights_once(tmp_path: Path)
     memory = figures["memory"]
     assert memory.interval is not None
     assert memory.interval[0] == pytest.approx(256 * 0.5625 + 250e6)
+
+
+def test_tokens_a_second_rest_on_all_that_runs_for_a_token(tmp_path: Path) -> None:
+    table = helper.make_tensor("w", TensorProto.FLOAT, [16, 4], [0.1] * 64)
+    ids = helper.make_tensor_value_info("ids", TensorProto.INT64, [1])
+    look = helper.make_node("Gather", ["w", "ids"], ["y"])
+    graph = helper.make_graph([look], "g", [ids], [_tensor("y", [1, 4])], [table])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "look.onnx")
+    more = '[component.look]\nfile = "look.onnx"\n[[step]]\ncomponent = "look"\nrepeat = "tokens"\n'
+    made = edgekit.estimate(scenario=_make(tmp_path, SCENARIO + more), devices="galaxy-s25", precision="w8")
+    row = made.devices[0]
+    speed = next(item for item in row.figures if item.metric == "tokens_per_s")
+    assert speed.basis == "sum of steps by spec; ends added as if all steps erred alike"
+    assert "\nbasis of decode, decode: spec: 60 %" in render_estimate(made)
+    # A lookup reads no weight as a whole: alone it takes no time, and no rate follows.
+    (tmp_path / "scenario.toml").write_text(f"[sizes]\ntokens = 5\n{more}")
+    alone = edgekit.estimate(tmp_path, devices="galaxy-s25", precision="w8").devices[0]
+    assert {item.metric: item.kind for item in alone.figures}["tokens_per_s"] == "unknown"
 
 
 def test_components_have_precisions_of_their_own(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
 
 import onnx
 import pytest
@@ -61,8 +62,14 @@ def test_a_report_labels_what_is_predicted_and_keeps_it_out_of_baselines(tmp_pat
         "size": "fits",
     }
     words = (tmp_path / "a" / "report.md").read_text()
-    assert "ms predicted |" in words
+    latency = next(figure for figure in first.devices[0].figures if figure.metric == "latency")
+    assert latency.interval is not None
+    low, high = (f"{end:.4g}ms" for end in latency.interval)
+    assert f"ms \\[{low}..{high}\\] predicted |" in words
     assert "of 1000ms, predicted:" in words
+    edgekit.report(bundle, tmp_path / "c", budget="latency=1us")
+    (failure,) = ET.parse(tmp_path / "c" / "junit.xml").getroot().findall("testsuite/testcase/failure")
+    assert ", predicted: " in failure.get("message", "")
     old = json.loads((tmp_path / "a" / "report.json").read_text())
     for figure in old["devices"][0]["figures"]:
         figure["value"] = 1e-6

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
-from edgekit.reports.terminal import clean, count, quantity, table
+from edgekit.reports.terminal import clean, count, quantity, table, with_interval
 
 if TYPE_CHECKING:
     from edgekit._estimate import DeviceEstimate, Estimate
@@ -31,10 +30,16 @@ def render_estimate(estimate: Estimate) -> str:
         "\n".join(map(clean, [*filter(None, [estimate.title]), *counts, f"precision: {estimate.precision}"])),
         table(headers, [_row(device, metrics) for device in estimate.devices]),
     ]
+    rows = [
+        (row.metric.replace("_", " "), row.basis) for device in estimate.devices for row in device.figures
+    ]
     if len(estimate.devices) == 1 and estimate.devices[0].steps:
         blocks.append(_steps(estimate.devices[0]))
-    bases = dict.fromkeys(row.basis for device in estimate.devices for row in device.figures)
-    return "\n\n".join([*blocks, "\n".join(clean(f"basis: {basis}") for basis in bases)])
+        rows += [
+            (f"{step.component}, {step.phase}", step.latency.basis) for step in estimate.devices[0].steps
+        ]
+    bases = (clean(f"basis of {name}: {basis}") for name, basis in dict.fromkeys(rows))
+    return "\n\n".join([*blocks, "\n".join(bases)])
 
 
 def _cache(estimate: Estimate, name: str) -> str:
@@ -72,11 +77,6 @@ def _row(device: DeviceEstimate, metrics: list[str]) -> tuple[str, ...]:
 
 
 def _cell(row: Measurement) -> str:
-    if row.value is None:
-        return "unknown"
-    said = quantity(row.value, row.unit)
-    if row.interval is None:
-        return said
-    low, high = row.interval
-    ends = "no upper end" if math.isinf(high) else quantity(high, row.unit)
-    return f"{said} [{quantity(low, row.unit)}..{ends}]"
+    """What has an interval is predicted; whatever has none says what it is."""
+    said = with_interval(row)
+    return said if row.value is None or row.interval is not None else f"{said} {row.kind}"

@@ -6,10 +6,11 @@ import json
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
+from edgekit._feasibility import explain_verdict
 from edgekit._profile import profile_json
 from edgekit.reports.json_form import VERSION, plain
 from edgekit.reports.junit_xml import add_case, write_suites
-from edgekit.reports.terminal import clean, quantity, table
+from edgekit.reports.terminal import clean, quantity, table, with_interval
 
 if TYPE_CHECKING:
     from edgekit._feasibility import DeviceReport, Report
@@ -74,10 +75,10 @@ def _overview(report: Report) -> tuple[list[str], list[tuple[str, ...]]]:
 
 
 def _cell(row: Measurement | None) -> str:
-    """A measured figure alone; a predicted one says so."""
+    """A measured figure alone; a predicted one says so, and in which interval."""
     if row is None or row.value is None:
         return "unknown"
-    return quantity(row.value, row.unit) + ("" if row.kind == "measured" else f" {row.kind}")
+    return quantity(row.value, row.unit) if row.kind == "measured" else f"{with_interval(row)} {row.kind}"
 
 
 def render_junit(report: Report) -> str:
@@ -105,8 +106,7 @@ def _judge_proof(parity: Parity) -> tuple[str, str] | None:
 def _judge_budget(verdict: Verdict) -> tuple[str, str] | None:
     if verdict.status == "unknown":
         return "skipped", verdict.figure.basis
-    broken = f"{verdict.figure.value} {verdict.unit} of {verdict.limit} {verdict.unit}"
-    return ("failure", broken) if verdict.status == "does not fit" else None
+    return ("failure", explain_verdict(verdict)) if verdict.status == "does not fit" else None
 
 
 def escape_markdown(text: str) -> str:

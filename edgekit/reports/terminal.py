@@ -10,6 +10,8 @@ from edgekit._budget import format_quantity
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edgekit._values import Measurement
+
 LONGEST = 2000  # characters of one line that a terminal shows: a name may be a megabyte
 
 
@@ -66,6 +68,17 @@ def size(value: int | None) -> str:
 def quantity(value: float, unit: str) -> str:
     """A measured value for people: bytes as `size`, anything else with four digits."""
     return size(int(value)) if unit == "B" else format_quantity(float(f"{value:.4g}"), unit)
+
+
+def with_interval(row: Measurement) -> str:
+    """A figure for people: `4ms [3ms..5ms]`, the interval where it has one, or `unknown`."""
+    if row.value is None:
+        return "unknown"
+    said = quantity(row.value, row.unit)
+    if row.interval is None:
+        return said
+    low, high = (quantity(end, row.unit) for end in row.interval)
+    return f"{said} [{low}..{high}]"
 
 
 def _width(text: str) -> int:
