@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -31,14 +31,19 @@ def model(nodes: Sequence[onnx.NodeProto]) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def node(op: str, *names: str) -> onnx.NodeProto:
+def node(op: str, *names: str, **attributes: Any) -> onnx.NodeProto:
     """The last name is the output's."""
-    return helper.make_node(op, list(names[:-1]), [names[-1]])
+    return helper.make_node(op, list(names[:-1]), [names[-1]], **attributes)
 
 
 SCORES = {
     "logits": [node("Gemm", "x", "w", "b", "y")],
     "logits with a bias behind": [node("MatMul", "x", "w", "m"), node("Add", "b", "m", "y")],
+    "logits of a table that was only moved": [
+        node("Transpose", "w", "t"),
+        node("Cast", "t", "c", to=TensorProto.FLOAT),
+        node("MatMul", "x", "c", "y"),
+    ],
     "softmax of anything": [node("Mul", "x", "x", "m"), node("Softmax", "m", "y")],
     "a softmax written out": [
         node("Exp", "x", "e"),
@@ -52,6 +57,10 @@ OTHERS = {
     "a normalized embedding": [node("MatMul", "x", "w", "m"), node("LayerNormalization", "m", "b", "y")],
     "a residual sum": [node("MatMul", "x", "w", "m"), node("Add", "m", "x", "y")],
     "probabilities of their own": [node("Gemm", "x", "w", "b", "m"), node("Sigmoid", "m", "y")],
+    "a product with weights that follow the input": [
+        node("Mul", "w", "x", "v"),
+        node("MatMul", "x", "v", "y"),
+    ],
     "the input": [node("Identity", "x", "y")],
 }
 

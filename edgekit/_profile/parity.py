@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgekit._bundle import read_npy
 from edgekit._profile.job import FOLDER
+from edgekit._verify import OutputComparison
 from edgekit.errors import BundleError
 from edgekit.profiles.probes.transport import DeviceError
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from edgekit._values import OutputParity
-    from edgekit._verify import Golden, OutputComparison
+    from edgekit._verify import Golden
     from edgekit.profiles.probes.transport import Transport
 
 _NAME = re.compile(r"outputs-[0-9]{1,6}-[0-9]{1,6}-[0-9]{1,6}\.npy")
@@ -46,7 +47,7 @@ def compare_outputs(
                 raise DeviceError(
                     f"output '{name}' from the device: {error.problem}", fix="run it again"
                 ) from error
-            comparisons.setdefault(name, golden.compare(name)).add(actual, expected)
+            comparisons.setdefault(name, OutputComparison(name, golden.scores)).add(actual, expected)
     return tuple(comparison.result() for comparison in comparisons.values())
 
 
@@ -59,7 +60,7 @@ def compare_arrays(made: Sequence[Mapping[str, np.ndarray]], golden: Golden) -> 
                 raise DeviceError(
                     f"the device gave no output '{name}' of shape {expected.shape}", fix="convert again"
                 )
-            comparisons.setdefault(name, golden.compare(name)).add(outputs[name], expected)
+            comparisons.setdefault(name, OutputComparison(name, golden.scores)).add(outputs[name], expected)
     return tuple(comparison.result() for comparison in comparisons.values())
 
 

@@ -82,9 +82,8 @@ class Judge:
         for done, sample in enumerate(self.workshop.samples, 1):
             expected, got = self.workshop.fp32.run(sample.feeds), session.run(sample.feeds)
             for name, value in expected.items():
-                if name not in comparisons:
-                    comparisons[name] = OutputComparison(name, scores=name in self.workshop.scores)
-                comparisons[name].add(got[name], value)
+                comparison = comparisons.setdefault(name, OutputComparison(name, self.workshop.scores))
+                comparison.add(got[name], value)
             share = _worst_share(comparisons)
             if share * done > most * total and 4 * done >= total:
                 return Drop(share, done)

@@ -38,8 +38,7 @@ class _Comparisons:
                     f"the artifact has no output '{output}' (it has {', '.join(sorted(got)) or 'none'})",
                     fix="the target must give every output under its source name",
                 )
-            scores = self._scores is None or output in self._scores
-            comparison = self._by_output.setdefault(output, OutputComparison(output, scores=scores))
+            comparison = self._by_output.setdefault(output, OutputComparison(output, self._scores))
             comparison.add(np.asarray(got[output]), want)
 
     def results(self) -> tuple[OutputParity, ...]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
-from edgekit._verify.metrics import OutputComparison
 from edgekit.errors import SamplesError
 
 if TYPE_CHECKING:
@@ -51,10 +50,6 @@ class Golden:
     kind: GoldenKind
     samples: tuple[GoldenSample, ...]
     scores: frozenset[str] | None = None
-
-    def compare(self, output: str) -> OutputComparison:
-        """An empty comparison for that output."""
-        return OutputComparison(output, scores=self.scores is None or output in self.scores)
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,10 @@ class OutputComparison:
     Where nothing was compared (every array empty), `sqnr_db` and `cosine` are NaN, which no gate passes.
     """
 
-    def __init__(self, output: str, *, scores: bool = True) -> None:
-        """scores: whether the largest number of a row is a decision."""
-        self._output, self._scores = output, scores
+    def __init__(self, output: str, scores: frozenset[str] | None = None) -> None:
+        """scores: the outputs whose largest number is a decision (as in Golden); None: all of them."""
+        self._output = output
+        self._decides = scores is None or output in scores
         self._elements = 0
         self._broken = 0
         self._dot = self._actual = self._expected = self._noise = self._largest = 0.0
@@ -39,11 +40,10 @@ class OutputComparison:
         for start in range(0, expected.size, _CHUNK):
             part = slice(start, start + _CHUNK)
             self._add_chunk(flat_actual[part], flat_expected[part])
-        rows, agreeing = (
-            _count_top1(actual, expected) if self._scores or expected.dtype.kind != "f" else (0, 0)
-        )
-        self._rows += rows
-        self._agreeing += agreeing
+        if self._decides or expected.dtype.kind != "f":
+            rows, agreeing = _count_top1(actual, expected)
+            self._rows += rows
+            self._agreeing += agreeing
 
     def _add_chunk(self, actual: np.ndarray, expected: np.ndarray) -> None:
         same = actual == expected

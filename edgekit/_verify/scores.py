@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgekit.passes._rewire import input_of
+from edgekit.passes._rewire import CONTROL_FLOW, input_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -26,7 +26,7 @@ def find_scores(model: ir.Model) -> frozenset[str]:
 
     A sigmoid's are none: each of them is a decision of its own.
     """
-    if any(node.op_type in ("If", "Loop", "Scan") for node in model.graph):
+    if any(node.op_type in CONTROL_FLOW for node in model.graph):
         return frozenset(str(value.name) for value in model.graph.outputs)
     return frozenset(str(value.name) for value in model.graph.outputs if _holds_scores(value))
 
@@ -53,10 +53,13 @@ def _is_written_out_softmax(node: ir.Node) -> bool:
 
 
 def _is_constant(value: ir.Value | None) -> bool:
-    """An initializer, or computed from nothing else."""
+    """A constant, or one that was only moved or cast: what folding leaves of a large weight."""
     while value is not None and value.const_value is None:
         node = value.producer()
-        if node is None or len(node.inputs) == 0:
-            return node is not None
-        value = node.inputs[0]
+        if node is None:
+            return False
+        if node.op_type == "Constant":
+            return True
+        given = [one for one in node.inputs if one is not None]
+        value = given[0] if len(given) == 1 else None
     return value is not None
