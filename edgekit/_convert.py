@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgekit._budget import judge_budget
 from edgekit._cache import key, open_cache
+from edgekit._foretold import foretell_bundle
 from edgekit._guard import choose_offers
 from edgekit._plan import load_source, resolve_all
 from edgekit._values import BundleResult, ConvertResult
@@ -18,11 +19,10 @@ from edgekit.registry import find_plugins
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgekit._bundle import Bundle
     from edgekit._bundle.write import Existing
     from edgekit._cache import Cache
     from edgekit._recipe import Recipe
-    from edgekit._values import Measurement, Progress
+    from edgekit._values import Progress
     from edgekit._workshop import Workshop
     from edgekit.registry import ResolvedTarget
 
@@ -95,7 +95,7 @@ def _put_in_place(item: ResolvedTarget, recipe: Recipe, made: Path) -> tuple[Bun
         write_archive(folder, folder.with_name(f"{folder.name}.tar.gz"), existing=existing)
     with open_bundle(folder) as bundle:
         artifacts, parities = read_artifacts(bundle), read_parities(bundle)
-        figures = (*host_figures(bundle), *_foretold(item, bundle, folder))
+        figures = (*host_figures(bundle), *foretell_bundle(bundle, item.target, item.device))
         sizes = {one.main: loaded_size([one], folder) for one in artifacts}
         result = BundleResult(
             requested=item.requested,
@@ -141,13 +141,6 @@ def _judge_digests(recipe: Recipe) -> tuple[str | None, ...]:
     if recipe.metric is not None and ":" in recipe.metric:
         files.append(find_module_file(recipe.metric))
     return tuple(None if file is None else hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
-
-
-def _foretold(item: ResolvedTarget, bundle: Bundle, folder: Path) -> tuple[Measurement, ...]:
-    """What the toolchain itself foretells, and of the rest what `estimate` would say."""
-    theirs = item.target.estimates(bundle.artifacts[0], folder)
-    told = {figure.metric for figure in theirs}
-    return (*theirs, *(figure for figure in bundle.foretell(item.device) if figure.metric not in told))
 
 
 def _make_output_folder(folder: Path) -> None:

@@ -15,6 +15,7 @@ from edgekit._bundle import (
     read_gaps,
     read_parities,
 )
+from edgekit._foretold import foretell_known
 from edgekit._guard import choose_offers
 from edgekit._layer_table import debug_file, load_errors
 from edgekit._profile import (
@@ -25,7 +26,6 @@ from edgekit._profile import (
     load_profile,
 )
 from edgekit.errors import BundleError, UsageError
-from edgekit.registry import load_devices, load_targets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -189,12 +189,9 @@ def _measured(profiles: Sequence[Profile]) -> tuple[Measurement, ...]:
 
 
 def _with_foretold(known: tuple[Measurement, ...], bundle: Bundle) -> tuple[Measurement, ...]:
-    """What nobody measured is predicted, where the bundle's device is one that edgekit knows."""
-    devices = {device.name: device for device in load_devices(load_targets().values()).values()}
-    device = devices.get(bundle.manifest["device"]["name"])
+    """What nobody measured is predicted."""
     metrics = {figure.metric for figure in known}
-    foretold = () if device is None else bundle.foretell(device)
-    return (*known, *(figure for figure in foretold if figure.metric not in metrics))
+    return (*known, *(figure for figure in foretell_known(bundle) if figure.metric not in metrics))
 
 
 def _conclude(verdicts: Sequence[Verdict], parities: Sequence[Parity]) -> tuple[Overall, tuple[str, ...]]:

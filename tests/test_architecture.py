@@ -33,7 +33,7 @@ RANKS = (
     ("_verify",),
     ("_bundle", "_layers"),
     ("_signature", "_recipe", "_recipe_file", "_scope_recipe", "_tasks", "_arm64_session"),
-    ("_profile", "_layer_errors", "_layer_table"),
+    ("_profile", "_layer_errors", "_layer_table", "_foretold"),
     ("_describe", "_feasibility", "_policy", "_fleet_cost"),
     ("_gate",),
     ("_baseline",),

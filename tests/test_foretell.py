@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 
 import edgekit
 from edgekit._bundle import open_bundle
+from edgekit._foretold import foretell_known
 from edgekit._predict import foretell
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def test_nothing_is_foretold_of_open_sizes_or_of_a_mixed_network(tmp_path: Path)
     with open_bundle(_convert(tmp_path, "int8", shape="n=1..4").bundles[0].folder) as bundle:
         assert "work" not in bundle.manifest["components"][0]
         device = edgekit.list_devices(DEVICE)[0]
-        assert bundle.foretell(device) == ()
+        assert foretell_known(bundle) == ()
         artifact = bundle.artifacts[0]
     work = {"dense": 10**9, "depthwise": 0, "grouped": 0, "attention": 0, "weights": 10, "activations": 10}
     from edgekit._work_terms import TERMS

@@ -17,7 +17,6 @@ from edgekit._bundle.limits import Limits
 from edgekit._bundle.manifest import Json, artifact_value, bundle_digest, parse_manifest
 from edgekit._bundle.names import MANIFEST, check_names
 from edgekit._bundle.npy import read_npy
-from edgekit._predict import foretell
 from edgekit._verify import ForcedSequence, Golden, GoldenSample
 from edgekit.errors import BundleError
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from edgekit._values import Artifact, Device, Measurement
+    from edgekit._values import Artifact
 
 _CHUNK = 1 << 20
 _COPY_AGAIN = "take an unchanged copy of the bundle, or convert again"
@@ -48,14 +47,6 @@ class Bundle:
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
         return tuple(artifact_value(row) for row in self.manifest["artifacts"])
-
-    def foretell(self, device: Device) -> tuple[Measurement, ...]:
-        """What `estimate` says of the variant asked for first; nothing of several components.
-
-        How often a request runs each of those, only its scenario says.
-        """
-        parts = self.manifest["components"]
-        return foretell(parts[0].get("work"), self.artifacts[0], device) if len(parts) == 1 else ()
 
     def golden(self, component: str) -> Golden:
         """The golden data of one component, read from its .npy files, in the source's layout."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from edgekit._foretold import foretell_known
 from edgekit._profile import find_measurement, find_profiles
-from edgekit.registry import load_devices, load_targets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -96,9 +96,7 @@ class _Expectations:
     def __init__(self, bundle: Bundle, place: Path) -> None:
         fitting = [one for one in find_profiles(place, bundle.digest) if one.matches is not False]
         self._profile = fitting[-1] if fitting else None
-        devices = {one.name: one for one in load_devices(load_targets().values()).values()}
-        device = devices.get(bundle.manifest["device"]["name"])
-        self._foretold = () if device is None else bundle.foretell(device)
+        self._foretold = foretell_known(bundle)
         first = bundle.artifacts[0]
         self._first = (first.component, str(first.variant))
 

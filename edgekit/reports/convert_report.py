@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from typing import TYPE_CHECKING
 
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 _HEADERS = ("variant", "file", "size", "SQNR vs fp32", "top-1", "MACs in int8", "proof", "gate")
 WORST_SHOWN = 5
 GAPS_SHOWN = 3
-
-# First words of what edgekit's own predictions rest on.
-_BASES = ("spec", "family-fit", "sibling")
 
 
 def render_convert(result: ConvertResult) -> str:
@@ -173,18 +171,18 @@ def verdict_line(verdict: Verdict) -> str:
 
 
 def _foretold_lines(figures: Sequence[Measurement]) -> list[str]:
-    """What a toolchain says of its own file, a line each; what edgekit predicts, in one line."""
-    lines, ours = [], []
+    """What has an interval, in one line; what nothing bounds rests on its basis alone, and is told with it."""
+    lines, bounded = [], []
     for figure in (row for row in figures if row.kind == "predicted"):
         value = "unknown" if figure.value is None else quantity(figure.value, figure.unit)
-        basis = figure.basis.partition(":")[0]
-        if basis.split()[0] in _BASES and figure.interval is not None:
+        if figure.interval is not None and math.isfinite(figure.interval[1]):
             low, high = (quantity(end, figure.unit) for end in figure.interval)
-            ours.append(clean(f"{figure.metric} {value} [{low}..{high}] by {basis}"))
+            basis = figure.basis.partition(":")[0]
+            bounded.append(clean(f"{figure.metric} {value} [{low}..{high}] by {basis}"))
         else:
             lines.append(clean(f"  predicted {figure.metric} {value}: {figure.basis}"))
-    if ours:
-        lines.append(f"  predicted: {', '.join(ours)}; edgekit estimate says on what these rest")
+    if bounded:
+        lines.append(f"  predicted: {', '.join(bounded)}; edgekit estimate says on what these rest")
     return lines
 
 

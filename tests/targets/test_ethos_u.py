@@ -86,6 +86,10 @@ def test_the_users_budget_is_judged_by_velas_figures_and_no_latency_is_promised(
     assert verdicts["memory"].figure.kind == "predicted"
     assert verdicts["latency"].status == "unknown"
     assert "left to the CPU" in verdicts["latency"].figure.basis
+    report = edgekit.report(result.bundles[0].folder, work / "report", budget="memory=1MB,latency=1s")
+    later = {verdict.metric: verdict for verdict in report.devices[0].verdicts}
+    assert (later["memory"].status, later["memory"].figure.kind) == ("fits", "predicted")
+    assert (later["latency"].status, "left to the CPU" in later["latency"].figure.basis) == ("unknown", True)
     told = run(
         "convert", work / "m.onnx", "--target", "ethos-u", "--samples", work / "data", "-o", work / "more"
     )
