@@ -10,8 +10,9 @@ from edgekit._arm64_session import Arm64Session, find_arm64
 from edgekit._bundle import BundleProof
 from edgekit._bundle.verify import choose_gate
 from edgekit._verify import OutputComparison, unproven, verify_artifact
-from edgekit.errors import CannotRunHere, TargetError, UsageError
+from edgekit.errors import CannotRunHere, UsageError
 from edgekit.profiles.loader import find_device
+from edgekit.registry import target_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,11 +43,7 @@ def prove_on(
     """
     if place not in PLACES:
         raise UsageError(f"--on {place}: verify knows no such place", fix=f"use one of: {', '.join(PLACES)}")
-    target = targets.get(bundle.target)
-    if target is None:
-        raise TargetError(
-            f"bundle is for target '{bundle.target}', which is not installed", fix="install its plugin"
-        )
+    target = target_of(targets, bundle.target)
     arm64 = find_arm64()
     parities = []
     for artifact in bundle.artifacts:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from edgekit.errors import BundleError, CannotRunHere, TargetError, UsageError
+from edgekit.errors import BundleError, CannotRunHere, UsageError
+from edgekit.registry import target_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -66,11 +67,7 @@ def prove(
                 raise UsageError("a metric needs labelled samples", fix="add --samples DATA")
             progress("run the golden samples", 0, None)
             return prove_bundle(bundle, targets, gate=recipe.gate)
-        target = targets.get(bundle.target)
-        if target is None:
-            raise TargetError(
-                f"bundle is for target '{bundle.target}', which is not installed", fix="install its plugin"
-            )
+        target = target_of(targets, bundle.target)
         parities = tuple(
             _prove_artifact(artifact, bundle, target=target, recipe=recipe, progress=progress)
             for artifact in bundle.artifacts
@@ -139,11 +136,7 @@ def open_expected(
     CannotRunHere where this host cannot run it.
     """
     variants = [one for one in bundle.artifacts if one.component == component]
-    target = targets.get(bundle.target)
-    if target is None:
-        raise TargetError(
-            f"bundle is for target '{bundle.target}', which is not installed", fix="install its plugin"
-        )
+    target = target_of(targets, bundle.target)
     artifact = next((one for one in variants if one.variant == "fp32"), variants[0])
     session = target.open(artifact, bundle.folder)
     samples = _open_samples(artifact, bundle, recipe)

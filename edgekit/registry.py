@@ -14,7 +14,7 @@ from edgekit.profiles.loader import load_device
 from edgekit.target import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from importlib.metadata import EntryPoint
 
     from edgekit._values import Device
@@ -87,6 +87,17 @@ def load_plugin(plugin: Plugin) -> Target:
 def load_targets() -> dict[str, Target]:
     """Every installed target by name; raises TargetError for the first broken plugin."""
     return {name: load_plugin(plugin) for name, plugin in find_plugins().items()}
+
+
+def target_of(targets: Mapping[str, Target], name: str) -> Target:
+    """The target that a bundle is for; TargetError where it is not among those installed."""
+    target = targets.get(name)
+    if target is None:
+        raise TargetError(
+            f"bundle is for target '{name}', which is not installed",
+            fix=f"install its plugin (here are {', '.join(sorted(targets)) or 'none'})",
+        )
+    return target
 
 
 def load_devices(targets: Iterable[Target]) -> dict[Path, Device]:

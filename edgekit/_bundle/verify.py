@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from edgekit._bundle.read import Bundle, open_bundle
 from edgekit._verify import find_decoder, fits, gate_for, open_and_verify, prove_steps
-from edgekit.errors import BundleError, TargetError
+from edgekit.errors import BundleError
+from edgekit.registry import target_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,12 +60,7 @@ def prove_bundle(
     bundle: Bundle, targets: Mapping[str, Target], *, gate: Mapping[str, float | None] | None = None
 ) -> BundleProof:
     """`verify_bundle` on a bundle that is open already."""
-    target = targets.get(bundle.target)
-    if target is None:
-        raise TargetError(
-            f"bundle is for target '{bundle.target}', which is not installed",
-            fix=f"install its plugin (here are {', '.join(sorted(targets)) or 'none'})",
-        )
+    target = target_of(targets, bundle.target)
     golden = {row["name"]: bundle.golden(row["name"]) for row in bundle.manifest["components"]}
     parities = tuple(
         open_and_verify(

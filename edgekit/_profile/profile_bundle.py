@@ -25,9 +25,9 @@ from edgekit._profile.tool_file import read_machine
 from edgekit._profile.values import ArtifactProfile, Profile, Trace
 from edgekit._profile.visit import visit
 from edgekit._profile.visit_tool import ToolVisit
-from edgekit.errors import TargetError
 from edgekit.profiles.loader import find_device
 from edgekit.profiles.probes.open_transport import open_transport
+from edgekit.registry import target_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -59,11 +59,7 @@ def profile_bundle(
     transport = open_transport(place, keep=options.keep)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     with open_bundle(path) as bundle:
-        target = targets.get(bundle.target)
-        if target is None:
-            raise TargetError(
-                f"bundle is for target '{bundle.target}', which is not installed", fix="install its plugin"
-            )
+        target = target_of(targets, bundle.target)
         trip = _plan_trip(bundle, target, options, transport.label)
         if options.earlier is not None:
             nothing = _describe(trip, Heard.of(len(trip.artifacts)), ((),) * len(trip.artifacts), [])
