@@ -63,14 +63,16 @@ def plan_form(plan: Plan, scheme: Scheme) -> QdqForm:
 def _choose(workshop: Workshop, first: QdqForm, other: QdqForm, named: tuple[str, str]) -> ChosenScheme:
     """`first`, or `other` where it matters; `named`: the words for the other's case, and for the first.
 
-    A graph in the other's scheme that rounds less often, made for another target, speaks for it: where even
-    that is not nearer, none is made.
+    A graph in the other's scheme that rounds no more often, made for another target, speaks for it: where
+    even that is not nearer, none is made.
     """
     own = _try_form(workshop, first)
     if own.sqnr_db >= _NEAR_DB:
         return ChosenScheme(own.result, own.session, "")
     kin = [
-        _measure(workshop, workshop.reference(form)) for form in workshop.forms if _rounds_less(form, other)
+        _measure(workshop, workshop.reference(form))
+        for form in workshop.forms
+        if _rounds_no_more(form, other)
     ]
     if min(kin, default=math.inf) < own.sqnr_db + _NEARER_DB:
         return ChosenScheme(own.result, own.session, "")
@@ -81,12 +83,10 @@ def _choose(workshop: Workshop, first: QdqForm, other: QdqForm, named: tuple[str
     return ChosenScheme(tried.result, tried.session, told)
 
 
-def _rounds_less(form: QdqForm, than: QdqForm) -> bool:
-    return form.scheme == than.scheme and (
-        (form.conv_output, form.gemm_output) != (than.conv_output, than.gemm_output)
-        and form.conv_output in ("float", than.conv_output)
-        and form.gemm_output in ("float", than.gemm_output)
-    )
+def _rounds_no_more(form: QdqForm, than: QdqForm) -> bool:
+    """The form of the bias is no rounding: both forms hold what int32 holds."""
+    pairs = ((form.conv_output, than.conv_output), (form.gemm_output, than.gemm_output))
+    return form.scheme == than.scheme and all(own in ("float", other) for own, other in pairs)
 
 
 @dataclass(frozen=True)

@@ -182,12 +182,11 @@ class Workshop:
 
         Targets that want the same form get the same graph.
         """
-        if mix is None and form in self._plain_forms:
-            return self._plain_forms[form]
-        result = self._insert(form, mix or Mix())
-        if mix is None:
-            self._plain_forms[form] = result
-        return result
+        if mix is not None:
+            return self._insert(form, mix)
+        if form not in self._plain_forms:
+            self._plain_forms[form] = self._insert(form, Mix())
+        return self._plain_forms[form]
 
     def reference(self, form: QdqForm) -> Session:
         """The Q/DQ graph of that form in plain float, running each set of inputs once."""
