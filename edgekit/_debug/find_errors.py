@@ -99,8 +99,7 @@ def _open_artifact(
     except CannotRunHere as reason:
         return None, str(reason)
     tensors = list(work.quantized().scales.tensors)
-    plain = session.run(feeds, taps=tensors)
-    if any(name in plain for name in tensors if name not in session.run(feeds)):
+    if session.run(feeds, taps=tensors).keys() - session.run(feeds).keys():
         return session, ""
     return _open_twin(work, session, feeds, folder)
 
