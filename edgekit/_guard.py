@@ -75,6 +75,4 @@ def _lost(parity: Parity | None) -> list[str]:
 def _worse(word: str, form: str, ours: float | None, theirs: float | None, baseline: Artifact) -> list[str]:
     if ours is None or theirs is None or ours <= theirs:
         return []
-    return [
-        f"it is {word} than {baseline.variant}: {form.format(ours)} beside {form.format(theirs)}".rstrip(",")
-    ]
+    return [f"it is {word} than {baseline.variant}: {form.format(ours)} beside {form.format(theirs)}"]

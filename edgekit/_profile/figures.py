@@ -12,7 +12,7 @@ from edgekit._values import Measurement
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from edgekit._profile.heard import WorkerHeard
+    from edgekit._profile.heard import Round, WorkerHeard
 
 PERCENTILES = (50, 90, 95, 99)
 _MEMORY_BASIS = "{runtime}; peak RSS of the process, {tool} own included"
@@ -111,13 +111,16 @@ def _soak_rows(worker: WorkerHeard) -> Iterator[tuple[str, float, str, str]]:
         return
     part = max(1, int(len(rounds) * _BURST))
     seconds = rounds[-1].end - rounds[0].start
-    basis, burst = f"{worker.runtime}; soak of {seconds:.0f} s", 0.0
-    for name, chosen in (("burst", rounds[:part]), ("sustained", rounds[-part:])):
-        mean = sum(one.mean_ms * one.count for one in chosen) / sum(one.count for one in chosen)
+    basis = f"{worker.runtime}; soak of {seconds:.0f} s"
+    burst = _mean_ms(rounds[:part])
+    for name, mean in (("burst", burst), ("sustained", _mean_ms(rounds[-part:]))):
         yield f"soak/{name}", mean, "ms", f"{basis}, mean of its {part} {name} rounds"
-        burst = mean if name == "burst" else burst
     slow = [one.mean_ms > burst * (1 + _THROTTLED) for one in rounds]
     if slow[-1]:
         first = len(slow) - slow[::-1].index(False) if False in slow else 0
         told = f"{basis}: from then on every round was {100 * _THROTTLED:.0f} % slower than the burst"
         yield "soak/time_to_throttle", rounds[first].start - rounds[0].start, "s", told
+
+
+def _mean_ms(rounds: Sequence[Round]) -> float:
+    return sum(one.mean_ms * one.count for one in rounds) / sum(one.count for one in rounds)

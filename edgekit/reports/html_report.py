@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 
 import edgekit
 from edgekit._budget import AT_LEAST
-from edgekit._layer_table import join_layers
 from edgekit._profile import find_measurement
 from edgekit.errors import MissingToolError
 from edgekit.reports.convert_report import mac_words, proof_lines, proof_rows
-from edgekit.reports.plots import plot_latencies, plot_traces, plot_tradeoff
+from edgekit.reports.layer_sections import layer_sections
+from edgekit.reports.plots import Point, plot_latencies, plot_traces, plot_tradeoff
 from edgekit.reports.terminal import clean, quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from edgekit._feasibility import DeviceReport, Report
-    from edgekit._layer_table import ErrorRow, LayerRow
     from edgekit._profile import ArtifactProfile, Profile
     from edgekit._values import Measurement
+    from edgekit.reports.layer_sections import LayerSection
 
 #: Heading -> measurement of an artifact, as `edgekit profile` names it.
 MEASURED = {
@@ -51,7 +51,6 @@ _WORDS = {
     "likely does not fit": "open",
     "does not fit": "bad",
 }
-_LAYERS_SHOWN = 20
 _FIRST_FACTS = (
     "board",
     "model",
@@ -88,31 +87,8 @@ class _Row:
     measured: tuple[list[str], list[tuple[str, list[str]]]]
     plots: list[tuple[str, str]]
     units: list[tuple[str, ...]]
-    layers: list[_Layers]
+    layers: list[LayerSection]
     layer_notes: list[str]
-
-
-@dataclass(frozen=True)
-class _Layers:
-    """One artifact's layers: the slowest, each with its share of the time and what INT8 loses there."""
-
-    name: str
-    rows: list[tuple[str, str, str, float, str, str]]
-    timed: bool
-    lossy: bool
-    left_out: int
-
-
-@dataclass(frozen=True)
-class Point:
-    """One artifact between latency and accuracy, measured or predicted."""
-
-    device: str
-    variant: str
-    latency_ms: float
-    loss: float
-    kind: str
-    int8: str
 
 
 def render_html(report: Report, title: str) -> str:
@@ -184,7 +160,7 @@ def _row(device: DeviceReport, columns: Sequence[str]) -> _Row:
             for one in artifacts
             for row in one.placements
         ],
-        layers=list(_all_layers(artifacts, device.errors)),
+        layers=list(layer_sections(artifacts, device.errors)),
         layer_notes=[
             f"{one.component} {one.variant}, time by layer: {one.layers_note}"
             for one in artifacts
@@ -239,43 +215,6 @@ def _measured(row: Measurement | None) -> str:
     if row.interval is None:
         return said
     return f"{said} ± {quantity((row.interval[1] - row.interval[0]) / 2, row.unit)}"
-
-
-def _all_layers(artifacts: Sequence[ArtifactProfile], errors: Sequence[ErrorRow]) -> Iterator[_Layers]:
-    """Timed layers of each artifact, INT8's with their errors; the errors alone where nothing was timed."""
-    for one in artifacts:
-        mine = errors if one.variant == "int8" else ()
-        if one.layers or mine:
-            yield _layers(f"{one.component} {one.variant}", join_layers(one.layers, mine))
-    if errors and not any(one.variant == "int8" for one in artifacts):
-        yield _layers("int8", join_layers((), errors))
-
-
-def _layers(name: str, rows: Sequence[LayerRow]) -> _Layers:
-    total = sum(row.us or 0.0 for row in rows) or 1.0
-    timed = [row for row in rows if row.us is not None][:_LAYERS_SHOWN]
-    rest = [row for row in rows if row.us is None][: max(0, _LAYERS_SHOWN - len(timed))]
-    return _Layers(
-        name,
-        [
-            (
-                row.name,
-                row.op,
-                "" if row.us is None else f"{row.us:.1f}",
-                100 * (row.us or 0.0) / total,
-                "" if row.error is None else _decibel(row.error.own_db),
-                "" if row.error is None else _decibel(row.error.accumulated_db),
-            )
-            for row in (*timed, *rest)
-        ],
-        timed=bool(timed),
-        lossy=any(row.error is not None for row in rows),
-        left_out=len(rows) - len(timed) - len(rest),
-    )
-
-
-def _decibel(value: float) -> str:
-    return "equal" if math.isinf(value) else "unknown" if math.isnan(value) else f"{value:.1f}"
 
 
 def _plots(profile: Profile) -> list[tuple[str, str]]:

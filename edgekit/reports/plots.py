@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from edgekit._profile import Profile
-    from edgekit.reports.html_report import Point
 
 # Stands for the page's own text colour until the SVG is written.
 _TEXT = "#010203"
@@ -33,6 +33,18 @@ _MOST_NAMED = 8
 # Losses that are all zero still need an axis, in percent.
 _LEAST_LOSS = 1.0
 _WIDTH, _LEFT, _BELOW = 6.4, 0.6, 0.45
+
+
+@dataclass(frozen=True)
+class Point:
+    """One artifact between latency and accuracy, measured or predicted."""
+
+    device: str
+    variant: str
+    latency_ms: float
+    loss: float
+    kind: str
+    int8: str
 
 
 def plot_latencies(profile: Profile) -> str:
