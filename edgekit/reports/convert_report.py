@@ -171,7 +171,7 @@ def verdict_line(verdict: Verdict) -> str:
 
 
 def _foretold_lines(figures: Sequence[Measurement]) -> list[str]:
-    """What has an interval, in one line; what nothing bounds rests on its basis alone, and is told with it."""
+    """What has an interval, in one line; what nothing bounds rests on its basis alone, and is told so."""
     lines, bounded = [], []
     for figure in (row for row in figures if row.kind == "predicted"):
         value = "unknown" if figure.value is None else quantity(figure.value, figure.unit)
