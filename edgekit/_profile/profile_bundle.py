@@ -112,16 +112,21 @@ def _opened(transport: Transport) -> Iterator[None]:
 def matches_device(device: Device, facts: Mapping[str, str]) -> bool | None:
     """Whether a machine with these facts is the device: by its board's name, or a phone's or Mac's model.
 
-    Any machine is a generic one. None where the device's TOML names neither board nor model.
+    A generic device is any machine, but for one whose TOML names the processors that it is about. None where
+    nobody can tell: the TOML names neither board nor model, or the machine does not say what it is.
     """
-    if device.name.startswith("generic-"):
-        return True
     if "model" in device.facts:
-        return any(
-            fnmatchcase(facts.get("model", ""), one.strip()) for one in device.facts["model"].split(";")
-        )
+        return _fits(facts.get("model", ""), device.facts["model"])
+    if device.name.startswith("generic-"):
+        wanted, machine = device.facts.get("machine"), facts.get("machine")
+        return True if wanted is None else None if machine is None else _fits(machine, wanted)
     board = device.facts.get("board")
     return None if board is None else board in facts.get("board", "")
+
+
+def _fits(said: str, patterns: str) -> bool:
+    """Whether a word fits one of the patterns, which `;` sets apart."""
+    return any(fnmatchcase(said, one.strip()) for one in patterns.split(";"))
 
 
 def _describe(trip: Trip, heard: Heard, parities: Parities, told: list[Measurement]) -> Profile:

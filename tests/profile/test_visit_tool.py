@@ -204,6 +204,27 @@ def test_a_phone_is_the_one_whose_model_it_says() -> None:
     assert matches_device(galaxy, {"board": "samsung"}) is False
 
 
+@pytest.mark.parametrize(
+    ("device", "machine", "fits"),
+    [
+        ("generic-ort-mobile", "aarch64", True),
+        ("generic-ort-mobile", "x86_64", False),
+        ("generic-litert", "armv7l", True),
+        ("generic-openvino", "x86_64", True),
+        ("generic-openvino", "aarch64", False),
+        ("generic-ort-mobile", None, None),
+        ("generic-tensorrt", "x86_64", True),
+    ],
+)
+def test_a_generic_device_is_a_machine_with_its_processors(
+    device: str, machine: str | None, fits: bool | None
+) -> None:
+    from edgekit._profile.profile_bundle import matches_device
+
+    facts = {} if machine is None else {"machine": machine}
+    assert matches_device(edgekit.list_devices(device)[0], facts) is fits
+
+
 def test_garbage_among_facts_and_samples_is_left_out() -> None:
     assert facts_of("a=1\nx y=2\n=3\nb=\x1b[31mred\nnothing\n") == {"a": "1", "b": "?[31mred"}
     lines = ["S", "S nan k1=4", "N k1 mC ../x", "S 1 k1=30000 k1=x k2=9", "P x", "S 2 k1=3", "\x00"]
