@@ -109,8 +109,8 @@ def _bits(value: Any) -> str:
         if stored:
             return stored
     if kind in _SAME_VALUES:
-        count = node.get_input_size() - 1 if kind == "Concat" else 1
-        found = {_bits(node.input_value(index)) for index in range(max(count, 1))}
+        count = node.get_input_size() if kind == "Concat" else 1
+        found = {_bits(node.input_value(index)) for index in range(count)}
         return found.pop() if len(found) == 1 else "float"
     return "float"
 

@@ -18,6 +18,7 @@ from edgekit.passes.prepare_component import prepare_component
 from edgekit.profiles.loader import load_device
 from edgekit.target import Job
 from edgekit.targets.openvino import OpenVINO
+from edgekit.targets.openvino.artifact_macs import count_macs
 from edgekit.targets.openvino.session import OpenVinoSession
 from tests.converted import make_workspace
 from tests.models import QUICK_SHAPES, package_model, random_feeds, run_onnx, toy_attention, toy_cnn, toy_lstm
@@ -200,6 +201,26 @@ def test_what_openvino_has_no_rule_for_is_refused_by_name(tmp_path: Path) -> Non
     assert not (tmp_path / "out").exists()
     with pytest.raises(ModelError, match="Det"):
         build(model, tmp_path, "fp32")
+
+
+def test_a_convolution_on_joined_data_is_int8_only_where_every_part_is(tmp_path: Path) -> None:
+    import openvino as ov
+    from openvino import opset13 as ops
+
+    def share(*quantized: bool) -> float:
+        """Of a convolution behind a Concat of parts that are quantized or not."""
+        limits = [np.float32(value) for value in (-1, 1, -1, 1)]
+        inputs = [ops.parameter([1, 2, 6, 6], np.float32) for _ in quantized]
+        pairs = zip(inputs, quantized, strict=True)
+        parts = [ops.fake_quantize(item, *limits, levels=256) if whole else item for item, whole in pairs]
+        codes = ops.convert(ops.constant(np.ones((3, 4, 3, 3), np.int8)), np.float32)
+        weight = ops.multiply(codes, ops.constant(np.float32(0.1)))
+        made = ops.convolution(ops.concat(parts, 1), weight, [1, 1], [0, 0], [0, 0], [1, 1])
+        macs = count_macs(ov.Model([made], inputs), {}).macs
+        assert macs is not None
+        return macs.share
+
+    assert [share(True, True), share(True, False), share(False, True)] == [1.0, 0.0, 0.0]
 
 
 def test_bad_input_is_told_by_name(tmp_path: Path) -> None:
