@@ -84,22 +84,47 @@ def _cut_align_corners(node: ir.Node) -> bool:
 
 def _window_past_the_end(node: ir.Node) -> bool:
     """Whether ceil_mode would round up to a window that begins behind the data and its padding."""
-    if "ceil_mode" not in node.attributes or not node.attributes["ceil_mode"].as_int():
+    windows = _rounded_up(node)
+    return windows is None or any(count != -(-room // stride) + 1 for room, stride, count in windows)
+
+
+def _window_over_counted_padding(node: ir.Node) -> bool:
+    """Whether a window that counts the padding reaches past it, into what ceil_mode adds."""
+    attributes = node.attributes
+    if "count_include_pad" not in attributes or not attributes["count_include_pad"].as_int():
         return False
+    if "pads" not in attributes or not any(attributes["pads"].as_ints()):
+        return False
+    windows = _rounded_up(node)
+    return windows is None or any(room % stride for room, stride, _ in windows)
+
+
+def _rounded_up(node: ir.Node) -> list[tuple[int, int, int]] | None:
+    """(room for steps, stride, windows) of each axis under ceil_mode, else []; None where a size is open."""
+    if "ceil_mode" not in node.attributes or not node.attributes["ceil_mode"].as_int():
+        return []
     shape, out = static_shape(node.inputs[0]), static_shape(node.outputs[0])
     if shape is None or out is None:
-        return True
+        return None
     kernel = node.attributes["kernel_shape"].as_ints()
     ones = [1] * len(kernel)
     strides = node.attributes["strides"].as_ints() if "strides" in node.attributes else ones
     dilations = node.attributes["dilations"].as_ints() if "dilations" in node.attributes else ones
     pads = node.attributes["pads"].as_ints() if "pads" in node.attributes else [0] * 2 * len(kernel)
-    for axis, size in enumerate(shape[2:]):
-        span = (kernel[axis] - 1) * dilations[axis] + 1
-        room = size + pads[axis] + pads[axis + len(kernel)] - span
-        if out[2 + axis] != -(-room // strides[axis]) + 1:
-            return True
-    return False
+    spans = [(size - 1) * dilation + 1 for size, dilation in zip(kernel, dilations, strict=True)]
+    rooms = [
+        size + pads[axis] + pads[axis + len(kernel)] - spans[axis] for axis, size in enumerate(shape[2:])
+    ]
+    return list(zip(rooms, strides, out[2:], strict=True))
+
+
+def _reduces_nothing(node: ir.Node) -> bool:
+    """Whether noop_with_empty_axes holds: no axes are given, or none are in them."""
+    if "noop_with_empty_axes" not in node.attributes or not node.attributes["noop_with_empty_axes"].as_int():
+        return False
+    given = node.inputs[1] if len(node.inputs) > 1 else None
+    axes = None if given is None else constant_array(given)
+    return given is None or axes is None or not axes.size
 
 
 def _without_elements(node: ir.Node) -> bool:
@@ -122,6 +147,8 @@ def _foreign_border(node: ir.Node) -> bool:
 _CONDITIONS: dict[str, Callable[[ir.Node], bool]] = {
     "cut_align_corners": _cut_align_corners,
     "foreign_border": _foreign_border,
+    "reduces_nothing": _reduces_nothing,
+    "window_over_counted_padding": _window_over_counted_padding,
     "window_past_the_end": _window_past_the_end,
     "without_elements": _without_elements,
 }
