@@ -152,6 +152,12 @@ def test_latency_statistics_are_numpys_and_leave_the_warm_up_out(board: Board) -
         assert values[f"model/int8/latency/{name}"] == pytest.approx(want), name
 
 
+def test_a_soak_without_a_timed_run_is_an_error_and_no_figure_of_0(board: Board) -> None:
+    done = board.run("time", "--rounds=1", "--seconds=1", "--soak=60", FAKE_STUCK="60")
+    assert done.returncode == 1
+    assert "no run was left after the warm-up" in done.stderr
+
+
 def test_timing_takes_turns_and_pins_the_flags(board: Board) -> None:
     board.values("time", "--rounds=2", "--seconds=1")
     timed = [line for line in board.asked() if any(part.startswith("--exportTimes") for part in line)]

@@ -18,8 +18,8 @@ def time_variants(trtexec, specs, rounds, seconds):
     """{variant: {"latency": stats in ms, "warm_up": {"count", "mean"}, "rounds": means, "windows": [...]}}.
 
     A window is {"start", "end", "count"}: when the timed runs ran, in s of this system's steady clock, by which
-    power samples are told apart. `specs`: [(spec, engine path)]. Odd rounds go through them in reverse, so that heat and clocks
-    fall on all alike.
+    power samples are told apart. `specs`: [(spec, engine path)]. Odd rounds go through them in reverse, so that
+    heat and clocks fall on all alike.
     """
     kept = {spec["variant"]: [] for spec, _ in specs}
     warm = {spec["variant"]: [] for spec, _ in specs}
@@ -27,14 +27,11 @@ def time_variants(trtexec, specs, rounds, seconds):
     windows = {spec["variant"]: [] for spec, _ in specs}
     for number in range(rounds):
         for spec, engine in specs if number % 2 == 0 else reversed(specs):
-            data, written = _run(trtexec, spec, engine, seconds)
-            early, late = split_warm_up(data)
-            if not late:
-                raise Failure("no run was left after the warm-up", "give a longer --seconds")
+            early, late, window = _run(trtexec, spec, engine, seconds)
             warm[spec["variant"]] += early
             kept[spec["variant"]] += late
             means[spec["variant"]].append(sum(late) / len(late))
-            windows[spec["variant"]].append(find_window(data, written, len(late)))
+            windows[spec["variant"]].append(window)
     return {
         name: {
             "latency": statistics(times),
@@ -52,17 +49,26 @@ def pinned_flags(trtexec):
 
 
 def _run(trtexec, spec, engine, seconds):
+    """(warm-up, kept) GPU compute times in ms, and the window of the kept ones; Failure where none is kept."""
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         path = os.path.join(folder, "times.json")
         duration = int(math.ceil(seconds + WARM_UP_MS / 1000.0))
-        arguments = ["--loadEngine=" + engine, "--exportTimes=" + path]
+        arguments = _load(spec, engine) + ["--exportTimes=" + path]
         arguments += ["--warmUp=0", "--duration=%d" % duration, "--iterations=10"]
-        if is_dynamic(spec["inputs"]):
-            arguments.append("--shapes=" + shapes(spec["inputs"], "opt"))
         trtexec.run(arguments + pinned_flags(trtexec))
         # trtexec writes the file once it is done, before it takes down what it built up.
         written = time.monotonic() - (time.time() - os.path.getmtime(path))
-        return read_json(path), written
+        data = read_json(path)
+    early, late = split_warm_up(data)
+    if not late:
+        raise Failure("no run was left after the warm-up", "give it more seconds")
+    return early, late, find_window(data, written, len(late))
+
+
+def _load(spec, engine):
+    """Arguments that load an engine, at its inputs' usual shapes where they are open."""
+    sizes = ["--shapes=" + shapes(spec["inputs"], "opt")] if is_dynamic(spec["inputs"]) else []
+    return ["--loadEngine=" + engine] + sizes
 
 
 def find_window(data, written, count):
@@ -74,8 +80,7 @@ def find_window(data, written, count):
 
 def time_soak(trtexec, spec, engine, seconds):
     """{"burst", "sustained"}: mean ms of the first and the last tenth of one long run, warm-up apart."""
-    data, _ = _run(trtexec, spec, engine, seconds)
-    _, late = split_warm_up(data)
+    _, late, _ = _run(trtexec, spec, engine, seconds)
     part = max(1, len(late) // 10)
     return {"burst": sum(late[:part]) / part, "sustained": sum(late[-part:]) / part}
 
@@ -86,38 +91,38 @@ def time_layers(trtexec, spec, engine):
         return []
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         path = os.path.join(folder, "profile.json")
-        arguments = ["--loadEngine=" + engine, "--exportProfile=" + path, "--dumpProfile", "--iterations=10"]
+        arguments = _load(spec, engine) + ["--exportProfile=" + path, "--dumpProfile", "--iterations=10"]
         arguments += [flag for flag in ("--separateProfileRun", "--noDataTransfers") if flag in trtexec.flags]
-        if is_dynamic(spec["inputs"]):
-            arguments.append("--shapes=" + shapes(spec["inputs"], "opt"))
         trtexec.run(arguments)
         return read_layers(read_json(path))
 
 
 def read_layers(data):
     """Rows of [{"count": N}, {"name", "averageMs", "medianMs", ...}, ...], the median where it is told."""
-    broken = Failure("trtexec's profile file has an unknown form", "use a trtexec of TensorRT 8.4 or later")
-    if not isinstance(data, list):
-        raise broken
     rows = []
-    for entry in data:
-        if not isinstance(entry, dict):
-            raise broken
+    for entry in _entries(data, _unknown_form("profile")):
         ms = entry.get("medianMs", entry.get("averageMs"))
         if "name" in entry and isinstance(ms, (int, float)) and math.isfinite(ms) and ms >= 0:
             rows.append({"name": printable(str(entry["name"]), 400), "us": ms * 1000.0})
     return rows
 
 
+def _unknown_form(file):
+    return Failure("trtexec's %s file has an unknown form" % file, "use a trtexec of TensorRT 8.4 or later")
+
+
+def _entries(data, broken):
+    """The objects of the list that trtexec wrote; `broken` where it is none."""
+    if not isinstance(data, list) or not all(isinstance(entry, dict) for entry in data):
+        raise broken
+    return data
+
+
 def split_warm_up(data):
     """(warm-up, kept) GPU compute times in ms of trtexec's --exportTimes list."""
-    broken = Failure("trtexec's times file has an unknown form", "use a trtexec of TensorRT 8.4 or later")
-    if not isinstance(data, list) or not data:
-        raise broken
+    broken = _unknown_form("times")
     runs = []
-    for entry in data:
-        if not isinstance(entry, dict):
-            raise broken
+    for entry in _entries(data, broken):
         start = entry.get("startEnqMs", entry.get("startComputeMs"))
         took = entry.get("computeMs")
         for value in (start, took):
@@ -126,6 +131,8 @@ def split_warm_up(data):
         if took <= 0:
             raise broken
         runs.append((float(start), float(took)))
+    if not runs:
+        raise broken
     first = min(start for start, _ in runs)
     early = [took for start, took in runs if start - first < WARM_UP_MS]
     late = [took for start, took in runs if start - first >= WARM_UP_MS]
