@@ -11,8 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.errors import CannotRunHere
 from edgekit.targets.coreml.interpret import MilSession
-from edgekit.targets.coreml.interpret.ops import sparse
+from edgekit.targets.coreml.interpret.ops import boxes, image, sparse
 from edgekit.targets.coreml.interpret.program import walk
+from edgekit.targets.coreml.interpret.unsupported import Unsupported
 from edgekit.targets.coreml.write_package import lower_program, quiet, write_package
 from tests.targets.test_coreml_interpret import by_onnx, evaluate, small
 
@@ -178,12 +179,55 @@ def test_a_nearest_neighbour_that_the_documentation_leaves_open_is_refused(tmp_p
         evaluate(make, {"x": IMAGE}, tmp_path)
 
 
+@pytest.mark.parametrize("mode", ["UNALIGN_CORNERS", "DEFAULT"])
+def test_a_nearest_neighbour_of_a_whole_factor(mode: str, tmp_path: Path) -> None:
+    (made,) = evaluate(lambda mb, v: _resize_nearest(mb, v["x"], mode), {"x": IMAGE}, tmp_path)
+    (want,) = by_onnx(
+        "Resize",
+        [IMAGE, None, None, np.array([2, 3, 21, 18])],
+        mode="nearest",
+        coordinate_transformation_mode="half_pixel",
+    )
+    np.testing.assert_array_equal(made, want)
+
+
+@pytest.mark.parametrize("mode", ["STRICT_ALIGN_CORNERS", "ALIGN_CORNERS", "OFFSET_CORNERS"])
+def test_a_nearest_neighbour_at_places_between_the_repeats_is_refused(mode: str, tmp_path: Path) -> None:
+    with pytest.raises(CannotRunHere, match=f"which neighbour of a place of '{mode}'"):
+        evaluate(lambda mb, v: _resize_nearest(mb, v["x"], mode), {"x": IMAGE}, tmp_path)
+
+
+def _resize_nearest(mb: Any, x: Any, mode: str) -> Any:
+    return mb.resize(
+        x=x,
+        shape=[21, 18],
+        resized_dims=np.uint32(2),
+        interpolation_mode="NEAREST_NEIGHBOR",
+        sampling_mode=mode,
+    )
+
+
+def test_words_that_no_package_of_coremltools_has_are_refused() -> None:
+    """Its builder refuses them itself, so they come from a file that something else wrote."""
+    with pytest.raises(Unsupported, match="interpolation_mode 'CUBIC'"):
+        image.COMPUTES["resize"](IMAGE, shape=[7, 9], resized_dims=2, interpolation_mode="CUBIC")
+    settings: dict[str, Any] = {
+        "output_width": 6, "sampling_mode": "bilinear", "padding_mode": "constant", "padding_value": 0.0,
+        "align_corners": True,
+    }  # fmt: skip
+    for mode, height in (("normalized_zero_to_one", 5), ("normalized_minus_one_to_one", 1)):
+        with pytest.raises(Unsupported, match=f"where '{mode}' puts {height}x6"):
+            boxes.COMPUTES["affine"](
+                IMAGE, small(1, 6), output_height=height, coordinates_mode=mode, **settings
+            )
+
+
 def test_boxes_are_cut_out_as_tensorflow_does(tmp_path: Path) -> None:
-    boxes = np.array([[0.1, 0.2, 0.8, 0.9], [-0.2, 0.3, 0.7, 1.4], [0.9, 0.8, 0.2, 0.1]], np.float32)
-    places = np.array([1, 0, 1], np.int32)
+    places = np.array([[0.1, 0.2, 0.8, 0.9], [-0.2, 0.3, 0.7, 1.4], [0.9, 0.8, 0.2, 0.1]], np.float32)
+    chosen = np.array([1, 0, 1], np.int32)
     (made,) = evaluate(
         lambda mb, v: mb.crop_resize(
-            x=v["x"], boxes=boxes, box_indices=places, target_height=4, target_width=5,
+            x=v["x"], boxes=places, box_indices=chosen, target_height=4, target_width=5,
             normalized_coordinates=True, sampling_mode="STRICT_ALIGN_CORNERS", pad_value=np.float32(0.5),
         ),
         {"x": IMAGE},
@@ -192,7 +236,7 @@ def test_boxes_are_cut_out_as_tensorflow_does(tmp_path: Path) -> None:
     node = helper.make_node(
         "CropAndResize", ["x", "b", "i", "s"], ["y"], domain="com.microsoft", extrapolation_value=0.5
     )
-    weights = {"b": boxes, "i": places, "s": np.array([4, 5], np.int32)}
+    weights = {"b": places, "i": chosen, "s": np.array([4, 5], np.int32)}
     np.testing.assert_allclose(made, run_nodes([node], weights, IMAGE), rtol=1e-4, atol=1e-5)
 
 

@@ -72,6 +72,8 @@ def _affine(  # noqa: PLR0913 - MIL's signature
     """The output's places in [-1, 1], moved by [a0 a1 a2; b0 b1 b2], are where x is sampled."""
     if sampling_mode != "bilinear" or padding_mode != "constant" or not align_corners:
         raise Unsupported(f"{sampling_mode} sampling with {padding_mode} has no meaning here")
+    if coordinates_mode != "normalized_minus_one_to_one" or 1 in (output_height, output_width):
+        raise Unsupported(f"where '{coordinates_mode}' puts {output_height}x{output_width} is not documented")
     refuse_huge([*x.shape[:2], output_height, output_width])
     rows, columns = np.meshgrid(
         np.linspace(-1, 1, output_height, dtype=np.float32),

@@ -22,6 +22,9 @@ _POSITIONS: dict[str, Callable[[Array, int, int], Array]] = {
     "UNALIGN_CORNERS": lambda i, old, new: (i + 0.5) * (old / new) - 0.5,
 }
 
+# Where a whole factor's nearest values are repeats: by resize_nearest_neighbor, and by the formula.
+_REPEATING = ("DEFAULT", "UNALIGN_CORNERS")
+
 
 def _resized(x: Array, axis: int, new: int, mode: str) -> Array:
     """One axis, linearly between its two nearest values."""
@@ -98,6 +101,10 @@ def _resize(
     """The last `resized_dims` dims to the last ones of `shape`, where 0 keeps a dim."""
     if x.dtype.kind != "f":
         raise Unsupported(f"resizing {x.dtype} is not documented")
+    if interpolation_mode not in ("LINEAR", "NEAREST_NEIGHBOR"):
+        raise Unsupported(f"its interpolation_mode '{interpolation_mode}' has no meaning here")
+    if interpolation_mode == "NEAREST_NEIGHBOR" and sampling_mode not in _REPEATING:
+        raise Unsupported(f"which neighbour of a place of '{sampling_mode}' is taken is not documented")
     kept = x.shape[x.ndim - resized_dims :]
     wanted = [new or old for new, old in zip(shape[len(shape) - resized_dims :], kept, strict=True)]
     refuse_huge([*x.shape[: x.ndim - resized_dims], *wanted])

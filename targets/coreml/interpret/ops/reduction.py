@@ -56,7 +56,7 @@ def _cumsum(x: Array, *, axis: int = 0, exclusive: bool = False, reverse: bool =
     turned = np.flip(x, axis) if reverse else x
     sums: Array = np.cumsum(turned, axis=axis, dtype=x.dtype)
     if exclusive:
-        sums = sums - turned if x.dtype.kind == "i" else _shifted(sums, axis)
+        sums = _shifted(sums, axis)
     return np.flip(sums, axis) if reverse else sums
 
 
