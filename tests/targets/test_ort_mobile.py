@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -201,3 +203,33 @@ def test_damaged_files_and_wrong_feeds_are_refused(tmp_path: Path) -> None:
     path.write_bytes(toy_cnn().SerializeToString())
     with pytest.raises(BundleError, match="cannot load"):
         TARGET.open(artifact, tmp_path)
+
+
+def test_a_node_of_a_loops_body_is_timed_over_all_its_turns(tmp_path: Path) -> None:
+    provider = "CPUExecutionProvider"
+    rows = [("loop", "Loop", [70, 90]), ("turn", "Exp", [2, 3, 3, 3, 3, 40])]
+    events = [
+        {"cat": "Node", "name": name + suffix, "dur": us, "args": {"op_name": op, "provider": provider}}
+        for name, op, times in rows
+        for us in times
+        for suffix in ("_fence_before", "_kernel_time")
+    ]
+    (tmp_path / "profile.json").write_text(
+        json.dumps([{"cat": "Session", "name": "model_run", "dur": 99}, *events])
+    )
+    on_device = TARGET.device_run(build(toy_cnn(), tmp_path, "fp32"), job("fp32").device)
+    (script,) = on_device.files.values()
+    source = "import json, run_onnxruntime as r; events = json.load(open('profile.json')); "
+    source += "print(json.dumps(r.read_profile(events, 2)))"
+    done = subprocess.run(
+        [sys.executable, "-c", source],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(script.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    # Three turns a run of 3 us each; the loop itself once a run.
+    assert {row["name"]: row["us"] for row in found["rows"]} == {"loop": 80.0, "turn": 9.0}
+    assert [(unit["unit"], unit["ops"]) for unit in found["placements"]] == [("CPU", 2)]
