@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -204,8 +205,8 @@ def test_what_openvino_has_no_rule_for_is_refused_by_name(tmp_path: Path) -> Non
 
 
 def test_a_convolution_on_joined_data_is_int8_only_where_every_part_is(tmp_path: Path) -> None:
-    import openvino as ov
-    from openvino import opset13 as ops
+    ov: Any = import_module("openvino")
+    ops: Any = import_module("openvino.opset13")
 
     def share(*quantized: bool) -> float:
         """Of a convolution behind a Concat of parts that are quantized or not."""
