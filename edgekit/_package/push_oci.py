@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from edgekit._bundle import Limits, open_bundle
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from edgekit._values import Progress
 
 _MANIFEST_BYTES = 4 << 20
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _PRIVATE = (
     "the golden data are samples of yours and go with it; convert with --golden random to leave them out",
 )
@@ -97,14 +99,24 @@ def _read_manifest(data: bytes, place: str) -> tuple[list[tuple[str, str, int]],
         found: Any = json.loads(data)
         if found["artifactType"] != ARTIFACT_TYPE or found["config"]["mediaType"] != CONFIG_TYPE:
             raise KeyError("artifactType")
-        layers = [(row["annotations"][FILEPATH], row["digest"], int(row["size"])) for row in found["layers"]]
+        layers = [_read_layer(row) for row in found["layers"]]
         digest = str(found["annotations"][BUNDLE])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BundleError(
             f"{place}: the artifact there is no bundle that edgekit pushed", fix="check repository and tag"
         ) from error
     limits = Limits()
-    check_names([str(path) for path, _, _ in layers])
+    check_names([path for path, _, _ in layers])
     if len(layers) > limits.files or sum(size for _, _, size in layers) > limits.total_bytes:
         raise BundleError(f"{place}: more files or bytes than a bundle may have", fix="do not use it")
     return layers, digest
+
+
+def _read_layer(row: Any) -> tuple[str, str, int]:
+    """ValueError for a path, digest or size that no push of edgekit writes."""
+    path, digest, size = row["annotations"][FILEPATH], row["digest"], row["size"]
+    if not isinstance(path, str) or not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        raise ValueError("path or digest")
+    if type(size) is not int or size < 0:
+        raise ValueError("size")
+    return path, digest, size

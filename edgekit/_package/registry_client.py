@@ -13,7 +13,7 @@ import os
 import re
 import ssl
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urljoin, urlsplit
@@ -31,6 +31,8 @@ _PLACE = re.compile(
 _LOOPBACK = ("localhost", "127.0.0.1")
 _SECONDS = 60
 _CHUNK = 1 << 20
+_MOVED = (301, 302, 303, 307, 308)
+_MOST_HOPS = 5
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """Status, headers (lower-case names) and body of one response."""
+    """Status, headers (lower-case names) and body of one response; location: the whole URL it leads to."""
 
     status: int
     headers: Mapping[str, str]
+    location: str
     body: bytes
 
 
@@ -102,9 +105,8 @@ class Registry:
     def push_blob(self, digest: str, data: Path | bytes) -> None:
         """One upload in one piece; the registry keeps it only if its digest is right."""
         begun = self._ask(Request("POST", "blobs/uploads/", (202,)))
-        place = urljoin(self._base, begun.headers["location"])
-        joined = "&" if urlsplit(place).query else "?"
-        self._ask(Request("PUT", f"{place}{joined}{urlencode({'digest': digest})}", (201,), data))
+        place = _add_query(begun.location, {"digest": digest})
+        self._ask(Request("PUT", place, (201,), data))
 
     def push_manifest(self, reference: str, data: bytes, media_type: str) -> None:
         self._ask(Request("PUT", f"manifests/{reference}", (201,), data, media_type))
@@ -126,11 +128,14 @@ class Registry:
             raise BundleError(f"{self._place}: a layer is not what its digest says", fix="do not use it")
 
     def _ask(self, request: Request) -> Answer:
-        """One request, asked again with a token or password where the registry demands it."""
-        answer = self._send(request, self._authorization)
-        if answer.status == 401 and not self._authorization:
+        """One request, asked again with a token or password where the registry demands it.
+
+        A token is for one scope and some minutes, so a later request may be asked for another.
+        """
+        answer = self._follow(request)
+        if answer.status == 401:
             self._authorization = self._authorize(answer.headers.get("www-authenticate", ""))
-            answer = self._send(request, self._authorization)
+            answer = self._follow(request)
         if answer.status not in request.wanted:
             said = answer.body[:200].decode(errors="replace").strip()
             raise OutputError(
@@ -138,6 +143,20 @@ class Registry:
                 fix=_way_out(answer.status),
             )
         return answer
+
+    def _follow(self, request: Request, hops: int = _MOST_HOPS) -> Answer:
+        """One request, and where its answer says that a blob lies elsewhere, the one there.
+
+        Only the registry itself is shown the authorization; HTTPS is never left for plain HTTP.
+        """
+        own, place = urlsplit(self._base), urlsplit(urljoin(self._base, request.path))
+        if own.scheme == "https" and place.scheme != "https":
+            raise _refuse_plain(self._place, place.geturl())
+        known = (place.scheme, place.netloc) == (own.scheme, own.netloc)
+        answer = self._send(request, self._authorization if known else "")
+        if request.method not in ("GET", "HEAD") or answer.status not in _MOVED or not hops:
+            return answer
+        return self._follow(replace(request, path=answer.location), hops - 1)
 
     def _send(self, request: Request, authorization: str) -> Answer:
         url = urljoin(self._base, request.path)
@@ -156,10 +175,11 @@ class Registry:
             connection.request(request.method, target, body=body, headers=headers)
             response = connection.getresponse()
             told = {name.lower(): value for name, value in response.getheaders()}
+            location = urljoin(url, told.get("location", ""))
             if request.out is not None and response.status in request.wanted:
                 _save(response, request.out, request.most)
-                return Answer(response.status, told, b"")
-            return Answer(response.status, told, response.read(request.most))
+                return Answer(response.status, told, location, b"")
+            return Answer(response.status, told, location, response.read(request.most))
 
     def _authorize(self, challenge: str) -> str:
         """The Authorization header that a challenge asks for: Basic, or a Bearer token fetched with it."""
@@ -169,13 +189,20 @@ class Registry:
         if kind.lower() != "bearer" or "realm" not in fields:
             return basic
         query = {name: fields[name] for name in ("service", "scope") if name in fields}
-        realm = f"{fields['realm']}?{urlencode(query)}"
+        with _told(self._place):
+            realm = _add_query(fields["realm"], query)
+        if self._base.startswith("https:") and not realm.startswith("https:"):
+            raise _refuse_plain(self._place, realm)
         token = self._send(Request("GET", realm, (200,)), basic)
         try:
             found = json.loads(token.body)
             return f"Bearer {found.get('token') or found['access_token']}"
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise OutputError(f"{self._place}: no token from {realm}", fix=_way_out(401)) from error
+
+
+def _add_query(url: str, fields: Mapping[str, str]) -> str:
+    return f"{url}{'&' if urlsplit(url).query else '?'}{urlencode(fields)}"
 
 
 def _connect(url: str) -> http.client.HTTPConnection:
@@ -213,7 +240,7 @@ def _told(place: Place) -> Iterator[None]:
     """A connection that fails or breaks off, as one readable error."""
     try:
         yield
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = str(error) or type(error).__name__
         raise OutputError(
             f"{place}: the registry cannot be reached or broke off ({reason})",
@@ -230,6 +257,12 @@ def _read_login(host: str) -> str:
         return base64.b64decode(found).decode()
     except (OSError, ValueError, KeyError, TypeError):
         return ""
+
+
+def _refuse_plain(place: Place, url: str) -> OutputError:
+    return OutputError(
+        f"{place}: the registry leads to {url[:200]}, which is not HTTPS", fix="ask who runs the registry"
+    )
 
 
 def _way_out(status: int) -> str:

@@ -24,7 +24,7 @@ storage:
   maintenance: {{uploadpurging: {{enabled: false}}}}
 http:
   addr: 127.0.0.1:{port}
-{auth}"""
+{extra}"""
 
 
 @dataclass(frozen=True)
@@ -52,19 +52,15 @@ def free_port() -> int:
 
 
 @contextmanager
-def run_registry(folder: Path, htpasswd: str = "") -> Iterator[RunningRegistry]:
-    """`htpasswd`: the line of who may log in; without it everybody may do everything."""
+def run_registry(folder: Path, extra: str = "") -> Iterator[RunningRegistry]:
+    """`extra`: more of the registry's configuration; without it everybody may do everything."""
     program = shutil.which("docker-registry")
     if program is None:
         pytest.skip("docker-registry is not installed (apt-get install docker-registry)")
-    auth = ""
-    if htpasswd:
-        (folder / "htpasswd").write_text(htpasswd)
-        auth = f"auth:\n  htpasswd: {{realm: test, path: {folder / 'htpasswd'}}}\n"
     running = RunningRegistry(f"127.0.0.1:{free_port()}", folder / "storage")
     config = folder / "registry.yml"
     config.write_text(
-        _CONFIG.format(storage=running.storage, port=running.host.rpartition(":")[2], auth=auth)
+        _CONFIG.format(storage=running.storage, port=running.host.rpartition(":")[2], extra=extra)
     )
     process = subprocess.Popen([program, "serve", str(config)], stderr=subprocess.DEVNULL)
     try:

@@ -4,15 +4,20 @@ import base64
 import json
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+import threading
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import edgekit
+from edgekit._package.oci import ARTIFACT_TYPE, BUNDLE, CONFIG_TYPE, FILEPATH
 from edgekit.errors import BundleError, OutputError, UsageError
 from tests.converted import make_bundle, make_workspace, read_tree, run
 from tests.package.cut_connection import cutting
 from tests.package.registry import free_port, run_registry
+from tests.package.token_server import run_token_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +38,38 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def registry(tmp_path: Path) -> Iterator[RunningRegistry]:
     with run_registry(tmp_path) as running:
         yield running
+
+
+def log_in(folder: Path, host: str, login: str) -> None:
+    """What `docker login` leaves."""
+    folder.mkdir(exist_ok=True)
+    auth = base64.b64encode(login.encode()).decode()
+    (folder / "config.json").write_text(json.dumps({"auths": {host: {"auth": auth}}}))
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
+    """A folder's files at HOST:PORT by HTTP, and path and Authorization of each GET that came."""
+    seen: list[tuple[str, str | None]] = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given, directory=str(folder))
+
+        def do_GET(self) -> None:
+            seen.append((self.path, self.headers["authorization"]))
+            super().do_GET()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"127.0.0.1:{server.server_port}", seen
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_a_pushed_bundle_comes_back_byte_for_byte(
@@ -102,23 +139,60 @@ def test_a_push_that_breaks_off_publishes_nothing_and_the_next_one_sends_the_res
 def test_a_registry_that_wants_a_login_is_given_dockers_own(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with run_registry(tmp_path, LOGIN) as registry:
+    (tmp_path / "htpasswd").write_text(LOGIN)
+    auth = f"auth:\n  htpasswd: {{realm: test, path: {tmp_path / 'htpasswd'}}}\n"
+    with run_registry(tmp_path, auth) as registry:
         place = f"oci://{registry.host}/toy:1"
         monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
         with pytest.raises(OutputError, match="401") as refused:
             edgekit.push(bundle, place)
         assert "docker login" in (refused.value.fix or "")
-        (tmp_path / "docker").mkdir()
-        for password, works in (("wrong", False), ("secret", True)):
-            auth = base64.b64encode(f"somebody:{password}".encode()).decode()
-            (tmp_path / "docker" / "config.json").write_text(
-                json.dumps({"auths": {registry.host: {"auth": auth}}})
-            )
-            if works:
-                assert edgekit.push(bundle, place).sent > 0
-            else:
-                with pytest.raises(OutputError, match="401"):
-                    edgekit.push(bundle, place)
+        log_in(tmp_path / "docker", registry.host, "somebody:wrong")
+        with pytest.raises(OutputError, match="401"):
+            edgekit.push(bundle, place)
+        log_in(tmp_path / "docker", registry.host, "somebody:secret")
+        assert edgekit.push(bundle, place).sent > 0
+
+
+def test_a_registry_with_tokens_is_asked_for_one_of_each_scope(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    with (
+        run_token_server(tmp_path, "somebody:secret") as (auth, scopes),
+        run_registry(tmp_path, auth) as there,
+    ):
+        place = f"oci://{there.host}/toy:1"
+        log_in(tmp_path / "docker", there.host, "somebody:wrong")
+        with pytest.raises(OutputError, match="no token"):
+            edgekit.push(bundle, place)
+        log_in(tmp_path / "docker", there.host, "somebody:secret")
+        pushed = edgekit.push(bundle, place)
+        assert edgekit.pull(place, tmp_path / "back").digest == pushed.digest
+    assert {tuple(sorted(scope.rpartition(":")[2].split(","))) for scope in scopes} == {
+        ("pull",),
+        ("pull", "push"),
+    }
+
+
+def test_blobs_that_lie_on_another_server_are_fetched_there_without_the_login(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As large registries keep them in a cloud's storage; the registry's own middleware sends there."""
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    (tmp_path / "htpasswd").write_text(LOGIN)
+    auth = f"auth:\n  htpasswd: {{realm: test, path: {tmp_path / 'htpasswd'}}}\n"
+    with serving(tmp_path / "storage") as (storage, seen):
+        elsewhere = (
+            f"middleware:\n  storage:\n    - name: redirect\n      options: {{baseurl: 'http://{storage}'}}\n"
+        )
+        with run_registry(tmp_path, auth + elsewhere) as there:
+            log_in(tmp_path / "docker", there.host, "somebody:secret")
+            edgekit.push(bundle, f"oci://{there.host}/toy:1")
+            back = edgekit.pull(f"oci://{there.host}/toy:1", tmp_path / "back")
+    assert read_tree(back.folder) == read_tree(bundle)
+    assert len(seen) >= len({*read_tree(bundle).values()})
+    assert {login for _, login in seen} == {None}
 
 
 def test_a_byte_changed_in_the_registry_is_found_and_nothing_is_left(
@@ -158,3 +232,47 @@ def test_the_commands_say_what_they_did(bundle: Path, registry: RunningRegistry,
     pulled = run("pull", place, "-o", tmp_path / "back", "--json")
     assert json.loads(pulled.stdout)["pull"]["bundle"] in pushed.stdout + pulled.stdout
     assert run("pull", place, "-o", tmp_path / "back").exit_code == 1
+
+
+def _layer(**changes: Any) -> dict[str, Any]:
+    row: dict[str, Any] = {"annotations": {FILEPATH: "a"}, "digest": f"sha256:{'0' * 64}", "size": 1}
+    return row | changes
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [_layer(size=1 << 50), _layer(size=-(1 << 50), annotations={FILEPATH: "b"})],
+        [_layer(size=float("inf"))],
+        [_layer(size="1")],
+        [_layer(size=True)],
+        [_layer(size=1 << 50)],
+        [_layer(digest="../../v2/other/blobs/x")],
+        [_layer(digest=7)],
+        [_layer(annotations={FILEPATH: 5})],
+        [_layer(annotations={FILEPATH: "../a"})],
+        [_layer(annotations={})],
+        7,
+        None,
+    ],
+)
+def test_a_hostile_manifest_is_refused_before_a_blob_is_fetched(tmp_path: Path, rows: Any) -> None:
+    manifest = {
+        "artifactType": ARTIFACT_TYPE,
+        "config": {"mediaType": CONFIG_TYPE},
+        "layers": rows,
+        "annotations": {BUNDLE: "0" * 64},
+    }
+    (tmp_path / "v2" / "toy" / "manifests").mkdir(parents=True)
+    (tmp_path / "v2" / "toy" / "manifests" / "1").write_text(json.dumps(manifest))
+    with serving(tmp_path) as (host, seen), pytest.raises(BundleError, match=r"no bundle|more files|name"):
+        edgekit.pull(f"oci://{host}/toy:1", tmp_path / "back")
+    assert [path for path, _ in seen] == ["/v2/toy/manifests/1"]
+    assert not (tmp_path / "back").exists()
+
+
+def test_a_manifest_of_brackets_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "v2" / "toy" / "manifests").mkdir(parents=True)
+    (tmp_path / "v2" / "toy" / "manifests" / "1").write_text("[" * 200_000)
+    with serving(tmp_path) as (host, _), pytest.raises(BundleError, match="no bundle"):
+        edgekit.pull(f"oci://{host}/toy:1", tmp_path / "back")
