@@ -94,7 +94,7 @@ class _Expectations:
     """What is expected of an artifact, looked up once for each."""
 
     def __init__(self, bundle: Bundle, place: Path) -> None:
-        fitting = [one for one in find_profiles(place, bundle.digest) if one.matches is not False]
+        fitting = [one for one in find_profiles(place, bundle.digest) if one.matches is True]
         self._profile = fitting[-1] if fitting else None
         self._foretold = foretell_known(bundle)
         first = bundle.artifacts[0]

@@ -158,6 +158,10 @@ def test_a_device_slower_than_the_profile_is_named(tmp_path: Path) -> None:
     assert [one.device for one in result.late] == ["slow"]
     assert result.late[0].median == pytest.approx(10 * row.value, rel=0.01)
     assert result.held == 2
+    (file,) = bundle.with_name(f"{bundle.name}.profiles").glob("*.json")
+    for matches in (None, False):
+        file.write_text(json.dumps({**json.loads(file.read_text()), "matches": matches}))
+        assert not edgekit.drift(bundle, tmp_path).held  # of a machine that may be another
 
 
 def _change(key: str, value: Any) -> Callable[[dict[str, Any]], None]:
