@@ -137,11 +137,20 @@ def test_thresholds_of_a_file_count(bundle: Path, digest: str, tmp_path: Path) -
     file = write_field(tmp_path / "sunny.json", bundle, digest, shift=1.0)
     limits = tmp_path / "limits.toml"
     parts = [f'[{name}]\nmoved = 9.0\ndrift = 9.0\nsource = "us"' for name in ("psi", "ks", "wasserstein")]
-    limits.write_text("\n".join(["schema = 1", *parts]))
+    limits.write_text("\n".join(["version = 1", *parts]))
     assert edgekit.drift(bundle, file, thresholds=limits).passed
-    limits.write_text('schema = 1\n[psii]\nmoved = 1.0\ndrift = 2.0\nsource = "us"')
-    with pytest.raises(UsageError, match=r"did you mean \[psi\]"):
+    limits.write_text('version = 1\n[psii]\nmoved = 1.0\ndrift = 2.0\nsource = "us"')
+    with pytest.raises(UsageError, match="did you mean 'psi'"):
         edgekit.drift(bundle, file, thresholds=limits)
+    for wrong in (
+        "moved = 1.0",
+        "moved = 2.0\ndrift = 1.0",
+        "moved = nan\ndrift = 1.0",
+        "moved = 1\ndrift = 2",
+    ):
+        limits.write_text(f'[psi]\n{wrong}\nsource = "us"')
+        with pytest.raises(UsageError, match=r"\[psi\]"):
+            edgekit.drift(bundle, file, thresholds=limits)
 
 
 def test_a_device_slower_than_the_profile_is_named(tmp_path: Path) -> None:
