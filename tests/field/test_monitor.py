@@ -101,6 +101,21 @@ def test_any_memory_order_and_dtype_is_sketched() -> None:
     assert monitor.sketches("inputs")["b"].cdf([0.0]).tolist() == [0.5]
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64, int])
+def test_a_latency_of_any_kind_of_number_is_written_as_a_number(tmp_path: Path, kind: type) -> None:
+    monitor = Monitor(DIGEST)
+    monitor.observe({}, {}, kind(2), energy_j=kind(3))
+    monitor.write_json(str(tmp_path / "m.json"))
+    monitor.write_prometheus(str(tmp_path / "m.prom"))
+    data = json.loads((tmp_path / "m.json").read_text())
+    assert (data["latency_s"]["total"], data["energy_j"]["total"]) == (2.0, 3.0)
+    lines = dict(
+        line.rsplit(" ", 1) for line in (tmp_path / "m.prom").read_text().splitlines() if line[0] != "#"
+    )
+    sums = {name.partition("{")[0]: float(value) for name, value in lines.items() if "_sum{" in name}
+    assert sums == {"edgekit_inference_latency_seconds_sum": 2.0, "edgekit_inference_energy_joules_sum": 3.0}
+
+
 @pytest.mark.parametrize("latency", [-1.0, float("nan"), float("inf")])
 def test_a_latency_that_is_none_is_refused(latency: float) -> None:
     with pytest.raises(ValueError, match="no latency"):

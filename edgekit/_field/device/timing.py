@@ -36,6 +36,7 @@ class Timing:
         """Take in one number; ValueError for one that is negative or not finite."""
         if not 0.0 <= value < math.inf:
             raise ValueError("%r is no latency or energy: give seconds or joules" % (value,))
+        value = float(value)  # a numpy number would be written as one
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
         self._waiting.append(value)
