@@ -8,6 +8,7 @@ import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from edgekit._strict_json import is_number, parse_json
 from edgekit.errors import SamplesError
 
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ class CalibrationRecord:
     def from_json(cls, text: str) -> CalibrationRecord:
         """Read a record strictly: unknown or missing keys, wrong types and NaN raise SamplesError."""
         try:
-            values = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates)
-        except (ValueError, RecursionError) as error:
+            values = parse_json(text)
+        except ValueError as error:
             raise _damaged(f"not canonical JSON: {error}") from error
         values = _check_keys(values, cls, "record")
         if values["schema"] != SCHEMA:
@@ -120,9 +121,7 @@ def _read_channels(name: str, entry: object) -> ChannelRange:
     values = _check_keys(entry, ChannelRange, f"channels of '{name}'")
     low, high = values["low"], values["high"]
     for numbers in (low, high):
-        if not isinstance(numbers, list) or not all(
-            type(value) in (int, float) and math.isfinite(value) for value in numbers
-        ):
+        if not isinstance(numbers, list) or not all(is_number(value) for value in numbers):
             raise _damaged(f"the channels of tensor '{name}' are no list of finite numbers")
     if len(low) != len(high) or any(one > other for one, other in zip(low, high, strict=True)):
         raise _damaged(f"the channels of tensor '{name}' contradict themselves")
@@ -147,17 +146,6 @@ def _check_keys(entry: object, kind: type, where: str) -> dict[str, Any]:
         odd = ", ".join(sorted(str(key) for key in found ^ expected))
         raise _damaged(f"{where} has missing or unknown keys: {odd or type(entry).__name__}")
     return entry
-
-
-def _refuse_constant(text: str) -> None:
-    raise ValueError(f"{text} is no number")
-
-
-def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        raise ValueError("a key occurs twice")
-    return values
 
 
 def _damaged(problem: str) -> SamplesError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from edgekit._budget import AT_LEAST, METRICS
+from edgekit._strict_json import read_json
 from edgekit.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
@@ -61,9 +61,7 @@ def parse_rule(text: str) -> Rule:
 def load_baseline(path: Path) -> dict[tuple[str, str, str], float]:
     """(target, device, metric) -> value of an earlier report.json; BundleError where it is none."""
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise BundleError(f"baseline '{path}' is too large", fix="give a report.json of edgekit")
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path, _MOST_BYTES)
         if data["schema"] != _SCHEMA or data["version"] != 1:
             raise KeyError("schema")
         return {
@@ -72,7 +70,7 @@ def load_baseline(path: Path) -> dict[tuple[str, str, str], float]:
             for row in device["figures"]
             if row["kind"] == "measured" and math.isfinite(float(row["value"]))
         }
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise BundleError(
             f"baseline '{path}' is no report.json of edgekit ({type(error).__name__}: {error})",
             fix="give the report.json that an earlier `edgekit report` wrote",

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import math
 from typing import Any, NoReturn
 
+from edgekit._strict_json import is_number, parse_json
 from edgekit._values import Measurement
 from edgekit.errors import TargetError
 
@@ -35,8 +34,8 @@ def _read(output: bytes) -> list[Measurement]:
     if len(output) > MAX_BYTES:
         _refuse(f"it is larger than {MAX_BYTES >> 20} MiB")
     try:
-        data = json.loads(output.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+        data = parse_json(output)
+    except ValueError as error:
         _refuse(f"it is not JSON ({error})", error)
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         _refuse(f"its schema is not {SCHEMA}")
@@ -55,9 +54,7 @@ def _measurement(row: Any, index: int) -> Measurement:
     if not all(text.isprintable() for text in texts):
         _refuse(f"measurement {index} holds control characters")
     value = row["value"]
-    if value is not None and (
-        isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value)
-    ):
+    if value is not None and not is_number(value):
         _refuse(f"measurement {index} ('{row['metric']}') has no finite value")
     if row["kind"] != "measured" and (row["kind"] != "unknown" or value is not None):
         _refuse(f"measurement {index} ('{row['metric']}') is not a measured one")

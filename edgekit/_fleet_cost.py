@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit._recipe import refuse_unknown
 from edgekit._recipe_file import read_table
+from edgekit._strict_json import is_number, read_json
 from edgekit.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
@@ -145,7 +144,7 @@ def _row(row: object, kind: str, path: Path) -> dict[str, float]:
     refuse_unknown(row, known, f"key of {kind} in '{path.name}':")
     for name in known if kind != "endpoint" else row:
         value = row.get(name)
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < math.inf:
+        if not is_number(value) or not value > 0:
             raise UsageError(
                 f"prices '{path}': {kind} {name} = {value!r} is no positive number", fix="write one"
             )
@@ -155,19 +154,15 @@ def _row(row: object, kind: str, path: Path) -> dict[str, float]:
 def _read_energies(path: Path) -> dict[str, tuple[float, str] | None]:
     """Device -> mJ of one inference and where that comes from; None where the report knows none."""
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise BundleError(
-                f"report '{path}' is larger than {_MOST_BYTES} bytes", fix="it is no report.json"
-            )
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if data["schema"] != "edgekit.report":
+        data = read_json(path, _MOST_BYTES)
+        if (data["schema"], data["version"]) != ("edgekit.report", 1):
             raise ValueError("schema")
         return {row["device"]: _energy(row["figures"]) for row in data["devices"]}
     except OSError as error:
         raise UsageError(
             f"report '{path}' cannot be read ({error.strerror})", fix="name a report.json of `edgekit report`"
         ) from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise BundleError(
             f"'{path}' is no report.json of edgekit", fix="write it with `edgekit report`"
         ) from error
@@ -176,7 +171,7 @@ def _read_energies(path: Path) -> dict[str, tuple[float, str] | None]:
 def _energy(figures: list[Mapping[str, Any]]) -> tuple[float, str] | None:
     for row in figures:
         if row["metric"] == "energy" and row["value"] is not None:
-            if row["unit"] != "mJ" or not 0 <= float(row["value"]) < math.inf:
+            if row["unit"] != "mJ" or not is_number(row["value"]) or row["value"] < 0:
                 raise ValueError("energy")
             return float(row["value"]), f"{row['kind']} ({row['basis']})"
     return None

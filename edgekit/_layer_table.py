@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgekit._strict_json import read_json
 from edgekit.errors import BundleError
 
 if TYPE_CHECKING:
@@ -54,14 +54,12 @@ def debug_file(bundle: Path) -> Path:
 def load_errors(path: Path, device: str) -> tuple[ErrorRow, ...]:
     """The rows of one device in a debug.json; () where it has none. BundleError where it is no such file."""
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ValueError("too large")
-        results = json.loads(path.read_text(encoding="utf-8"))
+        results = read_json(path, _MOST_BYTES)
         rows = [row for row in results if row["device"] == device]
         if any((row["schema"], row["version"]) != ("edgekit.debug", 1) for row in results):
             raise ValueError("another schema")
         return tuple(_error(layer) for row in rows for layer in row["layers"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(
             f"'{path}' is no debug.json of edgekit ({type(error).__name__}: {error})",
             fix="run `edgekit debug -o FOLDER` again, or remove the file",

@@ -10,6 +10,7 @@ from edgekit._budget import parse_budget
 from edgekit._recipe import refuse_unknown
 from edgekit._recipe_file import read_table
 from edgekit._signature import read_signer
+from edgekit._strict_json import is_number
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ def load_policy(path: Path) -> Policy:
             refuse_unknown(part, known, f"key in [{name}] of '{path.name}':")
     if not any(table.values()):
         raise UsageError(
-            f"policy '{path}' demands nothing", fix='write [limits] and size = "20MB", or [parity]'
+            f"policy '{path}' demands nothing",
+            fix='write [limits] and size = "20MB", or [parity] and unproven = "refuse"',
         )
     parity = table.get("parity", {})
     return Policy(
@@ -114,7 +116,7 @@ def _word(value: object, place: str, known: Sequence[str]) -> str:
 
 def _floor(name: str, value: object) -> float:
     most = _FLOORS[name]
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
+    if not is_number(value) or not 0 <= value <= most:
         told = "a number of dB" if math.isinf(most) else "a number from 0 to 1"
         raise UsageError(f"policy: parity.{name} = {value!r} is out of range", fix=f"write {told}")
     return float(value)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit._bundle import open_bundle
+from edgekit._strict_json import read_json
 from edgekit.errors import BundleError, MissingToolError, OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -126,16 +127,13 @@ def check_signature(folder: Path, bundle: Path, signed_by: SignedBy) -> None:
         raise _refuse(signature, str(error)) from error
 
 
-def _import_model_signing(module: str) -> Any:
+def _import_model_signing(module: Literal["signing", "verifying"]) -> Any:
     try:
-        import model_signing
-        from model_signing import signing, verifying
+        return import_module(f"model_signing.{module}")
     except ImportError as error:
         raise MissingToolError(
             "signatures need model-signing, which is not installed", fix="pip install 'edgekit[sign]'"
         ) from error
-    del model_signing
-    return {"signing": signing, "verifying": verifying}[module]
 
 
 def _make_signer(config: Any, key: SigningKey) -> Any:
@@ -183,16 +181,14 @@ def _make_verifier(config: Any, signed_by: SignedBy) -> Any:
 
 def _read_signature(path: Path) -> Any:
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise _refuse(path, f"it is larger than {_MOST_BYTES} bytes")
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path, _MOST_BYTES)
     except OSError as error:
         raise BundleError(
             f"signature '{path}' cannot be read ({error.strerror})",
             fix="get the bundle's signature and name it with --signature",
         ) from error
-    except (ValueError, RecursionError) as error:
-        raise _refuse(path, f"it is no signature ({type(error).__name__})") from error
+    except ValueError as error:
+        raise _refuse(path, f"it is no signature ({error})") from error
 
 
 def _check_dates(content: Any, trusted: Path) -> None:

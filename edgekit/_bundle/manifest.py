@@ -6,10 +6,11 @@ import hashlib
 import json
 import math
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from edgekit._bundle.names import MANIFEST, check_component
 from edgekit._bundle.schema import check_schema, load_schema
+from edgekit._strict_json import parse_json
 from edgekit._values import Artifact, MacShare
 from edgekit.errors import BundleError
 
@@ -56,17 +57,15 @@ def render_manifest(draft: BundleDraft, files: Mapping[str, Json], golden: Mappi
     if draft.sequence is not None:
         manifest["sequence"] = _sequence(draft.sequence)
     manifest["seal"] = _seal(manifest)
-    check_schema(manifest, load_schema("manifest.schema.json"))
+    check_schema(manifest, load_schema("manifest.schema.json"), MANIFEST)
     return _canonical(manifest)
 
 
 def parse_manifest(data: bytes) -> Json:
     """The checked manifest; BundleError for JSON that is damaged, unknown, not canonical or unsealed."""
     try:
-        manifest = json.loads(
-            data.decode("ascii"), object_pairs_hook=_unique_keys, parse_constant=_refuse_constant
-        )
-    except (ValueError, RecursionError) as error:
+        manifest = parse_json(data.decode("ascii"))
+    except ValueError as error:
         raise _damaged(f"it is no JSON that edgekit writes ({type(error).__name__})") from error
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
         raise _damaged("it is no edgekit manifest")
@@ -75,7 +74,7 @@ def parse_manifest(data: bytes) -> Json:
             f"{MANIFEST}: version {str(manifest.get('version'))[:20]} is not {VERSION}",
             fix="verify it with the edgekit that wrote it (`tools` names the version)",
         )
-    check_schema(manifest, load_schema("manifest.schema.json"))
+    check_schema(manifest, load_schema("manifest.schema.json"), MANIFEST)
     if manifest["seal"] != _seal(manifest) or data != _canonical(manifest):
         raise _damaged("its seal does not match: it was changed after it was written")
     return manifest
@@ -231,17 +230,6 @@ def _canonical(manifest: Json) -> bytes:
 def _seal(manifest: Json) -> str:
     body = {name: value for name, value in manifest.items() if name != "seal"}
     return hashlib.sha256(_canonical(body)).hexdigest()
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> Json:
-    row = dict(pairs)
-    if len(row) != len(pairs):
-        raise ValueError("a key stands twice")
-    return row
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
 
 
 def _damaged(rule: str) -> BundleError:

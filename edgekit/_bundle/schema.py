@@ -9,17 +9,17 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from edgekit._strict_json import is_number
 from edgekit.errors import BundleError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_TYPES: dict[str, type | tuple[type, ...]] = {
+_TYPES: dict[str, type] = {
     "object": dict,
     "array": list,
     "string": str,
     "integer": int,
-    "number": (int, float),
     "boolean": bool,
     "null": type(None),
 }
@@ -33,9 +33,16 @@ def load_schema(name: str) -> dict[str, Any]:
     return schema
 
 
-def check_schema(value: object, schema: dict[str, Any]) -> None:
-    """BundleError names the first place where `value` breaks the schema, and the rule."""
-    _Checker(schema).check(value, schema, "")
+def check_schema(value: object, schema: dict[str, Any], name: str) -> None:
+    """BundleError names the first place where `value`, told as `name`, breaks the schema, and the rule."""
+    try:
+        _Checker(schema).check(value, schema, "")
+    except _BrokenRuleError as error:
+        raise BundleError(f"{name} at {error}", fix="take one that this version of edgekit reads") from None
+
+
+class _BrokenRuleError(ValueError):
+    """Where a value breaks its schema, and the rule."""
 
 
 class _Checker:
@@ -100,11 +107,11 @@ class _Checker:
                 self.check(item, schema, f"{where}/{index}")
 
     def _check_any(self, value: Any, schemas: list[dict[str, Any]], where: str) -> None:
-        refusals: list[BundleError] = []
+        refusals: list[_BrokenRuleError] = []
         for schema in schemas:
             try:
                 return self.check(value, schema, where)
-            except BundleError as error:
+            except _BrokenRuleError as error:
                 refusals.append(error)
         raise refusals[0]
 
@@ -129,11 +136,9 @@ class _Checker:
 def _is_type(value: object, name: str) -> bool:
     if isinstance(value, bool):
         return name == "boolean"
-    return isinstance(value, _TYPES[name])
+    return is_number(value) if name == "number" else isinstance(value, _TYPES[name])
 
 
-def _refusal(where: str, rule: str) -> BundleError:
+def _refusal(where: str, rule: str) -> _BrokenRuleError:
     shown = re.sub(r"[^ -~]", "?", where[:120]) or "/"
-    return BundleError(
-        f"manifest.json at {shown}: {rule}", fix="take a bundle that this version of edgekit reads"
-    )
+    return _BrokenRuleError(f"{shown}: {rule}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from edgekit._bundle import check_schema, load_schema
 from edgekit._field.device.sketch import Sketch, SketchError, read_sketch
+from edgekit._strict_json import read_json
 from edgekit.errors import BundleError, FieldError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _AGAIN = "take the file that the monitor wrote, or leave it out"
 
 @dataclass(frozen=True)
 class Field:
-    """One checked file: what one monitor saw between its start and `ended` (Unix seconds).
+    """One checked file: what one monitor saw.
 
     inputs, outputs: sketches by the source's tensor names. latency_s, energy_j: None where nothing was seen.
     """
@@ -31,7 +31,6 @@ class Field:
     component: str
     variant: str
     device: str
-    ended: float
     sketched: int
     inferences: int
     latency_s: Sketch | None
@@ -63,13 +62,17 @@ def read_field(path: Path, bundle: Bundle) -> Field:
     row = next((one for one in bundle.manifest["components"] if one["name"] == data["component"]), None)
     if row is None:
         raise _refusal(path, f"the bundle has no component '{data['component'][:80]}'")
-    aliases = _aliases(data, bundle)
+    own = [one for one in bundle.artifacts if one.component == data["component"]]
+    artifacts = [one for one in own if data["variant"] in ("", one.variant)]
+    if not artifacts:
+        known = ", ".join(one.variant for one in own)
+        raise _refusal(path, f"the bundle has no variant '{data['variant'][:80]}' of it, only {known}")
+    aliases = {name: source for one in artifacts for source, name in one.tensors.items()}
     try:
         return Field(
             component=data["component"],
             variant=data["variant"],
             device=data["device"],
-            ended=data["ended"],
             sketched=data["sketched"],
             inferences=sum(data["latency_s"]["counts"]),
             latency_s=_timing(data["latency_s"]),
@@ -83,27 +86,22 @@ def read_field(path: Path, bundle: Bundle) -> Field:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise _refusal(path, f"it is larger than {_MOST_BYTES >> 20} MiB")
-        text = path.read_bytes().decode("utf-8")
-        data = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
-    except (OSError, ValueError, RecursionError) as error:
+        data: dict[str, Any] = read_json(path, _MOST_BYTES)
+        check_schema(data, load_schema("field.schema.json"), f"field file '{path}'")
+    except (OSError, ValueError) as error:
         raise _refusal(path, f"it cannot be read as JSON ({error})") from error
-    try:
-        check_schema(data, load_schema("field.schema.json"))
     except BundleError as error:
-        raise _refusal(path, error.problem.removeprefix("manifest.json ")) from error
-    checked: dict[str, Any] = data
-    return checked
+        raise FieldError(error.problem, fix=_AGAIN) from error
+    return data
 
 
 def _timing(row: dict[str, Any] | None) -> Sketch | None:
-    if row is None or not sum(row["counts"]):
+    if row is None:
         return None
     sketch = read_sketch(row["sketch"], seed=0)
     if sketch.count != sum(row["counts"]) or sketch.least < 0:
         raise SketchError("a latency's or energy's sketch and its counts are not of the same numbers")
-    return sketch
+    return sketch if sketch.count else None
 
 
 def _sketches(rows: Mapping[str, Any], known: Sequence[str], aliases: Mapping[str, str]) -> dict[str, Sketch]:
@@ -116,27 +114,6 @@ def _sketches(rows: Mapping[str, Any], known: Sequence[str], aliases: Mapping[st
             raise SketchError(f"tensor '{name[:80]}' is none of the model's there, or stands twice: {hint}")
         found[tensor] = read_sketch(row, seed=0)
     return found
-
-
-def _aliases(data: Mapping[str, Any], bundle: Bundle) -> dict[str, str]:
-    """The source's name of each tensor that the device's artifact calls otherwise."""
-    return {
-        own: source
-        for artifact in bundle.artifacts
-        if artifact.component == data["component"] and data["variant"] in ("", artifact.variant)
-        for source, own in artifact.tensors.items()
-    }
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row = dict(pairs)
-    if len(row) != len(pairs):
-        raise ValueError("a key stands twice")
-    return row
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
 
 
 def _refusal(path: Path, rule: str) -> FieldError:

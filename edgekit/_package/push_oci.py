@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from edgekit._package.oci import (
 )
 from edgekit._package.push import PullResult, PushResult
 from edgekit._package.registry_client import Registry, parse_place
+from edgekit._strict_json import parse_json
 from edgekit.errors import BundleError, OutputError
 
 if TYPE_CHECKING:
@@ -96,12 +96,12 @@ def pull_oci(source: str, output: Path, progress: Progress) -> PullResult:
 def _read_manifest(data: bytes, place: str) -> tuple[list[tuple[str, str, int]], str]:
     """(path, digest, size) of each layer, and the bundle's digest; all of it is hostile until checked."""
     try:
-        found: Any = json.loads(data)
+        found: Any = parse_json(data)
         if found["artifactType"] != ARTIFACT_TYPE or found["config"]["mediaType"] != CONFIG_TYPE:
             raise KeyError("artifactType")
         layers = [_read_layer(row) for row in found["layers"]]
         digest = str(found["annotations"][BUNDLE])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise BundleError(
             f"{place}: the artifact there is no bundle that edgekit pushed", fix="check repository and tag"
         ) from error

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
+from edgekit._strict_json import parse_json
 from edgekit.errors import BundleError, OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -195,9 +196,9 @@ class Registry:
             raise _refuse_plain(self._place, realm)
         token = self._send(Request("GET", realm, (200,)), basic)
         try:
-            found = json.loads(token.body)
+            found = parse_json(token.body)
             return f"Bearer {found.get('token') or found['access_token']}"
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise OutputError(f"{self._place}: no token from {realm}", fix=_way_out(401)) from error
 
 

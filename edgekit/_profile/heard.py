@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edgekit._device_tool import Placement
+from edgekit._strict_json import is_number
 from edgekit.profiles.probes.transport import DeviceError
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ def _text(value: object) -> str:
 
 
 def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if not is_number(value):
         raise TypeError("not a finite number")
     return float(value)
 

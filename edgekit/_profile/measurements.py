@@ -12,6 +12,7 @@ from typing import Any
 from edgekit._bundle import check_schema, load_schema
 from edgekit._device_tool import LayerTime, Placement
 from edgekit._profile.values import ArtifactProfile, Profile, Trace
+from edgekit._strict_json import read_json
 from edgekit._values import Measurement, OutputParity
 from edgekit.errors import BundleError, OutputError
 
@@ -55,17 +56,10 @@ def find_profiles(bundle: Path, digest: str) -> list[Profile]:
 def load_profile(path: Path) -> Profile:
     """Read and check one; BundleError names the file and what is wrong in it."""
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise BundleError(
-                f"profile '{path}' is larger than {_MOST_BYTES >> 20} MiB", fix="give a profile"
-            )
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        data = read_json(path, _MOST_BYTES)
+    except (OSError, ValueError) as error:
         raise BundleError(f"profile '{path}' cannot be read ({error})", fix="measure again") from error
-    try:
-        check_schema(data, load_schema(SCHEMA_FILE))
-    except BundleError as error:
-        raise BundleError(f"profile '{path}': {error.problem}", fix=error.fix) from error
+    check_schema(data, load_schema(SCHEMA_FILE), f"profile '{path}'")
     return _profile(data)
 
 

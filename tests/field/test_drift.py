@@ -180,12 +180,16 @@ def _change(key: str, value: Any) -> Callable[[dict[str, Any]], None]:
 DAMAGE: dict[str, Callable[[dict[str, Any]], None]] = {
     "of bundle 000000000000": _change("bundle", "0" * 64),
     "no component 'encoder'": _change("component", "encoder"),
+    "no variant 'int4'": _change("variant", "int4"),
     "/version": _change("version", 2),
+    "/ended": _change("ended", 10**400),
     "/sketched": _change("sketched", -1),
     "/extra": _change("extra", 1),
     "tensor 'z' is none": lambda data: data["inputs"].update(z=data["inputs"]["x"]),
     "do not add up": lambda data: data["inputs"]["x"].update(count=7),
     "not of the same numbers": lambda data: data["latency_s"]["counts"].__setitem__(0, 5),
+    "and its counts": lambda data: data["latency_s"].update(counts=[0] * 32),
+    "2**62": lambda data: data["outputs"]["y"].update(nonfinite=10**400),
 }
 
 

@@ -50,7 +50,7 @@ def read_samples(text: str) -> dict[tuple[str, str], float]:
 def test_it_keeps_sketches_of_tensors_and_every_latency() -> None:
     monitor = watch()
     data = json.loads(json.dumps(monitor.to_json()))
-    check_schema(data, load_schema("field.schema.json"))
+    check_schema(data, load_schema("field.schema.json"), "it")
     assert (data["bundle"], data["device"], data["variant"]) == (DIGEST, "unit-7", "int8")
     assert (data["sketched"], sum(data["latency_s"]["counts"])) == (40, 40)
     assert data["latency_s"]["total"] == pytest.approx(sum(0.010 + index * 1e-4 for index in range(40)))
@@ -143,7 +143,7 @@ def test_its_folder_works_alone_under_any_name(tmp_path: Path) -> None:
         [sys.executable, "-I", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert (done.stdout, done.stderr) == ("False\n", "")
-    check_schema(json.loads((tmp_path / "f.json").read_text()), load_schema("field.schema.json"))
+    check_schema(json.loads((tmp_path / "f.json").read_text()), load_schema("field.schema.json"), "it")
 
 
 def test_it_is_python_3_8() -> None:
