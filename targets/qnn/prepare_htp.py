@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgekit._qdq.split_activations import split_activations
 from edgekit._qdq.to_unsigned import to_unsigned
+from edgekit.passes.center_variances import center_variances
 from edgekit.passes.flatten_bias import flatten_bias
 from edgekit.passes.remove_unused import remove_unused
 from edgekit.targets.qnn.rewrite_clips import rewrite_clips
@@ -31,6 +32,9 @@ def prepare_htp(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     clips = rewrite_clips(clone)
     if clips:
         notes.append(f"{clips} Clip nodes are Relu, Max, Min: the compiler loses a Clip behind a convolution")
+    centred = center_variances(clone)
+    if centred:
+        notes.append(f"{centred} means and variances are in forms that the HTP's float16 holds (same values)")
     flatten_bias(clone)
     clone.metadata_props.clear()  # of no use in a context, and onnxruntime's QNN tools stop at it
     remove_unused(clone)

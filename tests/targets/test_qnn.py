@@ -261,3 +261,24 @@ def test_limits_inside_the_grid_hold_on_the_htp(
     assert want.min() >= low - 1e-6
     assert want.max() <= high + 1e-6
     np.testing.assert_allclose(got, want, atol=0.2)
+
+
+def test_a_normalization_whose_squares_sum_above_float16_is_right_on_the_htp(tmp_path: Path) -> None:
+    """Written as magika's: ReduceSum ends at 131008 on the HTP, and the variance was 0."""
+    numbers = {"n": 1 / 512, "axes": np.array([1]), "zero": 0.0, "eps": 1e-6}
+    weights = [
+        onnx.numpy_helper.from_array(np.asarray(value, None if name == "axes" else np.float32), name)
+        for name, value in numbers.items()
+    ]
+    rows = [
+        ("ReduceSum", "x axes", "s"), ("Mul", "s n", "m"), ("Mul", "x x", "q"), ("ReduceSum", "q axes", "t"),
+        ("Mul", "t n", "u"), ("Mul", "m m", "mm"), ("Sub", "u mm", "v"), ("Max", "zero v", "w"),
+        ("Add", "w eps", "e"), ("Sqrt", "e", "r"), ("Sub", "x m", "d"), ("Div", "d r", "y"),
+    ]  # fmt: skip
+    nodes = [helper.make_node(op, inputs.split(), [out], out) for op, inputs, out in rows]
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (2, 512)) for name in ("x", "y")]
+    graph = helper.make_graph(nodes, "norm", infos[:1], infos[1:], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    feeds = {"x": (RNG.standard_normal((2, 512)) * 6 + 20).astype(np.float32)}
+    got = TARGET.open(build(as_component(model), tmp_path, job("fp16")), tmp_path).run(feeds)["y"]
+    np.testing.assert_allclose(got, run_onnx(model, feeds)["y"], atol=0.02)
