@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import onnx_ir as ir
@@ -14,7 +14,7 @@ import onnxruntime.capi.onnxruntime_pybind11_state as runtime  # its errors have
 from edgekit.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 RUN_FAILURES = (runtime.Fail, runtime.InvalidArgument, runtime.RuntimeException, ValueError)
 LOAD_FAILURES = (*RUN_FAILURES, runtime.InvalidGraph, runtime.InvalidProtobuf, runtime.NotImplemented)
@@ -36,14 +36,18 @@ _NUMPY_TYPES = frozenset(
 
 @dataclass(frozen=True)
 class OpenSession:
-    """A loaded graph with the weights it reads in place, which must live as long as it does."""
+    """A loaded graph with the weights it reads in place, which must live as long as it does.
+
+    fed: weights that are inputs of the loaded graph, given to it with each run.
+    """
 
     session: Any
-    weights: Mapping[str, Any]
+    weights: Mapping[str, Any] = field(default_factory=dict)
+    fed: Mapping[str, Any] = field(default_factory=dict)
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Any]) -> list[Any]:
         """The named outputs for one set of inputs; what ONNX Runtime raises is in RUN_FAILURES."""
-        return list(self.session.run(list(outputs), dict(feeds)))
+        return list(self.session.run(list(outputs), {**self.fed, **feeds}))
 
 
 def open_session(model: ir.Model) -> OpenSession:
@@ -55,20 +59,38 @@ def open_session(model: ir.Model) -> OpenSession:
     become references, so hand in a clone. A graph that does not load raises ModelError.
     """
     options = _options()
-    weights = _detach_weights(model)
+    weights: dict[str, Any] = {}
+    for value, array in _take_weights(model):
+        weights[str(value.name)] = ort.OrtValue.ortvalue_from_numpy(array)
+        kind = ir.DataType.from_numpy(array.dtype)
+        value.const_value = ir.ExternalTensor(
+            "weights", 0, array.nbytes, kind, shape=ir.Shape(array.shape), name=str(value.name)
+        )
     options.add_external_initializers(list(weights), list(weights.values()))
     return OpenSession(_load(model, options), weights)
 
 
-def open_mapped(model: ir.Model, folder: str) -> OpenSession:
-    """As `open_session`, for a model whose external weights all lie in `folder`: their file is mapped.
+def open_once(model: ir.Model) -> OpenSession:
+    """As `open_session`, to be run once or twice: each weight is in memory once, for no kernel is it packed.
 
-    No weight is copied, nor packed for a kernel: what a large piece of a model needs is its bytes once.
+    Weights whose files all lie in one folder are mapped there. Others become inputs of the graph: of an
+    initializer that is handed over ONNX Runtime makes a copy.
     """
     options = _options()
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
     options.add_session_config_entry("session.disable_prepacking", "1")
-    return OpenSession(_load(model, options), {})
+    tensors = [value.const_value for value in model.graph.initializers.values()]
+    folders = {str(tensor.base_dir) for tensor in tensors if _lies_in_file(tensor)}
+    folder = folders.pop() if len(folders) == 1 else None
+    if folder is not None:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+    fed: dict[str, Any] = {}
+    for value, array in _take_weights(model, mapped=folder):
+        fed[str(value.name)] = array
+        del model.graph.initializers[str(value.name)]
+        value.const_value, value.shape = None, ir.Shape(array.shape)
+        value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
+        model.graph.inputs.append(value)
+    return OpenSession(_load(model, options), fed=fed)
 
 
 def _options() -> Any:
@@ -92,23 +114,25 @@ def _load(model: ir.Model, options: Any) -> Any:
         ) from error
 
 
-def _detach_weights(model: ir.Model) -> dict[str, Any]:
-    """Take the large weights out of the graph, leaving references; their values by name.
+def _take_weights(model: ir.Model, mapped: str | None = None) -> Iterator[tuple[ir.Value, Any]]:
+    """The large weights that are to leave the graph, with their numbers as they lie in a row.
 
-    Small ones lie in the graph itself: one that is external has no file beside a serialized graph.
+    Small ones are put into the graph itself: one that is external has no file beside a serialized graph. What
+    lies in a file of the folder `mapped` stays as it is.
     """
-    weights: dict[str, Any] = {}
-    for name, value in model.graph.initializers.items():
+    for name, value in list(model.graph.initializers.items()):
         tensor = value.const_value
-        if tensor is None or tensor.nbytes < _SMALLEST_WEIGHT or tensor.dtype not in _NUMPY_TYPES:
-            if isinstance(tensor, ir.ExternalTensor):
-                value.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=name)
+        if mapped is not None and _lies_in_file(tensor):
             continue
-        weights[name] = ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(tensor.numpy()))
-        value.const_value = ir.ExternalTensor(
-            "weights", 0, tensor.nbytes, tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=name
-        )
-    return weights
+        if tensor is not None and tensor.nbytes >= _SMALLEST_WEIGHT and tensor.dtype in _NUMPY_TYPES:
+            yield value, np.ascontiguousarray(tensor.numpy())
+        elif isinstance(tensor, ir.ExternalTensor):
+            value.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=name)
+
+
+def _lies_in_file(tensor: ir.TensorProtocol | None) -> TypeGuard[ir.ExternalTensor]:
+    """Whether a tensor is a part of a file: a subclass makes its numbers when they are read."""
+    return type(tensor) is ir.ExternalTensor
 
 
 def _count_cores() -> int:

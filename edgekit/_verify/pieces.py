@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from edgekit.calibration.open_session import RUN_FAILURES, open_mapped, open_session
+from edgekit.calibration.open_session import RUN_FAILURES, open_once
 from edgekit.errors import SamplesError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     import numpy as np
-
-    from edgekit.calibration.open_session import OpenSession
 
 PIECE_BYTES = 1_000_000_000  # of weights in one piece, or one tensor where that is larger
 
@@ -63,25 +61,13 @@ class PiecewiseSession:
         feeds = {name: known[name] for name in piece.inputs}
         model = _alone(self._model, piece, feeds)
         try:
-            arrays = _open(model).run(piece.outputs, feeds)
+            arrays = open_once(model).run(piece.outputs, feeds)
         except RUN_FAILURES as error:
             raise SamplesError(
                 f"the model does not run on the sample: {str(error).strip().splitlines()[0][:300]}",
                 fix="give each input the dtype and shape that `edgekit inspect` prints",
             ) from error
         return dict(zip(piece.outputs, arrays, strict=True))
-
-
-def _open(model: ir.Model) -> OpenSession:
-    """A session that maps external weights where their file lies and copies none of them.
-
-    Weights that a subclass makes when they are read lie in no file: those are handed over.
-    """
-    tensors = [value.const_value for value in model.graph.initializers.values()]
-    external = [tensor for tensor in tensors if isinstance(tensor, ir.ExternalTensor)]
-    folders = {str(tensor.base_dir) for tensor in external}
-    in_files = all(type(tensor) is ir.ExternalTensor for tensor in external)
-    return open_mapped(model, folders.pop()) if in_files and len(folders) == 1 else open_session(model)
 
 
 def _cut(graph: ir.Graph, piece_bytes: int) -> Iterator[_Piece]:
@@ -98,11 +84,10 @@ def _cut(graph: ir.Graph, piece_bytes: int) -> Iterator[_Piece]:
         held += size
     given = {value for value in graph.inputs if not value.is_initializer()}
     for start, stop in zip(starts, [*starts[1:], len(nodes)], strict=True):
-        made = {value for node in nodes[start:stop] for value in node.outputs}
         inside = dict.fromkeys(value for values in reads[start:stop] for value in values)
         behind = {value for values in reads[stop:] for value in values} | set(graph.outputs)
         before = given | {value for node in nodes[:start] for value in node.outputs}
-        outputs = [value for node in nodes[start:stop] for value in node.outputs if value in made & behind]
+        outputs = [value for node in nodes[start:stop] for value in node.outputs if value in behind]
         yield _Piece(start, stop, _names(value for value in inside if value in before), _names(outputs))
 
 

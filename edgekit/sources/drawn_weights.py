@@ -43,15 +43,16 @@ class DrawnTensor(ir.ExternalTensor):
     def numpy(self) -> NDArray[np.float32]:
         """The numbers, drawn anew."""
         shape = tuple(self.shape.numpy())
-        ordered = tuple(sorted(shape, reverse=True)) if len(shape) == 2 else shape
-        drawn = _draw((self.seed, self.offset or 0), ordered, mean=1.0 if len(shape) == 1 else 0.0)
-        return drawn if ordered == shape else drawn.T
+        made = np.empty(shape, np.float32)
+        rows = made.T if len(shape) == 2 and shape[0] < shape[1] else made
+        _draw((self.seed, self.offset or 0), np.atleast_1d(rows), mean=1.0 if len(shape) == 1 else 0.0)
+        return made
 
     def tobytes(self) -> bytes:
         return self.numpy().tobytes()
 
     def tofile(self, file: BinaryIO) -> None:
-        file.write(np.ascontiguousarray(self.numpy()).data)
+        file.write(self.numpy().data)
 
 
 def has_drawn_weights(model: ir.Model) -> bool:
@@ -85,17 +86,16 @@ def draw_weights(model: ir.Model, path: Path) -> None:
                 value.const_value = DrawnTensor(tensor, int(seed))
 
 
-def _draw(seed: tuple[int, int], shape: tuple[int, ...], *, mean: float) -> NDArray[np.float32]:
-    """Normal numbers around `mean`, rounded to bfloat16, a chunk at a time."""
+def _draw(seed: tuple[int, int], made: NDArray[np.float32], *, mean: float) -> None:
+    """Fill `made`, which need not lie in a row, with normal numbers around `mean` that bfloat16 holds."""
     random = np.random.default_rng(seed)
-    made = np.empty(shape, np.float32)
-    flat = made.reshape(-1)
-    for start in range(0, flat.size, _CHUNK):
-        part = flat[start : start + _CHUNK]
-        random.standard_normal(out=part, dtype=np.float32)
-        part *= _SPREAD
-        part += mean
-        bits = part.view(np.uint32)
+    count = max(1, _CHUNK // max(1, made[:1].size))
+    for start in range(0, len(made), count):
+        part = made[start : start + count]
+        drawn = random.standard_normal(part.shape, dtype=np.float32)
+        drawn *= _SPREAD
+        drawn += mean
+        bits = drawn.view(np.uint32)
         bits += 0x8000
         bits &= 0xFFFF0000
-    return made
+        part[...] = drawn
