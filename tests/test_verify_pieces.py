@@ -10,7 +10,17 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekit._verify import OrtSession, PiecewiseSession, float_session, sessions
+from edgekit._verify import (
+    Expected,
+    OrtSession,
+    PiecewiseSession,
+    float_session,
+    make_golden,
+    pieces,
+    sessions,
+)
+from edgekit.calibration.open_session import OpenSession, open_once
+from edgekit.calibration.samples import Sample
 from edgekit.errors import SamplesError
 
 if TYPE_CHECKING:
@@ -41,7 +51,7 @@ def net() -> onnx.ModelProto:
         nodes,
         "g",
         [
-            helper.make_tensor_value_info("x", TensorProto.FLOAT, [4, 32]),
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 32]),
             helper.make_tensor_value_info("flag", TensorProto.BOOL, []),
         ],
         [
@@ -65,6 +75,36 @@ def test_pieces_give_what_one_session_gives(piece_bytes: int, flag: bool) -> Non
         assert list(parts) == ["y", "m1"]
         for name, array in whole.items():
             np.testing.assert_allclose(parts[name], array, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 9000])
+def test_samples_of_any_size_run_together_as_each_by_itself(piece_bytes: int) -> None:
+    model = net()
+    samples: list[dict[str, Any]] = [
+        {"x": RNG.standard_normal((n, 32)).astype(np.float32), "flag": np.array(flag)}
+        for n, flag in ((4, True), (7, False), (1, True))
+    ]
+    whole = OrtSession(model.SerializeToString(), name="whole")
+    together = PiecewiseSession(ir.from_proto(model), piece_bytes=piece_bytes).run_all(samples)
+    for feeds, got in zip(samples, together, strict=True):
+        for name, array in whole.run(feeds).items():
+            np.testing.assert_allclose(got[name], array, rtol=1e-5, atol=1e-4)
+
+
+def test_weights_are_read_once_for_all_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[ir.Model] = []
+
+    def count(model: ir.Model) -> OpenSession:
+        opened.append(model)
+        return open_once(model)
+
+    monkeypatch.setattr(pieces, "open_once", count)
+    feeds: dict[str, Any] = {"x": np.ones((4, 32), np.float32), "flag": np.array(1, bool)}
+    session = PiecewiseSession(ir.from_proto(net()), piece_bytes=9000)
+    session.run(feeds)
+    once = len(opened)
+    make_golden("g", [Sample(str(n), feeds) for n in range(3)], expected=Expected(session), kind="samples")
+    assert len(opened) == 2 * once
 
 
 def test_external_weights_are_read_from_their_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

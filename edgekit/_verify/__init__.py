@@ -9,7 +9,15 @@ from edgekit._verify.artifact import (
     with_others,
 )
 from edgekit._verify.gate import LIMITS, Gate, gate_for, load_gates
-from edgekit._verify.golden import DEFAULT_GOLDEN, Expected, Golden, GoldenSample, make_golden, random_feeds
+from edgekit._verify.golden import (
+    DEFAULT_GOLDEN,
+    Expected,
+    Golden,
+    GoldenSample,
+    make_golden,
+    random_feeds,
+    run_all,
+)
 from edgekit._verify.metrics import OutputComparison, edit_distance
 from edgekit._verify.pieces import PiecewiseSession
 from edgekit._verify.scores import find_scores
@@ -51,6 +59,7 @@ __all__ = [
     "prove_steps",
     "random_feeds",
     "reference_session",
+    "run_all",
     "unproven",
     "verify_artifact",
     "verify_samples",

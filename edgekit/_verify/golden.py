@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
 from edgekit.errors import SamplesError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from edgekit.target import Session
 
@@ -28,6 +28,20 @@ class Sample(Protocol):
     def name(self) -> str: ...
     @property
     def feeds(self) -> Mapping[str, np.ndarray]: ...
+
+
+@runtime_checkable
+class RunsTogether(Protocol):
+    """A session for which several samples at once are less work than one behind the other."""
+
+    def run_all(self, samples: Sequence[Arrays]) -> list[dict[str, np.ndarray]]: ...
+
+
+def run_all(session: Session, samples: Sequence[Arrays]) -> list[dict[str, np.ndarray]]:
+    """`run` of every sample, together where the session can."""
+    if isinstance(session, RunsTogether):
+        return session.run_all(samples)
+    return [session.run(feeds) for feeds in samples]
 
 
 @dataclass(frozen=True)
@@ -65,8 +79,14 @@ class Expected:
 
     def sample(self, feeds: Arrays) -> GoldenSample:
         """Run one sample through both."""
-        reference = None if self.reference is None else self.reference.run(feeds)
-        return GoldenSample(feeds, self.fp32.run(feeds), reference)
+        return self.samples([feeds])[0]
+
+    def samples(self, samples: Sequence[Arrays]) -> tuple[GoldenSample, ...]:
+        """Run several through both."""
+        fp32 = run_all(self.fp32, samples)
+        if self.reference is None:
+            return tuple(map(GoldenSample, samples, fp32))
+        return tuple(map(GoldenSample, samples, fp32, run_all(self.reference, samples)))
 
 
 def make_golden(
@@ -92,7 +112,7 @@ def make_golden(
     feeds = [dict(sample.feeds) for sample in chosen]
     if kind == "random":
         feeds = [random_feeds(real, seed=seed) for seed, real in enumerate(feeds)]
-    return Golden(component, kind, tuple(expected.sample(one) for one in feeds), expected.scores)
+    return Golden(component, kind, expected.samples(feeds), expected.scores)
 
 
 def random_feeds(feeds: Arrays, *, seed: int) -> dict[str, np.ndarray]:

@@ -44,30 +44,41 @@ class PiecewiseSession:
 
     def run(self, feeds: Mapping[str, np.ndarray], taps: Sequence[str] = ()) -> dict[str, np.ndarray]:
         """Outputs by name; a tap must be an output of the model. Raises SamplesError as a session does."""
-        absent = [name for name in self.inputs if name not in feeds]
+        return self.run_all([feeds], taps)[0]
+
+    def run_all(
+        self, samples: Sequence[Mapping[str, np.ndarray]], taps: Sequence[str] = ()
+    ) -> list[dict[str, np.ndarray]]:
+        """`run` of every sample, for which the weights are read once."""
+        absent = [name for name in self.inputs if any(name not in feeds for feeds in samples)]
         if absent:
             raise SamplesError(
                 f"the sample has no input '{absent[0]}'", fix=f"give every input: {', '.join(self.inputs)}"
             )
         wanted = tuple(dict.fromkeys([*self.outputs, *taps]))
-        known = dict(feeds)
+        known = [dict(feeds) for feeds in samples]
         for index, piece in enumerate(self._pieces):
-            known |= self._run_piece(piece, known)
-            later = {name for other in self._pieces[index + 1 :] for name in other.inputs}
-            known = {name: array for name, array in known.items() if name in later or name in wanted}
-        return {name: known[name] for name in wanted}
+            later = {name for other in self._pieces[index + 1 :] for name in other.inputs}.union(wanted)
+            made = self._run_piece(piece, known)
+            for arrays, new in zip(known, made, strict=True):
+                arrays.update(new)
+                for name in arrays.keys() - later:
+                    del arrays[name]
+        return [{name: arrays[name] for name in wanted} for arrays in known]
 
-    def _run_piece(self, piece: _Piece, known: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        feeds = {name: known[name] for name in piece.inputs}
-        model = _alone(self._model, piece, feeds)
+    def _run_piece(
+        self, piece: _Piece, known: Sequence[Mapping[str, np.ndarray]]
+    ) -> list[dict[str, np.ndarray]]:
+        feeds = [{name: arrays[name] for name in piece.inputs} for arrays in known]
         try:
-            arrays = open_once(model).run(piece.outputs, feeds)
+            session = open_once(_alone(self._model, piece, feeds[0]))
+            made = [session.run(piece.outputs, one) for one in feeds]
         except RUN_FAILURES as error:
             raise SamplesError(
                 f"the model does not run on the sample: {str(error).strip().splitlines()[0][:300]}",
                 fix="give each input the dtype and shape that `edgekit inspect` prints",
             ) from error
-        return dict(zip(piece.outputs, arrays, strict=True))
+        return [dict(zip(piece.outputs, arrays, strict=True)) for arrays in made]
 
 
 def _cut(graph: ir.Graph, piece_bytes: int) -> Iterator[_Piece]:
@@ -121,9 +132,9 @@ def _alone(model: ir.Model, piece: _Piece, feeds: Mapping[str, np.ndarray]) -> i
 
 
 def _stand_in(value: ir.Value, array: np.ndarray) -> ir.Value:
-    """An input of the same name that every reader reads instead."""
+    """An input of the same name that every reader reads instead; other samples may have other sizes."""
     kind = ir.TensorType(ir.DataType.from_numpy(array.dtype))
-    fresh = ir.Value(name=value.name, shape=ir.Shape(array.shape), type=kind)
+    fresh = ir.Value(name=value.name, shape=ir.Shape([None] * array.ndim), type=kind)
     value.replace_all_uses_with(fresh)
     return fresh
 

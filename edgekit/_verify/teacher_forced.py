@@ -35,7 +35,7 @@ _LENGTH, _LAST = "past_length", "last"
 
 @dataclass(frozen=True)
 class Decoder:
-    """Which components make a decoder, and one set of inputs of each for shapes and dtypes.
+    """Which components make a decoder, one set of inputs of each for shapes and dtypes, and its vocabulary.
 
     decode takes `input_ids` [1, 1], `position_ids`, `past_length` and caches `past_X` [.., places, ..]
     on axis 2, and gives `logits` and `new_X`. prefill, where there is one that takes token ids, has
@@ -46,6 +46,7 @@ class Decoder:
     prefill: str | None
     step: Arrays
     prompt: Arrays
+    vocabulary: int
 
     @property
     def places(self) -> int:
@@ -84,7 +85,8 @@ def find_decoder(golden: Mapping[str, Golden]) -> Decoder | None:
             None,
         )
         prompt = {} if prefill is None else dict(samples[prefill].feeds)
-        return Decoder(name, prefill, dict(sample.feeds), prompt)
+        vocabulary = sample.fp32["logits"].shape[-1]
+        return Decoder(name, prefill, dict(sample.feeds), prompt, vocabulary)
     return None
 
 
@@ -113,9 +115,7 @@ def make_sequence(decoder: Decoder, fp32: Mapping[str, Session]) -> ForcedSequen
     steps = min(wanted, room - prompt)
     if steps < 1:
         return None
-    blank = _logits(fp32[decoder.decode].run(decoder.step))
-    random = np.random.default_rng(_SEED)
-    tokens = random.integers(0, blank.shape[-1], prompt + steps)
+    tokens = np.random.default_rng(_SEED).integers(0, decoder.vocabulary, prompt + steps)
     logits = drive(decoder, fp32, tokens, prompt)
     return ForcedSequence(decoder.decode, decoder.prefill, prompt, tokens, logits)
 
@@ -231,6 +231,7 @@ def fits(sequence: ForcedSequence, decoder: Decoder) -> bool:
         and tokens.ndim == 1
         and tokens.dtype.kind == "i"
         and logits.ndim == 2
+        and logits.shape[1] == decoder.vocabulary
         and 1 <= sequence.prompt <= min(most, len(tokens))
         and len(tokens) <= decoder.places + 1
         and len(logits) == len(tokens) - sequence.prompt + 1

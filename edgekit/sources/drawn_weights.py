@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 _SPREAD = 0.02  # of matrices, as transformers start from; vectors lie around 1
-_CHUNK = 2**22
+_CHUNK = 2**17  # numbers that stay in the cache of a core until they are where they belong
 
 
 class DrawnTensor(ir.ExternalTensor):
