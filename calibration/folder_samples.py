@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from edgekit.calibration.fit_sample import fit_sample
@@ -90,9 +91,17 @@ def _check_image_input(info: TensorInfo, preprocess: Preprocess | None) -> Prepr
 def _digest_files(files: Sequence[Path], spec: str) -> str:
     total = hashlib.sha256(spec.encode())
     for path in files:
-        with path.open("rb") as stream:
-            total.update(hashlib.file_digest(stream, "sha256").digest())
+        facts = path.stat()
+        total.update(_digest_file(path, (facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)))
     return total.hexdigest()
+
+
+@lru_cache(maxsize=1 << 16)  # one convert asks for its samples' digest several times
+def _digest_file(path: Path, facts: tuple[int, ...]) -> bytes:
+    """Sha256 of a file's bytes, while its `facts` (inode, size, times) stay as they are."""
+    del facts
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
 
 
 def _read_labels(path: Path, files: Sequence[Path]) -> tuple[str, ...] | None:
