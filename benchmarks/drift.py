@@ -17,7 +17,7 @@ from benchmarks.measure import Jobs, print_table, run_job, serve_job
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgekit._field.device.monitor import Monitor
+    from edgekit._monitor.device.monitor import Monitor
 
 NAME = "benchmarks.drift"
 FILES = 10_000
@@ -40,7 +40,7 @@ def make_fields(bundle: str, folder: str, count: str) -> dict[str, float]:
     import numpy as np
 
     import edgekit
-    from edgekit._field.device.monitor import Monitor
+    from edgekit._monitor.device.monitor import Monitor
 
     digest, draw = edgekit.verify(bundle).digest, np.random.default_rng(0)
     seen, size = [], 0
@@ -69,7 +69,7 @@ def watch(name: str) -> dict[str, float]:
     import numpy as np
     import onnxruntime as ort
 
-    from edgekit._field.device.monitor import Monitor
+    from edgekit._monitor.device.monitor import Monitor
     from tests.models import package_model
 
     options = ort.SessionOptions()

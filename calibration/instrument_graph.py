@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -13,7 +13,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 from edgekit.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 # Ratios of tensor size to wanted elements above this take the stride of this one, and so more elements.
 _LARGEST_RATIO = 4096
@@ -31,7 +31,8 @@ class Instrumented:
     then the graph has two more inputs, `<prefix>take` (int64 scalar, wanted elements) and
     `<prefix>phase` (int64 [1]). `places` names what makes each
     tensor. For the tensors at `by_channel`
-    there are `channel_low` and `channel_high` too, one value an entry of axis 1.
+    there are `channel_low` and `channel_high` too, one value an entry of axis 1. `shown`: the graph's own
+    outputs, where they stay beside the measurements.
     """
 
     model: ir.Model
@@ -40,17 +41,20 @@ class Instrumented:
     prefix: str
     sampled: bool
     by_channel: tuple[int, ...] = ()
+    shown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class WatchList:
     """The tensors to measure (None: every float32 activation, graph inputs included).
 
-    by_channel: those whose extremes are wanted for each entry of axis 1 too.
+    by_channel: those whose extremes are wanted for each entry of axis 1 too. show: is handed the inputs and
+    the graph's own outputs of each sample, by name.
     """
 
     tensors: tuple[str, ...] | None = None
     by_channel: frozenset[str] = frozenset()
+    show: Callable[[Mapping[str, Any], Mapping[str, Any]], None] | None = None
 
 
 def instrument_graph(model: ir.Model, watch: WatchList, *, parts: tuple[str, ...]) -> Instrumented:
@@ -73,13 +77,16 @@ def instrument_graph(model: ir.Model, watch: WatchList, *, parts: tuple[str, ...
         else:
             clone.graph.insert_after(producer, nodes)
         outputs.extend(node.outputs[0] for node in nodes if _is_result(node.outputs[0], builder.prefix))
-    builder.finish(outputs)
+    # ONNX Runtime loads no graph without outputs: where nothing is measured its own stay.
+    shown = list(clone.graph.outputs) if watch.show is not None or not values else []
+    builder.finish([*shown, *outputs])
     if watch.tensors is not None:
         RemoveUnusedNodesPass()(clone)
     names = tuple(str(value.name) for value in values)
     places = tuple(map(_describe, values))
     indices = tuple(index for index, name in enumerate(names) if name in watch.by_channel)
-    return Instrumented(clone, names, places, builder.prefix, "sample" in parts, indices)
+    own = tuple(str(value.name) for value in shown)
+    return Instrumented(clone, names, places, builder.prefix, "sample" in parts, indices, own)
 
 
 def _infer_types(clone: ir.Model) -> ir.Model:

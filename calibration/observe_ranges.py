@@ -48,11 +48,14 @@ def observe_ranges(
     """
     parameters = observer_parameters(observer)
     parts = ("extremes", "sample") if reads_histogram(observer) else ("extremes",)
-    graph = instrument_graph(component.model, watch or WatchList(), parts=parts)
+    watch = watch or WatchList()
+    graph = instrument_graph(component.model, watch, parts=parts)
     seen = _Watch(graph, len(samples))
     count = 0
     for sample in samples:
-        seen.see(sample, count)
+        outputs = seen.see(sample, count)
+        if watch.show is not None:
+            watch.show(sample.feeds, outputs)
         count += 1
         if progress is not None:
             progress("calibrate", count, len(samples))
@@ -77,15 +80,18 @@ class _Watch:
 
     def __init__(self, graph: Instrumented, count: int) -> None:
         self._graph = graph
-        self._sampled = graph.sampled
+        self._sampled = graph.sampled and bool(graph.tensors)
         self._session = open_session(self._graph.model)
         self._take = math.ceil(get_count("observation", "elements") / max(count, 1)) + 1
         self._sizes = [2 * self._take] * len(self._graph.tensors)
         self._seen: dict[int, Observation] = {}
         self._channels: dict[int, tuple[Any, Any]] = {}
 
-    def see(self, sample: Sample, index: int) -> None:
-        """Run one sample and add what it shows; more than one pass only where its values fill the budget."""
+    def see(self, sample: Sample, index: int) -> dict[str, Any]:
+        """Run one sample and add what it measures; the graph's own outputs, where they are shown.
+
+        More than one pass only where its values fill the budget.
+        """
         feeds: dict[str, Any] = dict(sample.feeds)
         if self._sampled:
             feeds[self._graph.prefix + "take"] = np.array(self._take, np.int64)
@@ -93,13 +99,17 @@ class _Watch:
         words = ["low", "high", "sum"] + (["size"] if self._sampled else [])
         every = range(len(self._graph.tensors))
         once = self._names(words, every) + self._names(_BY_CHANNEL, self._graph.by_channel)
+        measured, outputs = len(once), dict[str, Any]()
+        once += self._graph.shown
         for group in self._groups():
             results = self._run(once + self._names(["part"], group), feeds, sample)
             if once:
                 self._read_extremes(results, sample)
-                self._read_channels(results[len(words) * len(every) :])
+                self._read_channels(results[len(words) * len(every) : measured])
+                outputs = dict(zip(self._graph.shown, results[measured:], strict=False))
             once = []
             self._read_parts(results[len(results) - len(group) :], group)
+        return outputs
 
     def _names(self, words: Sequence[str], tensors: Sequence[int]) -> list[str]:
         return [f"{self._graph.prefix}{word}{index}" for word in words for index in tensors]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgekit._cache import key
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from edgekit.calibration.samples import Samples
 
 STAGE = "calibration"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What samples say of a component: its record, and the JSON of their sketches (None: they are random)."""
+
+    record: CalibrationRecord
+    sketches: bytes | None
 
 
 def open_samples(recipe: Recipe, component: Component) -> Samples:
@@ -54,13 +62,14 @@ def default_observer(recipe: Recipe) -> str:
 
 def calibrate_component(
     component: Component, samples: Samples, *, recipe: Recipe, cache: Cache, progress: Progress
-) -> CalibrationRecord:
-    """The record of a prepared component, from the cache where these samples were seen before.
+) -> Calibration:
+    """The calibration of a prepared component, from the cache where these samples were seen before.
 
     The key covers the source's digest, the shapes, the graph as it was prepared and expanded, the
     samples and the observer with its parameters; the cache itself covers edgekit's code.
     """
     from edgekit._qdq import ALL, list_candidates, list_equalized
+    from edgekit.calibration.data_sketches import DataSketches
     from edgekit.calibration.instrument_graph import WatchList
     from edgekit.calibration.observe_ranges import observe_ranges
     from edgekit.calibration.observers import observer_parameters
@@ -77,12 +86,18 @@ def calibrate_component(
         candidates = None if everything else list_candidates(graph)
         if candidates is not None and not candidates:
             _refuse_branches_alone(graph)
-        watch = WatchList(candidates, frozenset(list_equalized(graph)))
+        sketches = None if samples.kind == "random" else DataSketches()
+        show = None if sketches is None else sketches.add
+        watch = WatchList(candidates, frozenset(list_equalized(graph)), show)
         record = observe_ranges(component, samples, observer=observer, watch=watch, progress=progress)
         (folder / "record.json").write_text(record.to_json(), encoding="utf-8")
+        if sketches is not None:
+            (folder / "sketches.json").write_text(sketches.to_json(), encoding="utf-8")
 
     folder = cache.folder(STAGE, entry, observe)
-    return CalibrationRecord.from_json((folder / "record.json").read_text(encoding="utf-8"))
+    record = CalibrationRecord.from_json((folder / "record.json").read_text(encoding="utf-8"))
+    kept = folder / "sketches.json"
+    return Calibration(record, kept.read_bytes() if kept.exists() else None)
 
 
 def _refuse_branches_alone(graph: ir.Graph) -> None:
@@ -118,7 +133,8 @@ def calibrate_recipe(recipe: Recipe, progress: Progress) -> CalibrationRecord:
     samples = open_samples(recipe, component)
     component = lift_component(component)
     with open_cache(recipe.cache) as cache:
-        return calibrate_component(component, samples, recipe=recipe, cache=cache, progress=progress)
+        made = calibrate_component(component, samples, recipe=recipe, cache=cache, progress=progress)
+        return made.record
 
 
 def _structure(component: Component) -> list[list[str]]:

@@ -241,6 +241,7 @@ class TargetWork:
             preprocessing={} if spec is None else {str(names[0]): str(spec)},
             record=shop.record.to_json().encode() if calibrated else None,
             record_digest=shop.record.digest if calibrated else None,
+            sketches=shop.sketches if calibrated else None,
             work=count_work(model),
         )
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edgekit._cache import Cache
+    from edgekit._calibrate import Calibration
     from edgekit._choose_rounding import ChosenRounding
     from edgekit._plan import Prepared
     from edgekit._qdq import FloatMeans, QdqResult, WeightsResult
@@ -119,17 +120,24 @@ class Workshop:
         return key(samples.digest, samples.labels)
 
     @cached_property
-    def _calibrated(self) -> tuple[Component, CalibrationRecord]:
-        component = lift_component(self.component)
-        record = calibrate_component(
-            component,
+    def _lifted(self) -> Component:
+        return lift_component(self.component)
+
+    @cached_property
+    def _calibration(self) -> Calibration:
+        return calibrate_component(
+            self._lifted,
             self.samples,
             recipe=self.recipe,
             cache=self.cache,
             progress=self.progress,
         )
+
+    @cached_property
+    def _calibrated(self) -> tuple[Component, CalibrationRecord]:
+        record = self._calibration.record
         self.progress("equalize channels", 0, None)
-        return equalize_channels(component, record)
+        return equalize_channels(self._lifted, record)
 
     @property
     def equalized(self) -> Component:
@@ -140,6 +148,11 @@ class Workshop:
     def record(self) -> CalibrationRecord:
         """The one calibration record, with the ranges of `equalized`."""
         return self._calibrated[1]
+
+    @property
+    def sketches(self) -> bytes | None:
+        """Of what it was calibrated on; None where that may not leave the house, or is random."""
+        return None if self.recipe.golden == "random" else self._calibration.sketches
 
     @cached_property
     def expected(self) -> OrtSession | PiecewiseSession:

@@ -22,7 +22,8 @@ class ComponentDraft:
 
     `preprocessing` maps an input to what must happen before it (JSON values). `record` is the
     calibration record's canonical JSON, `record_digest` the name it is kept under; both None
-    where nothing was calibrated. `work`: what predictions count of the float graph (None: sizes are open).
+    where nothing was calibrated. `sketches`: of what it was calibrated on, as JSON (None: not kept).
+    `work`: what predictions count of the float graph (None: sizes are open).
     """
 
     name: str
@@ -34,6 +35,7 @@ class ComponentDraft:
     preprocessing: Mapping[str, object] = field(default_factory=dict)
     record: bytes | None = None
     record_digest: str | None = None
+    sketches: bytes | None = None
     work: Work | None = None
 
 

@@ -135,6 +135,8 @@ def _component(component: ComponentDraft, golden: Json) -> Json:
         else None,
         "golden": golden,
     }
+    if component.sketches is not None:
+        row["sketches"] = sketches_name(name)
     if component.work is not None:
         terms = {term: float(f"{value:.6g}") for term, value in component.work.terms.items()}
         row["work"] = asdict(component.work) | {"terms": terms}
@@ -154,6 +156,11 @@ def _sequence(sequence: ForcedSequence) -> Json:
 def record_name(component: str) -> str:
     """Where a component's calibration record lies."""
     return f"calibration/{component}.json"
+
+
+def sketches_name(component: str) -> str:
+    """Where the sketches of what it was calibrated on lie."""
+    return f"calibration/{component}.sketches.json"
 
 
 def _tensor(tensor: TensorInfo) -> Json:

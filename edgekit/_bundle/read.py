@@ -190,6 +190,7 @@ def _check_references(manifest: Json) -> None:
     components = {row["name"] for row in manifest["components"]}
     for row in manifest["components"]:
         spoken += [row["calibration"]["file"]] if row["calibration"] else []
+        spoken += [row["sketches"]] if "sketches" in row else []
         for sample in row["golden"]["samples"]:
             for names in (sample["inputs"], sample["fp32"], sample["reference"] or {}):
                 spoken += names.values()

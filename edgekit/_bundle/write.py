@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 from edgekit._bundle.archive import archive_ending, pack_archive
 from edgekit._bundle.layouts import in_file_layout
 from edgekit._bundle.limits import Limits
-from edgekit._bundle.manifest import Json, bundle_digest, record_name, render_manifest, sequence_names
+from edgekit._bundle.manifest import (
+    Json,
+    bundle_digest,
+    record_name,
+    render_manifest,
+    sequence_names,
+    sketches_name,
+)
 from edgekit._bundle.names import MANIFEST, check_component, check_name, check_names
 from edgekit._bundle.npy import write_npy
 from edgekit._bundle.read import check_folder, compare_names, list_files, read_manifest
@@ -145,11 +152,12 @@ def _fill(draft: BundleDraft, stage: Path) -> bytes:
 
 
 def _texts(draft: BundleDraft, *, has_readme: bool) -> dict[str, bytes]:
-    """What is written from memory: calibration records, documents and the README."""
+    """What is written from memory: calibration records and sketches, documents and the README."""
     records = {
-        record_name(check_component(component.name)): component.record
+        place(check_component(component.name)): data
         for component in draft.components
-        if component.record is not None
+        for place, data in ((record_name, component.record), (sketches_name, component.sketches))
+        if data is not None
     }
     readme = {} if has_readme else {README: render_readme(draft).encode()}
     return {**records, **draft.documents, **readme}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from edgekit._field.device.sketch import Sketch
+    from edgekit._monitor.device.sketch import Sketch
 
 _BINS = 10
 # The usual floor of a bin's share: an empty one would make the index infinite.

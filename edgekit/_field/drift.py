@@ -19,17 +19,15 @@ from edgekit.errors import FieldError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from edgekit._field.baseline import Baseline
-    from edgekit._field.device.sketch import Sketch
     from edgekit._field.fleet import Seen
     from edgekit._field.late import LateDevice
     from edgekit._field.thresholds import Thresholds
+    from edgekit._monitor.device.sketch import Sketch
     from edgekit._values import Progress
+    from edgekit.calibration.data_sketches import DataSketches
     from edgekit.target import Target
 
 Status = Literal["stable", "moved", "drift", "unknown"]
-# Fewer samples than this as a baseline are told: their own spread is taken for the data's.
-_FEW = 30
 
 
 class DriftWords(TypedDict, total=False):
@@ -63,14 +61,16 @@ class TensorDrift:
 class DriftResult:
     """What a fleet's files say of a bundle; `passed` unless some tensor drifted.
 
-    held: how many devices had an expected latency or energy; late: those that missed it, worst first.
-    correction: by `<component>/<variant>/<quantity>`, the factor that the expected figure lacks.
+    baselines: by component, what it was held against. held: how many devices had an expected latency or
+    energy; late: those that missed it, worst first. correction: by `<component>/<variant>/<quantity>`, the
+    factor that the expected figure lacks.
     """
 
     bundle: str
     files: int
     devices: int
     inferences: int
+    baselines: Mapping[str, str]
     tensors: tuple[TensorDrift, ...]
     held: int
     late: tuple[LateDevice, ...]
@@ -103,36 +103,32 @@ def find_drift(
         fleet = merge_fleet(fields, bundle, progress)
         if not fleet.files:
             raise FieldError("there is no field file", fix="name files that the monitor wrote")
-        tensors: list[TensorDrift] = []
-        notes: list[str] = []
-        for component, seen in fleet.components.items():
-            baseline = sketch_baseline(component, bundle, recipe, targets=targets, progress=progress)
-            tensors += _judge_component(component, baseline, seen, thresholds)
-            notes += _notes(component, baseline)
+        baselines = {
+            component: sketch_baseline(component, bundle, recipe, targets=targets, progress=progress)
+            for component in fleet.components
+        }
+        tensors = [
+            row
+            for component, seen in fleet.components.items()
+            for row in _judge_component(component, baselines[component].sketches, seen, thresholds)
+        ]
         compared = compare_devices(fleet, bundle, path, thresholds.late)
         return DriftResult(
             bundle=bundle.digest,
             files=fleet.files,
             devices=len({device for _, _, device in fleet.devices}),
             inferences=sum(one.inferences for one in fleet.devices.values()),
+            baselines={component: one.basis for component, one in baselines.items()},
             tensors=tuple(tensors),
             held=compared.devices,
             late=compared.late,
             correction=compared.correction,
-            notes=tuple(notes),
-        )
-
-
-def _notes(component: str, baseline: Baseline) -> Iterator[str]:
-    if baseline.samples < _FEW:
-        yield (
-            f"{component}: the baseline is {baseline.samples} samples ({baseline.basis}); "
-            "better give all that the model was calibrated on, with --baseline DATA"
+            notes=tuple(one.note for one in baselines.values() if one.note),
         )
 
 
 def _judge_component(
-    component: str, baseline: Baseline, seen: Seen, thresholds: Thresholds
+    component: str, baseline: DataSketches, seen: Seen, thresholds: Thresholds
 ) -> Iterator[TensorDrift]:
     few = ""
     if seen.sketched < thresholds.least_inferences:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from edgekit._field.device.sketch import Sketch
 from edgekit._field.read_field import list_fields, read_field
+from edgekit._monitor.device.sketch import Sketch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

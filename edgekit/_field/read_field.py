@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from edgekit._bundle import check_schema, load_schema
-from edgekit._field.device.sketch import Sketch, SketchError, read_sketch
+from edgekit._monitor.device.sketch import Sketch, SketchError, read_sketch
 from edgekit._strict_json import read_json
 from edgekit.errors import BundleError, FieldError
 

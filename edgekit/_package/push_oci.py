@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 _MANIFEST_BYTES = 4 << 20
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _PRIVATE = (
-    "the golden data are samples of yours and go with it; convert with --golden random to leave them out",
+    "golden data and sketches hold numbers of your samples and go with it; "
+    "convert with --golden random to leave them out",
 )
 
 

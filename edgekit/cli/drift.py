@@ -12,7 +12,11 @@ from edgekit.cli.options import output_form
 @click.command(short_help="Hold what devices saw against what a bundle was made with.")
 @click.argument("bundle")
 @click.argument("fields", nargs=-1, required=True, metavar="FIELD...")
-@click.option("--baseline", metavar="DATA", help="Samples, as --samples of convert; default: golden data.")
+@click.option(
+    "--baseline",
+    metavar="DATA",
+    help="Samples, as --samples of convert; default: the bundle's own sketches of them.",
+)
 @click.option("--preprocess", metavar="SPEC", help="For a baseline of images, as in convert.")
 @click.option(
     "--limit", type=click.IntRange(1), metavar="N", help="Only the first N samples of the baseline."

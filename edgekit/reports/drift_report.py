@@ -22,8 +22,9 @@ def render_drift(result: DriftResult) -> str:
     head = f"{result.files} field files, {result.devices} devices, {result.inferences} inferences"
     lines = [f"{head}, of bundle {result.bundle[:12]}", ""]
     lines.append(table(_HEADERS, [_row(one) for one in result.tensors], right=(1, 2, 3)))
+    lines += ["", *(clean(f"baseline of {name}: {basis}") for name, basis in result.baselines.items())]
     reasons = [one for one in result.tensors if one.reason]
-    lines += ["", *(clean(f"{_name(one)}: {one.status}: {one.reason}") for one in reasons)]
+    lines += [*(clean(f"{_name(one)}: {one.status}: {one.reason}") for one in reasons)]
     lines += _late(result)
     lines += [clean(f"note: {note}") for note in result.notes]
     drifted = sum(one.status == "drift" for one in result.tensors)

@@ -84,6 +84,29 @@ def test_extremes_equal_those_of_every_intermediate_of_a_real_model(
         assert found.high == max(float(run[name].max()) for run in runs), name
 
 
+@pytest.mark.parametrize("observer", ["minmax", "percentile"])
+def test_inputs_and_the_graphs_own_outputs_are_shown_once_a_sample(
+    classifier: Component, observer: str
+) -> None:
+    images, shown = draw_images(3), list[tuple[Feeds, Feeds]]()
+    watch = WatchList(show=lambda inputs, outputs: shown.append((dict(inputs), dict(outputs))))
+    observe_ranges(classifier, list_samples(*images), observer=observer, watch=watch)
+    names = [str(value.name) for value in classifier.model.graph.outputs]
+    for image, (inputs, outputs) in zip(images, shown, strict=True):
+        expected = run_plainly(classifier.model, {"x": image})
+        assert inputs.keys() == {"x"}
+        np.testing.assert_array_equal(inputs["x"], image)
+        assert list(outputs) == names
+        for name in names:
+            np.testing.assert_allclose(outputs[name], expected[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("observer", ["minmax", "percentile"])
+def test_where_nothing_is_to_be_observed_the_record_is_empty(classifier: Component, observer: str) -> None:
+    record = observe_ranges(classifier, list_samples(*draw_images(2)), observer=observer, watch=WatchList(()))
+    assert (record.ranges, record.sample_count) == ({}, 2)
+
+
 @pytest.fixture
 def watches(monkeypatch: pytest.MonkeyPatch) -> list[observing._Watch]:
     """Every watch that observe_ranges makes, so that a test can look at its histograms."""

@@ -11,10 +11,10 @@ import onnxruntime as ort
 import pytest
 
 import edgekit
-from edgekit._field.device.monitor import Monitor
-from edgekit._field.device.sketch import Sketch
 from edgekit._field.distances import measure_distances
 from edgekit._field.thresholds import load_thresholds
+from edgekit._monitor.device.monitor import Monitor
+from edgekit._monitor.device.sketch import Sketch
 from edgekit.errors import EdgekitError, FieldError, UsageError
 from tests.converted import make_bundle, run
 

@@ -15,9 +15,9 @@ import pytest
 
 import edgekit
 from edgekit._bundle import check_schema, load_schema
-from edgekit._field.device.monitor import Monitor
+from edgekit._monitor.device.monitor import Monitor
 
-DEVICE = Path(edgekit.__file__).parent / "_field" / "device"
+DEVICE = Path(edgekit.__file__).parent / "_monitor" / "device"
 DIGEST = "ab" * 32
 LINE = re.compile(r'(\w+)\{((?:\w+="(?:[^"\\\n]|\\["\\n])*",?)*)\} (\S+)')
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import edgekit
-from edgekit._field.device.monitor import Monitor
+from edgekit._monitor.device.monitor import Monitor
 from tests.package.registry import free_port
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from edgekit._field.device.sketch import Sketch, SketchError, read_sketch
+from edgekit._monitor.device.sketch import Sketch, SketchError, read_sketch
 
 if TYPE_CHECKING:
     from collections.abc import Callable

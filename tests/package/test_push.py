@@ -228,7 +228,7 @@ def test_the_commands_say_what_they_did(bundle: Path, registry: RunningRegistry,
     place = f"oci://{registry.host}/toy:1"
     pushed = run("push", bundle, place)
     assert (pushed.exit_code, "files sent" in pushed.stdout) == (0, True)
-    assert "samples of yours" in pushed.stderr
+    assert "golden data and sketches hold numbers of your samples" in pushed.stderr
     pulled = run("pull", place, "-o", tmp_path / "back", "--json")
     assert json.loads(pulled.stdout)["pull"]["bundle"] in pushed.stdout + pulled.stdout
     assert run("pull", place, "-o", tmp_path / "back").exit_code == 1

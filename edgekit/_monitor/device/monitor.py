@@ -16,7 +16,7 @@ from typing import Any, Dict, List, Mapping, Optional
 import numpy as np
 
 from .prometheus import render
-from .sketch import Sketch
+from .sketch import Sketch, draw_some
 from .timing import ENERGY_BOUNDS_J, LATENCY_BOUNDS_S, Timing
 
 SCHEMA = "edgekit.field"
@@ -129,7 +129,7 @@ class Monitor:
                 raise ValueError("%s %r holds %s, no numbers" % (side, name, values.dtype))
             if name not in known:
                 known[name] = _Tensor()
-            known[name].add(_draw_some(values, self._elements, self._draw))
+            known[name].add(draw_some(values, self._elements, self._draw))
 
 
 class _Tensor:
@@ -151,16 +151,6 @@ class _Tensor:
             self._sketch.update(np.concatenate(self._waiting))
             self._waiting, self._count = [], 0
         return self._sketch
-
-
-def _draw_some(values: np.ndarray, most: int, draw: np.random.Generator) -> np.ndarray:
-    """At most that many numbers of an array as a new flat one, each place as likely as any other."""
-    if values.size <= most:
-        return values.flatten()
-    places = draw.integers(0, values.size, most)
-    if values.flags.c_contiguous:
-        return values.reshape(-1)[places]
-    return values[np.unravel_index(places, values.shape)]
 
 
 def _replace(path: str, text: str) -> None:

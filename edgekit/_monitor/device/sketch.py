@@ -176,6 +176,16 @@ def read_sketch(row: Any, width: int = WIDTH, seed: Optional[int] = None) -> Ske
     return sketch
 
 
+def draw_some(values: np.ndarray, most: int, draw: np.random.Generator) -> np.ndarray:
+    """At most that many numbers of an array as a new flat one, each place as likely as any other."""
+    if values.size <= most:
+        return values.flatten()
+    places = draw.integers(0, values.size, most)
+    if values.flags.c_contiguous:
+        return values.reshape(-1)[places]
+    return values[np.unravel_index(places, values.shape)]
+
+
 def _items(text: Any, count: int, most: int) -> np.ndarray:
     if not isinstance(text, str) or count > most:
         raise SketchError("items is no text of at most %d numbers" % most)
