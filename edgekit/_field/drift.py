@@ -12,6 +12,7 @@ from edgekit._field.baseline import sketch_baseline
 from edgekit._field.distances import Distances, measure_distances
 from edgekit._field.fleet import merge_fleet
 from edgekit._field.late import compare_devices
+from edgekit._field.rounding import find_roundings
 from edgekit._field.thresholds import METRICS, load_thresholds
 from edgekit._recipe import Recipe
 from edgekit.errors import FieldError
@@ -19,7 +20,7 @@ from edgekit.errors import FieldError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from edgekit._field.fleet import Seen
+    from edgekit._field.fleet import Fleet, Seen
     from edgekit._field.late import LateDevice
     from edgekit._field.thresholds import Thresholds
     from edgekit._monitor.device.sketch import Sketch
@@ -44,7 +45,9 @@ class TensorDrift:
     """One tensor: its distances (None where nothing finite was seen) and what they say.
 
     status: `unknown` where too few inferences were sketched, or none of this tensor. reason: the metrics
-    above their limits, or why nothing is known. quantiles: 1, 50 and 99 %, of baseline and field.
+    above their limits, or why nothing is known. baseline, field: quantiles of 1, 50 and 99 %. rounding: how
+    far the field's numbers may lie from the baseline's without being counted, for that is the artifact's own
+    error.
     """
 
     component: str
@@ -55,6 +58,7 @@ class TensorDrift:
     distances: Distances | None
     baseline: tuple[float, ...]
     field: tuple[float, ...]
+    rounding: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,12 @@ def find_drift(
         tensors = [
             row
             for component, seen in fleet.components.items()
-            for row in _judge_component(component, baselines[component].sketches, seen, thresholds)
+            for row in _judge_component(
+                (component, seen),
+                baselines[component].sketches,
+                find_roundings(component, _variants(component, fleet), bundle),
+                thresholds,
+            )
         ]
         compared = compare_devices(fleet, bundle, path, thresholds.late)
         return DriftResult(
@@ -127,40 +136,43 @@ def find_drift(
         )
 
 
+def _variants(component: str, fleet: Fleet) -> set[str]:
+    return {variant for name, variant, _ in fleet.devices if name == component}
+
+
 def _judge_component(
-    component: str, baseline: DataSketches, seen: Seen, thresholds: Thresholds
+    whose: tuple[str, Seen], baseline: DataSketches, roundings: Mapping[str, float], thresholds: Thresholds
 ) -> Iterator[TensorDrift]:
+    component, seen = whose
     few = ""
     if seen.sketched < thresholds.least_inferences:
         few = f"{seen.sketched} inferences were sketched, fewer than {thresholds.least_inferences:g}"
-    sides: tuple[tuple[Literal["input", "output"], Any, Any], ...] = (
-        ("input", baseline.inputs, seen.inputs),
-        ("output", baseline.outputs, seen.outputs),
-    )
-    for side, before, now in sides:
-        for name, sketch in before.items():
-            yield _judge(name, (sketch, now.get(name)), thresholds, place=(component, side), few=few)
+    for name, sketch in baseline.inputs.items():
+        yield _judge((component, "input", name), (sketch, seen.inputs.get(name)), thresholds, few=few)
+    for name, sketch in baseline.outputs.items():
+        both = (sketch, seen.outputs.get(name))
+        known = roundings.get(name, 0.0)
+        yield _judge((component, "output", name), both, thresholds, few=few, rounding=known)
 
 
 def _judge(
-    name: str,
+    told: tuple[str, Literal["input", "output"], str],
     both: tuple[Sketch, Sketch | None],
     thresholds: Thresholds,
     *,
-    place: tuple[str, Literal["input", "output"]],
     few: str,
+    rounding: float = 0.0,
 ) -> TensorDrift:
     baseline, now = both
-    told = (*place, name)
     if now is None or not now.count + now.nonfinite:
         return TensorDrift(*told, "unknown", "no device sketched it", None, _quantiles(baseline), ())
     if not now.count or not baseline.count:
         reason = f"every number {'in the field' if baseline.count else 'of the baseline'} is NaN or infinite"
         status: Status = "drift" if baseline.count else "unknown"
         return TensorDrift(*told, status, reason, None, _quantiles(baseline), _quantiles(now))
-    distances = measure_distances(baseline, now)
+    distances = measure_distances(baseline, now, rounding)
     status, reason = ("unknown", few) if few else _compare(distances, thresholds)
-    return TensorDrift(*told, status, reason, distances, _quantiles(baseline), _quantiles(now))
+    return TensorDrift(*told, status, reason, distances, _quantiles(baseline), _quantiles(now), rounding)
 
 
 def _compare(distances: Distances, thresholds: Thresholds) -> tuple[Status, str]:

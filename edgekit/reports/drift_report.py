@@ -25,6 +25,8 @@ def render_drift(result: DriftResult) -> str:
     lines += ["", *(clean(f"baseline of {name}: {basis}") for name, basis in result.baselines.items())]
     reasons = [one for one in result.tensors if one.reason]
     lines += [*(clean(f"{_name(one)}: {one.status}: {one.reason}") for one in reasons)]
+    if any(one.rounding for one in result.tensors):
+        lines.append("of outputs, what the artifact's own error against fp32 may be (RMS) is not counted")
     lines += _late(result)
     lines += [clean(f"note: {note}") for note in result.notes]
     drifted = sum(one.status == "drift" for one in result.tensors)

@@ -93,6 +93,36 @@ def test_the_limits_of_the_three_metrics_are_of_the_same_shift() -> None:
         assert getattr(limits["wasserstein"], name) == shift
 
 
+@pytest.mark.parametrize(("shift", "rounding"), [(0.5, 0.2), (0.5, 0.6), (-1.0, 0.25)])
+def test_so_much_as_rounding_may_move_each_number_is_not_counted(shift: float, rounding: float) -> None:
+    draw = np.random.default_rng(8)
+    before, now = np.sort(draw.normal(0, 2, 60_000)), np.sort(draw.normal(shift, 2, 60_000))
+    found = measure_distances(sketch_of(before), sketch_of(now), rounding)
+    beyond = np.maximum(np.abs(before - now) - rounding, 0)
+    assert found.wasserstein == pytest.approx(beyond.mean() / 2, abs=0.02)
+    left = np.sign(shift) * max(abs(shift) - rounding, 0)
+    assert found.ks == pytest.approx(2 * NormalDist().cdf(abs(left) / 4) - 1, abs=found.ks_error)
+
+
+def test_numbers_near_zero_that_int8_rounds_to_zero_are_no_drift() -> None:
+    draw = np.random.default_rng(3)
+    # As a detector gives: almost everything a little above 0, some near 1.
+    before, now = (
+        np.where(draw.random(50_000) < 0.03, draw.uniform(0.8, 1, 50_000), 10 ** draw.uniform(-7, -4, 50_000))
+        for _ in range(2)
+    )
+    int8 = np.round(now * 255) / 255
+    error = float(np.sqrt(np.mean((int8 - now) ** 2)))
+    assert measure_distances(sketch_of(before), sketch_of(int8)).ks > 0.9
+    forgiven = measure_distances(sketch_of(before), sketch_of(int8), error)
+    assert forgiven.psi < 0.01
+    assert forgiven.ks < forgiven.ks_error
+    brighter = np.where(draw.random(50_000) < 0.3, 0.9, now)
+    assert measure_distances(sketch_of(before), sketch_of(brighter), error).ks == pytest.approx(
+        0.29, abs=0.03
+    )
+
+
 def test_a_lump_of_equal_numbers_that_moves_is_seen() -> None:
     before, now = np.zeros(5000), np.zeros(5000)
     now[:2500] = -1e-3

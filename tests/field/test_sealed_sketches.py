@@ -119,6 +119,21 @@ def test_new_data_of_the_same_kind_are_no_drift(sealed: Path, tmp_path: Path) ->
     assert not result.notes
 
 
+def test_what_int8_itself_does_to_an_output_is_known_from_the_proof(sealed: Path, tmp_path: Path) -> None:
+    artifact = ort.InferenceSession(sealed / "model.int8.ort", providers=["CPUExecutionProvider"])
+    first = sorted((sealed.parent.parent / "data").iterdir())[:4]
+    golden = [np.load(path)["x"] for path in first]
+    errors = [
+        np.asarray(artifact.run(["y"], {"x": x})[0]) - y
+        for x, y in zip(golden, run_model(sealed, golden), strict=True)
+    ]
+    result = edgekit.drift(sealed, watch(sealed, tmp_path / "a.json"))
+    x, y = result.tensors
+    assert x.rounding == 0
+    assert y.rounding == pytest.approx(np.sqrt(np.mean(np.square(errors))), rel=0.02)
+    assert "own error against fp32" in run("drift", sealed, tmp_path / "a.json").output
+
+
 def test_a_shift_is_found_without_the_samples_at_hand(bundle: Path, tmp_path: Path) -> None:
     shutil.rmtree(bundle.parent.parent / "data")
     file = watch(bundle, tmp_path / "sunny.json", light=1.6)
