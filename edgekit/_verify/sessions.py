@@ -11,7 +11,7 @@ import onnxruntime as ort
 
 from edgekit._verify.pieces import PiecewiseSession
 from edgekit.errors import ModelError, SamplesError
-from edgekit.passes.serialize_model import INLINE_LIMIT_BYTES, save_model, serialize_model, weight_bytes
+from edgekit.passes.serialize_model import save_beside, serialize_model, weight_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 WHOLE_BYTES = 3_000_000_000  # of weights; a model with more is never loaded at once
+# A model in memory with more weights than this is loaded from a file: serialized, it is in memory four times.
+_INLINE_BYTES = 200_000_000
 
 
 class OrtSession:
@@ -85,11 +87,11 @@ def reference_session(model: ir.Model) -> OrtSession:
 
 
 def _model_session(model: ir.Model, name: str) -> OrtSession:
-    if weight_bytes(model) <= INLINE_LIMIT_BYTES:
+    if weight_bytes(model) <= _INLINE_BYTES:
         return OrtSession(serialize_model(model), name=name)
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         path = Path(folder) / "model.onnx"
-        save_model(model, path)
+        save_beside(model, path)
         return OrtSession(str(path), name=name)
 
 
