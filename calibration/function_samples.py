@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import sys
 from collections.abc import Mapping
 from itertools import islice
@@ -16,6 +15,7 @@ from edgekit.calibration.fit_sample import fit_sample
 from edgekit.calibration.samples import Sample, Samples
 from edgekit.calibration.settings import get_count
 from edgekit.errors import EdgekitError, SamplesError
+from edgekit.sources.import_named import import_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,15 +25,11 @@ if TYPE_CHECKING:
 
 def find_function(text: str) -> Callable[[], Any]:
     """The function that `module:function` names, imported from sys.path or the current folder."""
-    module, _, name = text.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
     try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, SyntaxError) as error:
+        found = import_named(text)
+    except Exception as error:
         raise SamplesError(
-            f"samples function '{text}' cannot be imported: {error}",
+            f"function '{text}' cannot be imported: {type(error).__name__}: {error}",
             fix="name a function of a module that lies in the current folder or is installed",
         ) from error
     if not callable(found):

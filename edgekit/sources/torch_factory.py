@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import re
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import EdgekitError, SourceError
 from edgekit.sources.explain_export import user_line
+from edgekit.sources.import_named import import_named
 from edgekit.sources.torch_component import read_source
 
 if TYPE_CHECKING:
@@ -29,15 +27,11 @@ def is_factory(text: str) -> bool:
 def call_factory(text: str, *, shape_only: bool = False) -> TorchSource:
     """What the factory gives. It is imported from sys.path or the current folder, and called once.
 
-    Running it is what the user asked for by typing its name. SourceError for one that can't be imported,
-    raises, or returns something else than components. shape_only: its modules' parameters take no memory.
+    SourceError for one that can't be imported, raises, or returns something else than components.
+    shape_only: its modules' parameters take no memory.
     """
-    module, _, name = text.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
     try:
-        factory = getattr(importlib.import_module(module), name)
+        factory = import_named(text)
     except Exception as error:
         raise SourceError(
             f"factory '{text}' can't be imported: {type(error).__name__}: {error}{_at(error)}",

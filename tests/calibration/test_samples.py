@@ -155,6 +155,15 @@ def test_functions_that_fail_or_change_are_refused() -> None:
         load_samples("sys:path", [X])
 
 
+def test_a_module_that_raises_is_named_with_what_it_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "raises_when_imported.py").write_text("raise ValueError('no data here')\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SamplesError, match="cannot be imported: ValueError: no data here"):
+        load_samples("raises_when_imported:make", [X])
+
+
 def test_random_samples_warn_are_marked_and_are_the_same_each_time() -> None:
     with pytest.warns(UserWarning, match="RANDOM"):
         samples = load_samples("random", [X, TensorInfo("ids", "int64", ("n", 7))], limit=5)
