@@ -72,8 +72,11 @@ def initializer_from(tensor: ir.TensorProtocol, name: str) -> ir.Value:
 
 def _renamed(tensor: ir.TensorProtocol, name: str) -> ir.TensorProtocol:
     """The same data under another name; clones of the model share tensors, so the one given stays."""
-    if isinstance(tensor, ir.ExternalTensor) and type(tensor) is not ir.ExternalTensor:
-        twin = copy(tensor)  # a weight without values, or one that is drawn
+    made_when_read = isinstance(tensor, ir.LazyTensor) or (
+        isinstance(tensor, ir.ExternalTensor) and type(tensor) is not ir.ExternalTensor
+    )
+    if made_when_read:
+        twin = copy(tensor)  # a weight without values, or one that is drawn or turned
         twin.name = name
         return twin
     if isinstance(tensor, ir.ExternalTensor):

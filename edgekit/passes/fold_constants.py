@@ -16,6 +16,7 @@ from edgekit.passes._rewire import (
     graphs_of,
     initializer_from,
     input_of,
+    let_go,
     nodes_of,
     static_shape,
 )
@@ -45,7 +46,9 @@ def fold_constants(model: ir.Model, branches: Branches = "fold") -> int:
 
     branches `keep`: what lies inside an If or Loop that stays is left as it is.
     Values are computed by ONNX Runtime itself. Works on shapes that are known (run fix_shapes first);
-    tensors above LARGEST_FOLDED_BYTES, quantized constants and random ops are left as they are.
+    tensors above LARGEST_FOLDED_BYTES, quantized constants and random ops are left as they are. Of larger
+    weights only a Transpose is folded, and its numbers are read when they are needed: a head that is tied to
+    a vocabulary's table is then a weight like any other.
     """
     infer_shapes(model)
     return fold_inferred(model, branches)
@@ -56,7 +59,8 @@ def fold_inferred(model: ir.Model, branches: Branches = "fold") -> int:
     total = 0
     for _ in range(_ROUNDS):
         graphs = graphs_of(model) if branches == "fold" else (model.graph,)
-        folded = _fold_shapes(graphs) + sum(_fold_graph(model, graph) for graph in graphs)
+        folded = _fold_shapes(graphs) + _turn_weights(graphs)
+        folded += sum(_fold_graph(model, graph) for graph in graphs)
         folded += inline_branches(model, graphs=graphs)
         remove_unused(model)
         if not folded:
@@ -72,7 +76,7 @@ def _fold_shapes(graphs: Iterable[ir.Graph]) -> int:
     for node in nodes_of(graphs):
         array = _known_shape_result(node)
         if array is not None:
-            folded += _replace(node.outputs[0], array)
+            folded += _replace(node.outputs[0], ir.tensor(array))
     return folded
 
 
@@ -119,6 +123,38 @@ def _all_known(dims: np.ndarray | None) -> np.ndarray | None:
     return None if dims is None or np.any(dims < 0) else dims
 
 
+def _turn_weights(graphs: Iterable[ir.Graph]) -> int:
+    """Transpose of weights too large to be folded as the others are."""
+    folded = 0
+    for node in nodes_of(graphs):
+        if node.op_type != "Transpose" or node.domain or node.outputs[0].is_graph_output():
+            continue
+        tensor = constant_tensor(node.inputs[0])
+        if tensor is None or tensor.nbytes <= LARGEST_FOLDED_BYTES or not _has_numbers(tensor):
+            continue
+        perm, last = node.attributes.get("perm"), range(len(tensor.shape))[::-1]
+        axes = tuple(last if perm is None else perm.as_ints())
+        if sorted(axes) == sorted(last):
+            folded += _replace(node.outputs[0], _turned(tensor, axes))
+    return folded
+
+
+def _has_numbers(tensor: ir.TensorProtocol) -> bool:
+    """Whether they lie in memory or in a file; subclasses stand for numbers that nobody has yet."""
+    return not isinstance(tensor, ir.ExternalTensor) or type(tensor) is ir.ExternalTensor
+
+
+def _turned(tensor: ir.TensorProtocol, axes: tuple[int, ...]) -> ir.LazyTensor:
+    shape = ir.Shape([tensor.shape.numpy()[axis] for axis in axes])
+    return ir.LazyTensor(lambda: _transpose(tensor, axes), tensor.dtype, shape, name=tensor.name)
+
+
+def _transpose(tensor: ir.TensorProtocol, axes: tuple[int, ...]) -> ir.TensorProtocol:
+    made = ir.Tensor(np.ascontiguousarray(tensor.numpy().transpose(axes)), dtype=tensor.dtype)
+    let_go(tensor)
+    return made
+
+
 def _fold_graph(model: ir.Model, graph: ir.Graph) -> int:
     nodes = list(_constant_nodes(graph))
     members = set(nodes)
@@ -132,7 +168,7 @@ def _fold_graph(model: ir.Model, graph: ir.Graph) -> int:
         return 0
     arrays = evaluate_values(nodes, wanted, opsets=dict(model.opset_imports))
     for value, array in arrays.items():
-        _replace(value, array)
+        _replace(value, ir.tensor(array))
     return len(arrays)
 
 
@@ -165,25 +201,25 @@ def _is_small(value: ir.Value) -> bool:
     return float(np.prod(shape, dtype=np.float64)) * value.dtype.itemsize <= LARGEST_FOLDED_BYTES
 
 
-def _replace(value: ir.Value, array: np.ndarray) -> int:
+def _replace(value: ir.Value, tensor: ir.TensorProtocol) -> int:
     """Let the value's users read a constant; its producer goes when nobody reads it any more."""
     producer = value.producer()
     if producer is None:
         return 0
     graph, name = graph_of(producer), value.name or ""
     if value.is_graph_output():
-        return _replace_output(value, array, graph)
-    constant = initializer_from(ir.tensor(array), name)
+        return _replace_output(value, tensor, graph)
+    constant = initializer_from(tensor, name)
     value.name = f"{name}/folded"
     value.replace_all_uses_with(constant)
     graph.register_initializer(constant)
     return 1
 
 
-def _replace_output(value: ir.Value, array: np.ndarray, graph: ir.Graph) -> int:
+def _replace_output(value: ir.Value, tensor: ir.TensorProtocol, graph: ir.Graph) -> int:
     """A graph output must come out of a node: an Identity of the constant."""
     name = value.name or ""
-    constant = initializer_from(ir.tensor(array), f"{name}/constant")
+    constant = initializer_from(tensor, f"{name}/constant")
     if constant.name in graph.initializers:
         return 0
     copy = ir.node("Identity", inputs=[constant], name=f"{name}/Identity")
