@@ -82,16 +82,14 @@ def open_export(model: Path, cache: str | None, *, shape_only: bool = False) -> 
     return folder if (folder / SCENARIO).exists() else folder / f"{PLAIN}.onnx"
 
 
-def export_source(
-    model: Path, folder: Path, progress: Progress | None = None, *, shape_only: bool = False
-) -> None:
+def export_source(model: Path, folder: Path, *, shape_only: bool = False) -> None:
     """Write `model.onnx`, or an ONNX file a component with weights they share once and scenario.toml.
 
     Every file is run in ONNX Runtime beside its module on two sets of inputs and two lengths of each open
     dim. Raises SourceError, ModelError; OutputError where the disk has no room, before the work.
     shape_only: weights are neither read nor written, and nothing is run.
     """
-    export_components(load_torch(model, shape_only=shape_only), folder, str(model), progress)
+    export_components(load_torch(model, shape_only=shape_only), folder, str(model))
 
 
 def export_components(
