@@ -16,13 +16,14 @@ def export(name: str, folder: Path) -> None:
     """Build one model with seeded weights and write NAME.onnx, `/` in its name becoming `--`."""
     import torch
 
-    from scripts.fit.architectures import drawn, language, packaged, segmenters
+    from scripts.fit.architectures.models import MODELS
+    from scripts.fit.architectures.packaged import stub_torchvision
 
     warnings.simplefilter("ignore")
     torch.manual_seed(0)
     torch.backends.mha.set_fastpath_enabled(False)  # its fused operator has no ONNX form
-    packaged.stub_torchvision()
-    model, samples = {**packaged.MODELS, **language.MODELS, **drawn.MODELS, **segmenters.MODELS}[name]()
+    stub_torchvision()
+    model, samples = MODELS[name]()
     model.eval()
     path = folder / f"{name.replace('/', '--')}.onnx"
     with torch.no_grad():
@@ -33,10 +34,10 @@ def export(name: str, folder: Path) -> None:
 
 def main(folder: Path, names: list[str]) -> None:
     """Every model that is not there yet; one that fails or takes too long is told and left out."""
-    from scripts.fit.architectures import drawn, language, packaged, segmenters
+    from scripts.fit.architectures.models import MODELS
 
     folder.mkdir(parents=True, exist_ok=True)
-    for name in names or [*packaged.MODELS, *language.MODELS, *drawn.MODELS, *segmenters.MODELS]:
+    for name in names or MODELS:
         if (folder / f"{name.replace('/', '--')}.onnx").exists():
             continue
         command = [sys.executable, "-m", "scripts.fit.architectures", "--one", name, str(folder)]

@@ -12,7 +12,7 @@ from scripts.fit.architectures.packaged import image
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Made = tuple[nn.Module, tuple[torch.Tensor, ...]]
+    from scripts.fit.architectures.packaged import Made
 
 
 class Call(nn.Module):
