@@ -19,7 +19,8 @@ TOPS = ("edgekit", "targets", "calibration", "profiles")
 RANKS = (
     ("errors", "_late_sympy", "_values", "profiles", "_device_tool", "_strict_json", "_monitor"),
     ("_budget", "_cache", "_device_output", "_guard", "_sweep_values", "_scenario"),
-    ("_cost", "_lowering"),
+    ("_macs", "_lowering"),
+    ("_cost",),
     ("_node_work", "_work_terms", "_likeness"),
     ("_work",),
     ("_latency", "_decode", "_prefill"),

@@ -131,7 +131,8 @@ def _write_report(contexts: Sequence[Context], out: Path, stem: str) -> str:
 
 def _without_fallbacks(macs: MacShare | None, model: ir.Model, partition: Partition) -> MacShare | None:
     """The count less the products whose weights the CPU restores: those run in float on the HTP."""
-    from edgekit._cost import is_int8, node_macs
+    from edgekit._cost import is_int8
+    from edgekit._macs import node_macs
 
     restored = {fallback.node for fallback in partition.fallbacks}
     if macs is None or not restored:
