@@ -38,6 +38,8 @@ _KINDS: dict[str, Kind] = {
     **dict.fromkeys(_LAYOUT, "layout"),
     **dict.fromkeys(_REDUCING, "reduce"),
 }
+# A picture has up to this many channels: colours, and a mask or a depth.
+_PICTURE_CHANNELS = 4
 # One-input functions that runtimes compute as a product is written, at no cost of their own.
 _FOLDED = frozenset({"Relu", "Clip", "LeakyRelu", "PRelu"})
 
@@ -49,7 +51,7 @@ class NodeWork:
     read, written: computed numbers in and out (weights apart). inner: length of the summed axis of one
     output number. outer: output channels (columns), in `groups` groups. folded: costs nothing of its own,
     as an activation behind a product or a part of a Gelu that is written out. steps: of a recurrence, one
-    after the other, in each direction.
+    after the other, in each direction. pixels: places of a picture of few channels that a convolution reads.
     """
 
     op: str
@@ -63,6 +65,7 @@ class NodeWork:
     folded: bool
     groups: int = 1
     steps: int = 0
+    pixels: int = 0
 
 
 def list_work(model: ir.Model) -> tuple[NodeWork, ...] | None:
@@ -84,6 +87,7 @@ def list_work(model: ir.Model) -> tuple[NodeWork, ...] | None:
                 node.op_type, kind_of(node), macs, cost.params, read, total,
                 inner=math.ceil(macs / total) if macs and total else 0, outer=outer if macs else 0,
                 folded=_is_folded(node) or node in gelus, groups=_groups(node), steps=_steps(node),
+                pixels=_pixels(node),
             )
         )  # fmt: skip
     return tuple(found)
@@ -133,6 +137,15 @@ def _convolution_kind(node: ir.Node) -> Kind:
 def _groups(node: ir.Node) -> int:
     attribute = node.attributes.get("group") if node.op_type in _CONVOLUTIONS else None
     return attribute.as_int() if attribute is not None else 1
+
+
+def _pixels(node: ir.Node) -> int:
+    """Places of the input [n, c, ...] of a convolution where c is a picture's, else 0."""
+    data = node.inputs[0] if node.op_type in _CONVOLUTIONS else None
+    if data is None or data.shape is None or len(data.shape) < 4 or not data.shape.is_static():
+        return 0
+    batch, channels, *places = data.shape.numpy()
+    return math.prod((batch, *places)) if channels <= _PICTURE_CHANNELS else 0
 
 
 def _steps(node: ir.Node) -> int:

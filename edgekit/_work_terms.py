@@ -25,7 +25,7 @@ _NO_WORK = frozenset({"Constant", "Identity", "Shape", "Dropout", "Cast"})
 TERMS: tuple[str, ...] = (
     "launch", "layers", "dense", "padded", "shallow", "depthwise", "grouped", "attention", "vector_weights",
     "weights", "moved_shallow", "moved_deep", "elementwise", "layout", "reduce", "view",
-    "moved_elementwise", "moved_layout", "moved_reduce", "moved_view", "spilled", "in_out",
+    "moved_elementwise", "moved_layout", "moved_reduce", "moved_view", "spilled", "in_out", "pixels",
 )  # fmt: skip
 
 
@@ -35,7 +35,8 @@ def sum_terms(nodes: Iterable[NodeWork], in_out: int) -> dict[str, float]:
     `in_out`: numbers that go into the model and come out, which are copied and laid out anew. `padded`,
     `grouped`: MACs with both channel counts (of a group) rounded up to 32; `shallow`: those of dense products
     that move much for what they compute. `moved_*`: numbers read and written, halved. `spilled`: numbers of
-    tensors too large for a fast memory.
+    tensors too large for a fast memory. `pixels`: places of pictures that are laid out in blocks of 32
+    channels, of which they fill three, before the first convolution can read them.
     """
     total = dict.fromkeys(TERMS, 0.0) | {"launch": 1.0, "in_out": in_out / _MEGA}
     for node in nodes:
@@ -54,6 +55,7 @@ def _product(node: NodeWork) -> dict[str, float]:
         "moved_shallow" if shallow else "moved_deep": _moved(node),
         "spilled": _spilled(node),
         "elementwise": float(OPS_A_STEP * node.steps),
+        "pixels": node.pixels / _MEGA,
     }
     padded = _padded(node) / _GIGA
     if node.kind == "grouped":

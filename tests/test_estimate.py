@@ -99,6 +99,8 @@ def test_the_terms_of_a_fit_are_counted_by_hand() -> None:
     assert work.terms["dense"] == pytest.approx(6912 / 1e9)
     assert work.terms["in_out"] == pytest.approx((3 * 64 + 4 * 64) / 1e6)
     assert (work.terms["layers"], work.terms["launch"], work.terms["elementwise"]) == (4, 1, 0)
+    # Three convolutions read maps of up to four channels, 8 x 8 places each.
+    assert work.terms["pixels"] == pytest.approx(3 * 64 / 1e6)
     # All move much for what they compute: (192 + 256) / 2 and three times (256 + 256) / 2; MatMul reads both.
     assert work.terms["moved_shallow"] == pytest.approx((224 + 256 + 256 + 384) / 1e6)
 

@@ -89,7 +89,7 @@ anew, and its latencies are predicted. An interval is made of the errors of the 
 out; it is meant to hold 80 %. Its width is its upper over its lower end.
 
 A fit is a sum of terms that can't be negative (a launch, layers, MACs by kind, weights, numbers moved by kind, what goes in
-and out; `edgekit/_work_terms.py`), fitted to the logarithm of the latency. All devices and runtimes share one shape;
+and out, pixels; `edgekit/_work_terms.py`), fitted to the logarithm of the latency. All devices and runtimes share one shape;
 each bends it as far as its own points ask for; int8 starts from fp16's shape. int8 runs that are slower than the float run of
 the same graph bend no fit (something in them is done in float, or again), and are judged as all others are. Where it helped on models held out, what models that resemble each
 other are off by is taken in too (`edgekit/_likeness.py`)."""
@@ -281,7 +281,8 @@ def _graphs(results: Results) -> str:
     missing = sorted(results.models - built)
     return (
         f"## Graphs\n\n{len(results.graphs)} graphs were built from packages with random weights and counted by "
-        "edgekit itself (`scripts/fit/architectures`, `scripts/fit/graphs.csv`). Of the table's "
+        "edgekit itself (`scripts/fit/architectures`, `scripts/fit/graphs.csv`), with the sizes, the normalization and "
+        "the ending that the table's release has in its sources (AI Hub models v0.47.0). Of the table's "
         f"{len(results.models)} models {len(missing)} have none, because no package here draws them, because they are "
         f"too large to export here, or because they run on no NPU alone: {', '.join(missing)}."
     )

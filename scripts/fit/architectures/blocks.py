@@ -11,7 +11,13 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scripts.fit.architectures.packaged import Made
+    Made = tuple[nn.Module, tuple[torch.Tensor, ...]]
+
+
+def image(size: int | tuple[int, int], batch: int = 1) -> torch.Tensor:
+    """A picture of zeros, [batch, 3, height, width]."""
+    height, width = (size, size) if isinstance(size, int) else size
+    return torch.zeros(batch, 3, height, width)
 
 
 def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, group: int = 1) -> nn.Conv2d:
@@ -51,3 +57,40 @@ def grow(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 def simple(make: Callable[[], nn.Module], *samples: torch.Tensor) -> Callable[[], Made]:
     """A module and its inputs."""
     return lambda: (make(), samples)
+
+
+class Labelled(nn.Module):
+    """A segmenter that gives the best class of each pixel, as AI Hub's DeepLab and FCN do."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[1, 3, h, w] -> [1, h, w]."""
+        return self.model(x).argmax(1).to(torch.uint8)
+
+
+class Normalized(nn.Module):
+    """A model that takes pictures of 0 to 1 and centres and scales their channels itself, as AI Hub's do."""
+
+    def __init__(self, model: nn.Module, dims: int) -> None:
+        super().__init__()
+        self.model = model
+        shape = (1, 3, *[1] * (dims - 2))
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).reshape(shape))
+        self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225]).reshape(shape))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """What the model makes of [1, 3, ...]."""
+        return self.model((x - self.mean) / self.deviation)
+
+
+def normalized(build: Callable[[], Made]) -> Callable[[], Made]:
+    """The model that `build` makes, with its normalization inside."""
+
+    def made() -> Made:
+        model, samples = build()
+        return Normalized(model, samples[0].dim()), samples
+
+    return made

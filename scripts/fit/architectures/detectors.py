@@ -8,13 +8,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from scripts.fit.architectures.blocks import block, grow, simple
-from scripts.fit.architectures.packaged import image
+from scripts.fit.architectures.blocks import block, grow, image, normalized, simple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scripts.fit.architectures.packaged import Made
+    from scripts.fit.architectures.blocks import Made
 
 
 class Craft(nn.Module):
@@ -55,7 +54,7 @@ class Craft(nn.Module):
 
 
 class Proposals(nn.Module):
-    """Faster R-CNN C4's backbone up to res4 and its region proposal head, without the selection."""
+    """Faster R-CNN C4's backbone up to res4 and its region proposals, without the selection."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,12 +66,26 @@ class Proposals(nn.Module):
         )
         self.shared = nn.Conv2d(1024, 1024, 3, padding=1)
         self.scores, self.boxes = nn.Conv2d(1024, 15, 1), nn.Conv2d(1024, 60, 1)
+        self.register_buffer("places", torch.ones(50 * 50 * 15, 4))  # of anchors: two centres, width, height
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Features, scores and boxes."""
+        """[1, 3, 800, 800] -> features [1, 1024, 50, 50], boxes [37500, 4] and scores [1, 37500]."""
         features = self.body(x)
         hidden = torch.relu(self.shared(features))
-        return features, self.scores(hidden), self.boxes(hidden)
+        changes = self.boxes(hidden).reshape(1, 15, 4, 50, 50).permute(0, 3, 4, 1, 2).reshape(-1, 4)
+        scores = self.scores(hidden).permute(0, 2, 3, 1).flatten(1)
+        return features, self._corners(changes), scores
+
+    def _corners(self, changes: torch.Tensor) -> torch.Tensor:
+        """Each anchor moved and stretched, column by column."""
+        across, down, wide, high = (self.places[:, at, None] for at in range(4))
+        middles = changes[:, 0::4] * wide + across, changes[:, 1::4] * high + down
+        most = 4.135  # the log of the largest stretch
+        grown = (torch.exp(changes[:, at::4].clamp(max=most)) for at in (2, 3))
+        sizes = [size * old for size, old in zip(grown, (wide, high), strict=True)]
+        low = [middle - size / 2 for middle, size in zip(middles, sizes, strict=True)]
+        top = [middle + size / 2 for middle, size in zip(middles, sizes, strict=True)]
+        return torch.stack([*low, *top], -1).reshape(-1, 4)
 
 
 class Csp(nn.Module):
@@ -151,7 +164,7 @@ class Yolox(nn.Module):
 
 
 MODELS: dict[str, Callable[[], Made]] = {
-    "easyocr/EasyOCRDetector": simple(Craft, image((608, 800))),
-    "detectron2_detection/Detectron2ProposalGenerator": simple(Proposals, image(800)),
+    "easyocr/EasyOCRDetector": normalized(simple(Craft, image((608, 800)))),
+    "detectron2_detection/Detectron2ProposalGenerator": normalized(simple(Proposals, image(800))),
     "yolox": simple(Yolox, image(640)),
 }

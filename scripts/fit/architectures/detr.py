@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from scripts.fit.architectures.packaged import image
+from scripts.fit.architectures.blocks import image, normalized
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scripts.fit.architectures.packaged import Made
+    from scripts.fit.architectures.blocks import Made
 
 
 class Attention(nn.Module):
@@ -62,7 +62,7 @@ class Detr(nn.Module):
 
         net = get_model(f"resnet{depth}", weights=None, replace_stride_with_dilation=[False, False, dilated])
         self.body = nn.Sequential(*list(net.children())[:-2], nn.Conv2d(2048, 256, 1))
-        count = 900 if dilated else 225
+        count = 1600 if dilated else 400
         self.where = nn.Parameter(torch.zeros(1, count, 256))
         self.queries = nn.Parameter(torch.zeros(1, 100, 256))
         self.encoder = nn.ModuleList(DetrLayer(crossed=False) for _ in range(6))
@@ -72,8 +72,8 @@ class Detr(nn.Module):
             nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 4)
         )
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """[1, 3, 480, 480] -> scores [1, 100, 92] and boxes [1, 100, 4]."""
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """[1, 3, 640, 640] -> boxes [1, 100, 4] as corners, the best scores [1, 100] and their classes."""
         seen = self.body(x).flatten(2).transpose(1, 2)
         for layer in self.encoder:
             seen = layer(seen, self.where, seen, self.where)
@@ -81,11 +81,13 @@ class Detr(nn.Module):
         for layer in self.decoder:
             made = layer(made, self.queries, seen, self.where)
         made = self.norm(made)
-        return self.score(made), torch.sigmoid(self.box(made))
+        best, classes = torch.softmax(self.score(made), -1)[..., :-1].max(-1)
+        middle, size = torch.sigmoid(self.box(made)).split(2, -1)
+        return 640 * torch.cat([middle - size / 2, middle + size / 2], -1), best, classes
 
 
 def _detr(depth: int, *, dilated: bool) -> Callable[[], Made]:
-    return lambda: (Detr(depth, dilated=dilated), (image(480),))
+    return normalized(lambda: (Detr(depth, dilated=dilated), (image(640),)))
 
 
 MODELS: dict[str, Callable[[], Made]] = {

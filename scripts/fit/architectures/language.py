@@ -1,4 +1,4 @@
-"""Transformers (text, vision, speech) from their configurations, with random weights."""
+"""Transformers (text, vision, translation) from their configurations, with random weights."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from scripts.fit.architectures.packaged import image
+from scripts.fit.architectures.blocks import image, normalized
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scripts.fit.architectures.packaged import Made
+    from scripts.fit.architectures.blocks import Made
 
 
 class Call(nn.Module):
@@ -35,17 +35,44 @@ def tokens(length: int) -> torch.Tensor:
     return torch.zeros(1, length, dtype=torch.int64)
 
 
+class MaskedWord(nn.Module):
+    """A masked-language model's best word at one place, as AI Hub runs it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+        """[1, n] twice and [1] -> [1]."""
+        scores = self.model(input_ids=ids, attention_mask=mask).logits
+        return scores[torch.arange(1), place].argmax(-1)
+
+
+class Replaced(nn.Module):
+    """Electra's discriminator: 1 for each word that is not the original."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """[1, n] twice -> [n]."""
+        scores = self.model(input_ids=ids, attention_mask=mask).logits
+        return torch.round((torch.sign(scores[0]) + 1) / 2)
+
+
 def text(kind: str, length: int = 384, **config: Any) -> Callable[[], Made]:
-    """A text encoder of transformers with a masked-language head, as AI Hub runs it."""
+    """A text encoder of transformers with its head for training."""
 
     def build() -> Made:
         import transformers
 
         settings = getattr(transformers, f"{kind}Config")(attn_implementation="eager", **config)
-        head = "ForPreTraining" if kind == "Electra" else "ForMaskedLM"
-        model = getattr(transformers, f"{kind}{head}")(settings)
         mask = torch.ones(1, length, dtype=torch.int64)
-        return Call(model, ("input_ids", "attention_mask")), (tokens(length), mask)
+        if kind == "Electra":
+            return Replaced(transformers.ElectraForPreTraining(settings)), (tokens(length), mask)
+        model = getattr(transformers, f"{kind}ForMaskedLM")(settings)
+        return MaskedWord(model), (tokens(length), mask, torch.ones(1, dtype=torch.int64))
 
     return build
 
@@ -73,58 +100,25 @@ def _segformer() -> Made:
     return Call(transformers.SegformerForSemanticSegmentation(settings), ("pixel_values",)), (image(512),)
 
 
+class FramesFirst(nn.Module):
+    """A video model that takes [1, frames, 3, h, w], given [1, 3, frames, h, w]."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """What the model makes of it."""
+        return self.model(x.transpose(1, 2))
+
+
 def _video_mae() -> Made:
     import transformers
 
     model = transformers.VideoMAEForVideoClassification(
         transformers.VideoMAEConfig(num_labels=400, use_mean_pooling=True)
     )
-    return Call(model, ("pixel_values",)), (torch.zeros(1, 16, 3, 224, 224),)
-
-
-def _whisper_config(size: str) -> Any:
-    import transformers
-
-    sizes = {
-        "base": (512, 6, 6, 8, 80),
-        "small": (768, 12, 12, 12, 80),
-        "large_v3_turbo": (1280, 32, 4, 20, 128),
-    }
-    width, encoders, decoders, heads, mels = sizes[size]
-    return transformers.WhisperConfig(
-        vocab_size=51866 if mels == 128 else 51865, d_model=width, encoder_layers=encoders,
-        decoder_layers=decoders, encoder_attention_heads=heads, decoder_attention_heads=heads,
-        encoder_ffn_dim=4 * width, decoder_ffn_dim=4 * width, num_mel_bins=mels,
-        attn_implementation="eager",
-    )  # fmt: skip
-
-
-def whisper_encoder(size: str) -> Callable[[], Made]:
-    """Whisper's encoder and the cross-attention keys and values that AI Hub's encoder gives."""
-
-    def build() -> Made:
-        import transformers
-
-        model = transformers.WhisperModel(_whisper_config(size))
-        mels = model.config.num_mel_bins
-        return EncoderWithKeys(model), (torch.zeros(1, mels, 3000),)
-
-    return build
-
-
-class EncoderWithKeys(nn.Module):
-    """The encoder, and each decoder layer's projections of its output."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.encoder = model.encoder
-        self.keys = nn.ModuleList(layer.encoder_attn.k_proj for layer in model.decoder.layers)
-        self.values = nn.ModuleList(layer.encoder_attn.v_proj for layer in model.decoder.layers)
-
-    def forward(self, mels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Keys and values, one pair a layer."""
-        hidden = self.encoder(mels)[0]
-        return tuple(project(hidden) for project in (*self.keys, *self.values))
+    return FramesFirst(Call(model, ("pixel_values",))), (torch.zeros(1, 3, 16, 224, 224),)
 
 
 class CachedDecoder(nn.Module):
@@ -207,14 +201,6 @@ def _clip() -> Made:
     return Call(model, ("input_ids", "pixel_values")), (tokens(77), image(224))
 
 
-def _wavlm() -> Made:
-    import transformers
-
-    return Call(transformers.WavLMModel(transformers.WavLMConfig()), ("input_values",)), (
-        torch.zeros(1, 320000),
-    )
-
-
 MODELS: dict[str, Callable[[], Made]] = {
     "bert_base_uncased_hf": text("Bert"),
     "distil_bert_base_uncased_hf": text("DistilBert"),
@@ -222,21 +208,19 @@ MODELS: dict[str, Callable[[], Made]] = {
         "Electra", embedding_size=768, hidden_size=768, num_attention_heads=12, intermediate_size=3072
     ),
     "mobile_bert_uncased_google": text("MobileBert"),
-    "beit": vision("Beit", "ForImageClassification", image(224), num_labels=1000),
-    "levit": vision(
-        "Levit", "ForImageClassification", image(224), hidden_sizes=[128, 256, 384],
-        num_attention_heads=[4, 6, 8], depths=[2, 3, 4], key_dim=[16, 16, 16],
+    "beit": vision(
+        "Beit", "ForImageClassification", image(224), num_labels=1000, use_relative_position_bias=True
+    ),
+    "levit": normalized(
+        vision(
+            "Levit", "ForImageClassification", image(224), hidden_sizes=[128, 256, 384],
+            num_attention_heads=[4, 6, 8], depths=[2, 3, 4], key_dim=[16, 16, 16],
+        )
     ),
     "mobile_vit": vision("MobileViT", "ForImageClassification", image(256), num_labels=1000),
-    "segformer_base": _segformer,
-    "video_mae": _video_mae,
+    "segformer_base": normalized(_segformer),
+    "video_mae": normalized(_video_mae),
     "openai_clip": _clip,
-    "whisper_base/HfWhisperEncoder": whisper_encoder("base"),
-    "whisper_small/HfWhisperEncoder": whisper_encoder("small"),
-    "whisper_large_v3_turbo/HfWhisperEncoder": whisper_encoder("large_v3_turbo"),
-    "whisper_base/HfWhisperDecoder": decoder(6, 512, 51865, 199, 1500),
-    "whisper_small/HfWhisperDecoder": decoder(12, 768, 51865, 199, 1500),
-    "whisper_large_v3_turbo/HfWhisperDecoder": decoder(4, 1280, 51866, 199, 1500),
     "opus_mt_en_zh/OpusMTEncoder": _marian_encoder,
     "opus_mt_es_en/OpusMTEncoder": _marian_encoder,
     "opus_mt_en_zh/OpusMTDecoder": decoder(6, 512, 65001, 255, 256),

@@ -8,13 +8,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from scripts.fit.architectures.blocks import block, grow, simple
-from scripts.fit.architectures.packaged import image
+from scripts.fit.architectures.blocks import Labelled, block, grow, image, normalized, simple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scripts.fit.architectures.packaged import Made
+    from scripts.fit.architectures.blocks import Made
 
 
 def refinement(width: int) -> nn.Sequential:
@@ -74,7 +73,7 @@ class Deeplab(nn.Module):
             spread = nn.Conv2d(320, 256, 3, padding=rate, dilation=rate, bias=False)
             self.rates.append(nn.Sequential(spread, nn.BatchNorm2d(256), nn.ReLU()))
         self.pooled, self.project, self.low = block(320, 256, 1), block(1280, 256, 1), block(24, 48, 1)
-        self.head = nn.Sequential(block(304, 256), nn.Conv2d(256, 21, 1))
+        self.head = nn.Sequential(block(304, 256), block(256, 256), nn.Conv2d(256, 21, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Scores of 21 classes at the size of the picture."""
@@ -87,6 +86,6 @@ class Deeplab(nn.Module):
 
 
 MODELS: dict[str, Callable[[], Made]] = {
-    "deeplabv3_plus_mobilenet": simple(Deeplab, image(513)),
-    "midas": simple(Midas, image(256)),
+    "deeplabv3_plus_mobilenet": normalized(simple(lambda: Labelled(Deeplab()), image(520))),
+    "midas": normalized(simple(Midas, image(256))),
 }

@@ -15,17 +15,21 @@ from scripts.fit.architectures import (
     pictures,
     recognizers,
     streets,
+    whisper,
+    yolos,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scripts.fit.architectures.packaged import Made
+    from scripts.fit.architectures.blocks import Made
 
 # Made anew at each call: a module with random weights, and its inputs.
 MODELS: dict[str, Callable[[], Made]] = {
     **packaged.MODELS,
+    **yolos.MODELS,
     **language.MODELS,
+    **whisper.MODELS,
     **pictures.MODELS,
     **recognizers.MODELS,
     **detectors.MODELS,

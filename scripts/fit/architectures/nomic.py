@@ -13,7 +13,7 @@ from scripts.fit.architectures.blocks import simple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scripts.fit.architectures.packaged import Made
+    from scripts.fit.architectures.blocks import Made
 
 
 class Rotary(nn.Module):

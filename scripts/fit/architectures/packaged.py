@@ -1,4 +1,4 @@
-"""Vision models that torchvision, timm and ultralytics draw, with random weights."""
+"""Vision models that torchvision and timm draw, with random weights."""
 
 from __future__ import annotations
 
@@ -7,16 +7,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from scripts.fit.architectures.blocks import Labelled, image, normalized
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Made = tuple[nn.Module, tuple[torch.Tensor, ...]]
-
-
-def image(size: int | tuple[int, int], batch: int = 1) -> torch.Tensor:
-    """A picture of zeros, [batch, 3, height, width]."""
-    height, width = (size, size) if isinstance(size, int) else size
-    return torch.zeros(batch, 3, height, width)
+    from scripts.fit.architectures.blocks import Made
 
 
 _KEPT: list[object] = []
@@ -34,7 +30,7 @@ def stub_torchvision() -> None:
 
 
 def from_torchvision(name: str, sample: torch.Tensor) -> Callable[[], Made]:
-    """A classifier or segmenter of torchvision; dicts are cut down to `out`."""
+    """A classifier of torchvision, or a segmenter that gives labels."""
 
     def build() -> Made:
         from torchvision.models import get_model
@@ -42,10 +38,10 @@ def from_torchvision(name: str, sample: torch.Tensor) -> Callable[[], Made]:
         words = {"weights": None}
         if name in ("googlenet", "inception_v3"):
             words |= {"aux_logits": False, "init_weights": False}
-        if name.startswith(("fcn", "deeplab")):
+        if name.startswith("fcn"):
             words |= {"weights_backbone": None, "aux_loss": False}
         model = get_model(name, **words)
-        return (OnlyOut(model) if name.startswith(("fcn", "deeplab")) else model), (sample,)
+        return (Labelled(OnlyOut(model)) if name.startswith("fcn") else model), (sample,)
 
     return build
 
@@ -73,33 +69,16 @@ def from_timm(name: str, sample: torch.Tensor, **words: object) -> Callable[[], 
     return build
 
 
-def from_ultralytics(name: str, size: int) -> Callable[[], Made]:
-    """A detector or segmenter of ultralytics in its export form."""
-
-    def build() -> Made:
-        from ultralytics.nn.modules import Detect
-        from ultralytics.nn.tasks import DetectionModel, SegmentationModel
-
-        kind = SegmentationModel if name.endswith("-seg.yaml") else DetectionModel
-        model = kind(name, nc=80, verbose=False).eval().fuse(verbose=False)
-        for part in model.modules():
-            if isinstance(part, Detect):
-                part.export, part.format = True, "onnx"
-        return model, (image(size),)
-
-    return build
-
-
 def _clip() -> torch.Tensor:
     return torch.zeros(1, 3, 16, 112, 112)
 
 
-MODELS: dict[str, Callable[[], Made]] = {
+_PLAIN: dict[str, Callable[[], Made]] = {
     "convnext_base": from_torchvision("convnext_base", image(224)),
     "convnext_tiny": from_torchvision("convnext_tiny", image(224)),
     "densenet121": from_torchvision("densenet121", image(224)),
     "efficientnet_b0": from_torchvision("efficientnet_b0", image(224)),
-    "fcn_resnet50": from_torchvision("fcn_resnet50", image(512)),
+    "fcn_resnet50": from_torchvision("fcn_resnet50", image(520)),
     "googlenet": from_torchvision("googlenet", image(224)),
     "inception_v3": from_torchvision("inception_v3", image(224)),
     "mnasnet05": from_torchvision("mnasnet0_5", image(224)),
@@ -121,17 +100,5 @@ MODELS: dict[str, Callable[[], Made]] = {
     "efficientvit_b2_cls": from_timm("efficientvit_b2", image(224)),
     "efficientvit_l2_cls": from_timm("efficientvit_l2", image(224)),
     "sequencer2d": from_timm("sequencer2d_s", image(224)),
-    "yolov8_det": from_ultralytics("yolov8n.yaml", 640),
-    "yolov8_seg": from_ultralytics("yolov8n-seg.yaml", 640),
-    "yolov10_det": from_ultralytics("yolov10n.yaml", 640),
-    "yolov11_seg": from_ultralytics("yolo11n-seg.yaml", 640),
-    "yolov3": from_ultralytics("yolov3-tiny.yaml", 416),
-    "yolov6": from_ultralytics("yolov6n.yaml", 640),
-    "fastsam_s": from_ultralytics("yolov8s-seg.yaml", 640),
-    "fastsam_x": from_ultralytics("yolov8x-seg.yaml", 640),
-    "yolo11n": from_ultralytics("yolo11n.yaml", 640),
-    "yolo11s": from_ultralytics("yolo11s.yaml", 640),
-    "yolo11m": from_ultralytics("yolo11m.yaml", 640),
-    "yolo11l": from_ultralytics("yolo11l.yaml", 640),
-    "yolo11x": from_ultralytics("yolo11x.yaml", 640),
 }
+MODELS = {name: normalized(build) for name, build in _PLAIN.items()}

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from scripts.fit.architectures.blocks import simple
-from scripts.fit.architectures.packaged import image
+from scripts.fit.architectures.blocks import image, simple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scripts.fit.architectures.packaged import Made
+    from scripts.fit.architectures.blocks import Made
 
 
 def plain(widths: list[int], act: type[nn.Module], shuffle: int) -> Callable[[], Made]:
@@ -30,7 +29,10 @@ def plain(widths: list[int], act: type[nn.Module], shuffle: int) -> Callable[[],
 
 def expanded(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
     """SESR's linear block as it is trained: up to 256 channels and back."""
-    return nn.Sequential(nn.Conv2d(inputs, 256, kernel, padding=kernel // 2), nn.Conv2d(256, outputs, 1))
+    return nn.Sequential(
+        nn.Conv2d(inputs, 256, kernel, padding=kernel // 2, bias=False),
+        nn.Conv2d(256, outputs, 1, bias=False),
+    )
 
 
 class Sesr(nn.Module):
@@ -135,10 +137,10 @@ class Lama(nn.Module):
 
 MASK = torch.zeros(1, 1, 512, 512)
 MODELS: dict[str, Callable[[], Made]] = {
-    "quicksrnetmedium": plain([32] * 6 + [27], nn.ReLU, 3),
-    "quicksrnetlarge": plain([64] * 12 + [27], nn.ReLU, 3),
+    "quicksrnetmedium": plain([32] * 6 + [48], nn.ReLU, 4),
+    "quicksrnetlarge": plain([64] * 12 + [48], nn.ReLU, 4),
     "real_esrgan_general_x4v3": plain([64] * 33 + [48], nn.PReLU, 4),
-    "sesr_m5": simple(lambda: Sesr(16, 5, 3), image(128)),
+    "sesr_m5": simple(lambda: Sesr(16, 5, 4), image(128)),
     "aotgan": simple(AotGan, image(512), MASK),
     "lama_dilated": simple(Lama, image(512), MASK),
 }

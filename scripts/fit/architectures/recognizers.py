@@ -8,13 +8,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from scripts.fit.architectures.blocks import Excite, block, conv, grow, simple
-from scripts.fit.architectures.packaged import image
+from scripts.fit.architectures.blocks import Excite, block, conv, grow, image, normalized, simple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scripts.fit.architectures.packaged import Made
+    from scripts.fit.architectures.blocks import Made
 
 
 class FaceBlock(nn.Module):
@@ -126,9 +125,9 @@ class HrnetFace(nn.Module):
 
 
 MODELS: dict[str, Callable[[], Made]] = {
-    "cavaface": _cavaface,
+    "cavaface": normalized(_cavaface),
     "yamnet": _yamnet,
-    "posenet_mobilenet": simple(Posenet, image((513, 257))),
-    "hrnet_pose": simple(lambda: HrnetPose("hrnet_w32", 32, 17), image((256, 192))),
-    "hrnet_face": simple(HrnetFace, image(256)),
+    "posenet_mobilenet": normalized(simple(Posenet, image((513, 257)))),
+    "hrnet_pose": normalized(simple(lambda: HrnetPose("hrnet_w32", 32, 17), image((256, 192)))),
+    "hrnet_face": normalized(simple(HrnetFace, image(256))),
 }

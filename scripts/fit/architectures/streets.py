@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from scripts.fit.architectures.blocks import block, conv, grow, normed, simple
+from scripts.fit.architectures.blocks import block, conv, grow, normalized, normed, simple
 from scripts.fit.architectures.ffnet import CLASSES, STREET, Residual, stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scripts.fit.architectures.packaged import Made
+    from scripts.fit.architectures.blocks import Made
 
 
 def before(inputs: int, outputs: int, kernel: int, group: int = 1) -> nn.Sequential:
@@ -140,6 +140,6 @@ class Pidnet(nn.Module):
 
 
 MODELS: dict[str, Callable[[], Made]] = {
-    "ddrnet23_slim": simple(Ddrnet, STREET),
-    "pidnet": simple(Pidnet, STREET),
+    "ddrnet23_slim": normalized(simple(Ddrnet, STREET)),
+    "pidnet": normalized(simple(Pidnet, STREET)),
 }
