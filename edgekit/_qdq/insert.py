@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx_ir as ir
 
 from edgekit._qdq.islands import find_islands
+from edgekit._qdq.pairs import add_pair
 from edgekit._qdq.parameters import ParameterWriter, QdqForm
 from edgekit._qdq.saturation import narrow_range
 from edgekit._values import QuantParams, Scales
@@ -21,6 +21,8 @@ from edgekit.passes.remove_unused import remove_unused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import onnx_ir as ir
 
     from edgekit._qdq.islands import Islands
     from edgekit._qdq.steering import Decision, Steering
@@ -131,34 +133,12 @@ class _PairWriter:
         param, producer = self.params[value], value.producer()
         int8_made = producer in self.islands.nodes
         readers = [(node, index) for node, index in value.uses() if int8_made or node in self.islands.nodes]
-        constants = [
-            self.names.add_initializer(self.graph, f"{value.name}/{part}", array)
-            for part, array in (
-                ("scale", np.asarray(param.scale, np.float32)),
-                ("zero_point", np.asarray(param.zero_point, param.dtype)),
-            )
-        ]
-        integers = self._node("QuantizeLinear", [value, *constants], value, "quantized")
-        restored = self._node("DequantizeLinear", [integers, *constants], value, "dequantized")
-        integers.type = ir.TensorType(ir.DataType[param.dtype.upper()])
-        restored.type = ir.TensorType(ir.DataType.FLOAT)
+        zero_point = np.asarray(param.zero_point, param.dtype)
+        restored = add_pair(self.graph, value, param.scale, zero_point, self.names)
         for node, index in readers:
             node.replace_input_with(index, restored)
-        pair = [made for made in (integers.producer(), restored.producer()) if made is not None]
-        if producer is None:
-            self.graph.insert_before(next(iter(self.graph)), pair)
-        else:
-            self.graph.insert_after(producer, pair)
         if value.is_graph_output() and int8_made:
             self._hand_over_output(value, restored)
-
-    def _node(self, op_type: str, inputs: list[ir.Value], source: ir.Value, part: str) -> ir.Value:
-        """The output of a new node, named and shaped after `source`."""
-        name = self.names.free(f"{source.name}/{part}")
-        made = ir.node(op_type, inputs, name=name).outputs[0]
-        made.name = name
-        made.shape = None if source.shape is None else ir.Shape(source.shape)
-        return made
 
     def _hand_over_output(self, value: ir.Value, restored: ir.Value) -> None:
         """The graph output becomes the restored tensor, under the output's public name."""

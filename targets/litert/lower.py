@@ -11,10 +11,10 @@ from edgekit._lowering import Refused
 from edgekit._values import Gap
 from edgekit.passes._rewire import CONTROL_FLOW, constant_array, static_shape
 from edgekit.passes.deciding_inputs import CHOSEN_AT_RUN_TIME, bind_deciding_inputs
+from edgekit.passes.fuse_hardswish import fuse_hardswish
 from edgekit.targets.litert.absorb_qdq import absorb_qdq, int8_table
 from edgekit.targets.litert.absorb_weights import absorb_weights
 from edgekit.targets.litert.call import RULES, Call
-from edgekit.targets.litert.fuse_hardswish import fuse_hardswish
 from edgekit.targets.litert.graph import DTYPES, Graph, Quant, Tensor, constant
 from edgekit.targets.litert.polish import polish
 from edgekit.targets.litert.refused import refusal

@@ -47,7 +47,7 @@ def build_component(component: Component, job: Job, out: Path) -> Artifact:
         return _build_float(component, out)
     options = read_options(job)
     chips = chips_of(job.device, options.chips)
-    model, notes = prepare_htp(component.model)
+    model, notes = prepare_htp(component.model, chips)
     stem = f"{component.name}.{job.precision}"
     source = save_model(model, out / f"{stem}.qdq.onnx" if job.precision == "int8" else out / f"{stem}.onnx")
     contexts = [

@@ -8,15 +8,24 @@ from edgekit._qdq.split_activations import split_activations
 from edgekit._qdq.to_unsigned import to_unsigned
 from edgekit.passes.center_variances import center_variances
 from edgekit.passes.flatten_bias import flatten_bias
+from edgekit.passes.fuse_hardswish import fuse_hardswish, fuse_unscaled_hardswish
 from edgekit.passes.remove_unused import remove_unused
+from edgekit.targets.qnn.quantize_chains import quantize_chains
 from edgekit.targets.qnn.rewrite_clips import rewrite_clips
+from edgekit.targets.qnn.widen_products import widen_products
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import onnx_ir as ir
 
+    from edgekit.targets.qnn.chips import Chip
 
-def prepare_htp(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
-    """A prepared clone, and what was done to it in words.
+_INT16_FROM = 73  # Hexagon version whose products take int16 on the right
+
+
+def prepare_htp(model: ir.Model, chips: Sequence[Chip]) -> tuple[ir.Model, tuple[str, ...]]:
+    """A prepared clone for all of the chips, and what was done to it in words.
 
     BatchNorm is fused and constants are folded long before (passes/prepare_component.py): unfused ones were
     refused by the compiler, and a scalar constant broke its graph.
@@ -26,6 +35,9 @@ def prepare_htp(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     moved = to_unsigned(clone)
     if moved:
         notes.append(f"{moved} int8 tensors are uint8 around 128: the same numbers, in codes the HTP wants")
+    swishes = fuse_hardswish(clone) + fuse_unscaled_hardswish(clone)
+    if swishes:
+        notes.append(f"{swishes} hard swishes are one operator each (same values)")
     split = split_activations(clone)
     if split:
         notes.append(f"{split} Relu and Clip nodes were split from the op before them (same numbers)")
@@ -35,6 +47,12 @@ def prepare_htp(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     centred = center_variances(clone)
     if centred:
         notes.append(f"{centred} means and variances are in forms that the HTP's float16 holds (same values)")
+    chains = quantize_chains(clone)
+    if chains:
+        notes.append(f"{chains} pointwise nodes between 16-bit tensors compute in 16 bits, not in float16")
+    products = widen_products(clone) if all(chip.htp_arch >= _INT16_FROM for chip in chips) else 0
+    if products:
+        notes.append(f"{products} right sides of 16-bit products are int16: the HTP takes uint16 for 8 bits")
     flatten_bias(clone)
     clone.metadata_props.clear()  # of no use in a context, and onnxruntime's QNN tools stop at it
     remove_unused(clone)

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekit._qdq.pairs import grid_of
 from edgekit.passes._rewire import Names, constant_array, input_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir
     from numpy.typing import NDArray
+
+    from edgekit._qdq.pairs import Grid
 
 
 def rewrite_clips(model: ir.Model) -> int:
@@ -24,10 +27,9 @@ def rewrite_clips(model: ir.Model) -> int:
         grid = _common_grid(clip)
         if grid is None:
             continue
-        codes, scale = grid
         low, high = (_bound(clip, index, absent) for index, absent in ((1, -np.inf), (2, np.inf)))
         # A bound within half a step of the last code moves no code.
-        keeps_low, keeps_high = low <= codes[0] + scale / 2, high >= codes[1] - scale / 2
+        keeps_low, keeps_high = low <= grid.low + grid.step / 2, high >= grid.high - grid.step / 2
         value = clip.inputs[0]
         assert value is not None
         if not keeps_low and low == 0 and keeps_high:
@@ -44,8 +46,8 @@ def rewrite_clips(model: ir.Model) -> int:
     return changed
 
 
-def _common_grid(clip: ir.Node) -> tuple[tuple[float, float], float] | None:
-    """((least, largest) number, step) of the one grid before and behind a Clip; None where there is none."""
+def _common_grid(clip: ir.Node) -> Grid | None:
+    """The one grid before and behind a Clip; None where there is none."""
     if clip.op_type != "Clip" or clip.domain or clip.inputs[0] is None or clip.outputs[0].is_graph_output():
         return None
     before = clip.inputs[0].producer()
@@ -57,17 +59,8 @@ def _common_grid(clip: ir.Node) -> tuple[tuple[float, float], float] | None:
         value is not None and constant_array(value) is None for value in clip.inputs[1:]
     ):
         return None
-    grids = [_grid(node) for node in (before, behind)]
+    grids = [grid_of(node) for node in (before, behind)]
     return grids[0] if grids[0] == grids[1] else None
-
-
-def _grid(node: ir.Node) -> tuple[tuple[float, float], float] | None:
-    scale, zero = constant_array(input_of(node, 1)), constant_array(input_of(node, 2))
-    if scale is None or zero is None or scale.size != 1 or zero.dtype.kind not in "iu":
-        return None
-    limits = np.iinfo(zero.dtype)
-    step, offset = float(scale.item()), int(zero.item())
-    return ((limits.min - offset) * step, (limits.max - offset) * step), step
 
 
 def _bound(clip: ir.Node, index: int, absent: float) -> float:

@@ -1,4 +1,4 @@
-"""x * Clip(x + 3, 0, 6) * k, or x * HardSigmoid(x) -> HardSwish, which LiteRT has as one operator."""
+"""x * Clip(x + 3, 0, 6) * k, or x * HardSigmoid(x) -> HardSwish, one operator in LiteRT and on the HTP."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edgekit.passes._rewire import Names, constant_array, input_of, static_shape
 from edgekit.passes.remove_unused import remove_unused
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import onnx_ir as ir
     from numpy.typing import NDArray
@@ -20,12 +20,21 @@ if TYPE_CHECKING:
 
 def fuse_hardswish(model: ir.Model) -> int:
     """Rewrite in place; returns how many were found. The numbers differ by float rounding alone."""
+    return _fuse(model, lambda node: _read_gate(node) or _read_clip(node))
+
+
+def fuse_unscaled_hardswish(model: ir.Model) -> int:
+    """The same for x * Clip(x + 3, 0, 6) whose 1/6 went into weights: 6 * HardSwish(x)."""
+    return _fuse(model, _read_unscaled)
+
+
+def _fuse(model: ir.Model, read: Callable[[ir.Node], Found | None]) -> int:
     names, found = Names(model), 0
     for node in tuple(model.graph):
-        read = _read_gate(node) or _read_clip(node)
-        if read is None:
+        pattern = read(node)
+        if pattern is None:
             continue
-        source, factor = read
+        source, factor = pattern
         made = names.insert_before(node, "HardSwish", [source])
         made.shape, made.type = source.shape, source.type
         output = node.outputs[0]
@@ -67,15 +76,25 @@ def _read_clip(node: ir.Node) -> Found | None:
     """x * Clip(x + 3, 0, 6), divided or multiplied by a constant, whose inside nobody else reads."""
     scaled = _read_scaled(node)
     multiply = None if scaled is None else _maker(scaled[0], "Mul")
-    if scaled is None or multiply is None:
-        return None
+    source = None if multiply is None else _read_product(multiply)
+    return None if scaled is None or source is None else (source, scaled[1])
+
+
+def _read_unscaled(node: ir.Node) -> Found | None:
+    """x * Clip(x + 3, 0, 6)."""
+    source = _read_product(node) if node.op_type == "Mul" and not node.domain else None
+    return None if source is None else (source, np.array(6, np.float32))
+
+
+def _read_product(multiply: ir.Node) -> ir.Value | None:
+    """x of x * Clip(x + 3, 0, 6), whose inside nobody else reads."""
     for gate, source in (multiply.inputs, tuple(reversed(multiply.inputs))):
         clip = _maker(gate, "Clip")
         if clip is None or [_number(input_of(clip, index)) for index in (1, 2)] != [0.0, 6.0]:
             continue
         shift = _maker(clip.inputs[0], "Add")
         if shift is not None and source in shift.inputs and 3.0 in map(_number, shift.inputs):
-            return None if source is None else (source, scaled[1])
+            return source
     return None
 
 
