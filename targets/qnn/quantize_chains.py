@@ -88,14 +88,27 @@ def _restore_constant(node: ir.Node, index: int, spans: Mapping[ir.Value, Span],
 
 
 def _restore_output(node: ir.Node, spans: Mapping[ir.Value, Span], names: Names) -> bool:
-    output = node.outputs[0]
-    readers = [(reader, index) for reader, index in output.uses() if reader.op_type != "QuantizeLinear"]
-    if not readers:
+    """Whether it got a pair: always where the HTP knows one grid only, else unless only Qs read it."""
+    output, uses = node.outputs[0], list(node.outputs[0].uses())
+    readers = [use for use in uses if use[0].op_type != "QuantizeLinear"]
+    quantizers = [use for use in uses if use not in readers and node.op_type in _OF_ONE_GRID]
+    if not readers and not quantizers:
         return False
     restored = _pair_on(node, output, spans[output], names)
     for reader, index in readers:
         reader.replace_input_with(index, restored)
+    for reader, index in quantizers:
+        reader.replace_input_with(index, _times_one(reader, restored, names))
     return True
+
+
+def _times_one(node: ir.Node, value: ir.Value, names: Names) -> ir.Value:
+    """value * 1 in front of `node`: a pair alone would be folded into the op before it."""
+    one = names.add_initializer(graph_of(node), f"{value.name}/one", np.array(1, np.float32))
+    span = np.asarray(0.0), np.asarray(1.0)
+    made = names.insert_before(node, "Mul", [value, _pair_on(node, one, span, names)])
+    made.shape, made.type = value.shape, value.type
+    return made
 
 
 def _pair_on(node: ir.Node, value: ir.Value, span: Span, names: Names) -> ir.Value:
@@ -129,6 +142,9 @@ def _within(low: float, high: float) -> Callable[..., Span]:
     return lambda *_: (np.asarray(low), np.asarray(high))
 
 
+# Ops whose uint16 form on the HTP is on [0, 1] or [-1, 1] whatever grid it is given: as an output, a Sigmoid
+# that was calibrated to 0.65 has 9 dB.
+_OF_ONE_GRID = frozenset({"HardSigmoid", "Sigmoid", "Tanh"})
 # Ops that the HTP computes on uint16 to within 4 steps (tried over +-19), and the range of what they make.
 _BOUNDS: dict[str, Callable[..., Span]] = {
     "Add": _add,

@@ -16,7 +16,7 @@ from edgekit.targets.qnn.chips import load_chips
 from edgekit.targets.qnn.prepare_htp import prepare_htp
 from edgekit.targets.qnn.quantize_chains import quantize_chains
 from tests.models import run_onnx
-from tests.qdq.qdq_nets import sqnr
+from tests.qdq.qdq_nets import all_tensors, sqnr
 from tests.targets.qnn_models import TARGET, build, job, quantized
 
 if TYPE_CHECKING:
@@ -66,6 +66,15 @@ def test_a_chain_between_16_bit_tensors_keeps_them_on_the_htp(rows: list[Row], t
     """In the HTP's float16 the hard swish lay at 69 dB."""
     component = quantized(net(rows), NATIVE_U16_S8, FEEDS)
     assert sqnr(run_onnx(component.model, FEEDS)["y"], on_htp(component, FEEDS, tmp_path)) > 74
+
+
+@pytest.mark.parametrize("op", ["Sigmoid", "HardSigmoid", "Tanh"])
+def test_a_gate_that_is_an_output_is_right_on_the_htp_whatever_its_range(op: str, tmp_path: Path) -> None:
+    """Of 16 bits it knows [0, 1] or [-1, 1] only: below 10 dB on another grid."""
+    feeds = {"x": FEEDS["x"] / 40}
+    artifact = build(quantized(net([(op, "a", "h")]), NATIVE_U16_S8, feeds), tmp_path, job())
+    got = TARGET.open(artifact, tmp_path).run(feeds, ["h"])["h"]
+    assert sqnr(all_tensors(net([(op, "a", "h")]), feeds)["h"], got) > 40
 
 
 @pytest.mark.parametrize(("rows", "count"), [(HARD_SWISH, 2), (OTHERS, 5)], ids=["hard swish", "others"])
