@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper
 
@@ -96,7 +97,7 @@ def test_the_users_budget_is_judged_by_velas_figures_and_no_latency_is_promised(
     assert "predicted latency" in told.stdout
 
 
-def test_float_hardswish_is_written_out_with_the_same_numbers(tmp_path: Path) -> None:
+def hardswish() -> onnx.ModelProto:
     info = helper.make_tensor_value_info
     graph = helper.make_graph(
         [helper.make_node("HardSwish", ["x"], ["y"])],
@@ -104,7 +105,10 @@ def test_float_hardswish_is_written_out_with_the_same_numbers(tmp_path: Path) ->
         [info("x", TensorProto.FLOAT, [1, 64])],
         [info("y", TensorProto.FLOAT, [1, 64])],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_float_hardswish_is_written_out_with_the_same_numbers(tmp_path: Path) -> None:
     kinds: list[str] = []
 
     def adapt(lowered: Any) -> list[str]:
@@ -112,12 +116,12 @@ def test_float_hardswish_is_written_out_with_the_same_numbers(tmp_path: Path) ->
         kinds.extend(operator.code for operator in lowered.operators)
         return notes
 
-    artifact = build_component(prepared(model), litert_job("fp32"), tmp_path, adapt=adapt)
+    artifact = build_component(prepared(hardswish()), litert_job("fp32"), tmp_path, adapt=adapt)
     assert "HARD_SWISH" not in kinds
     assert any("written out" in note for note in artifact.notes)
     x = np.linspace(-8, 8, 64, dtype=np.float32).reshape(1, 64)
     got = LiteRTSession(tmp_path / artifact.main).run({"x": x})["y"]
-    np.testing.assert_allclose(got, run_onnx(model, {"x": x})["y"], atol=2e-6)
+    np.testing.assert_allclose(got, run_onnx(hardswish(), {"x": x})["y"], atol=2e-6)
 
 
 def test_float_is_refused_with_the_way_out(tmp_path: Path) -> None:
@@ -128,15 +132,7 @@ def test_float_is_refused_with_the_way_out(tmp_path: Path) -> None:
 
 
 def test_what_vela_refuses_names_its_operator(tmp_path: Path) -> None:
-    info = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        [helper.make_node("HardSwish", ["x"], ["y"])],
-        "g",
-        [info("x", TensorProto.FLOAT, [1, 64])],
-        [info("y", TensorProto.FLOAT, [1, 64])],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    artifact = build_component(prepared(model), litert_job("fp32"), tmp_path)
+    artifact = build_component(prepared(hardswish()), litert_job("fp32"), tmp_path)
     with pytest.raises(GapError, match=r"HARD_SWISH.*8bit"):
         run_vela(tmp_path / artifact.main, SMALL)
     with pytest.raises(TargetError, match="Nowhere"):
