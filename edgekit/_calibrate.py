@@ -151,16 +151,9 @@ def _structure(component: Component) -> list[list[str]]:
 
 def keep_record(record: CalibrationRecord, recipe: Recipe) -> None:
     """Write a record to the recipe's `output` in one rename; OutputError where that exists or fails."""
+    from edgekit._bundle import write_whole
+
     path = recipe.output_folder
     if path.exists() and not recipe.overwrite:
         raise OutputError(f"'{path}' exists", fix="name another file with -o, or add --overwrite")
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        temporary.write_text(record.to_json(), encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"the record '{path}' cannot be written ({error.strerror})", fix="name another place with -o"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, record.to_json())

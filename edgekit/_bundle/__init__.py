@@ -11,6 +11,7 @@ from edgekit._bundle.read import Bundle, open_bundle
 from edgekit._bundle.results import read_artifacts, read_gaps, read_parities
 from edgekit._bundle.schema import check_schema, load_schema
 from edgekit._bundle.share_weights import share_weights
+from edgekit._bundle.staging import write_whole
 from edgekit._bundle.verify import NO_ACCURACY, BundleProof, prove_bundle, verify_bundle
 from edgekit._bundle.write import copy_bundle, write_archive, write_bundle
 
@@ -40,4 +41,5 @@ __all__ = [
     "verify_bundle",
     "write_archive",
     "write_bundle",
+    "write_whole",
 ]

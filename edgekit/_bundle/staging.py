@@ -53,6 +53,14 @@ def told_as_output_error(target: Path) -> Iterator[None]:
         ) from error
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file in one rename, or leave what was there; OutputError where it cannot be written."""
+    with staged(path) as stage:
+        made = stage / "text"
+        made.write_text(text, encoding="utf-8")
+        made.replace(path)
+
+
 def put_in_place(stage: Path, target: Path) -> None:
     """Rename a whole stage to `target`, which does not exist."""
     sync_folders(stage)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edgekit._bundle import check_schema, load_schema
+from edgekit._bundle import check_schema, load_schema, write_whole
 from edgekit._device_tool import LayerTime, Placement
 from edgekit._profile.values import ArtifactProfile, Profile, Trace
 from edgekit._strict_json import read_json
 from edgekit._values import Measurement, OutputParity
 from edgekit.errors import BundleError, OutputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SCHEMA_FILE = "profile.schema.json"
 _MOST_BYTES = 256 << 20
@@ -27,14 +28,11 @@ def save_profile(profile: Profile, path: Path) -> None:
     text = json.dumps(profile_json(profile), indent=1, sort_keys=True, ensure_ascii=True, allow_nan=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".profile-", delete=False) as file:
-            temporary = Path(file.name)
-            file.write(text + "\n")
-        temporary.replace(path)
     except OSError as error:
         raise OutputError(
             f"profile '{path}' cannot be written ({error.strerror})", fix="name another place with -o"
         ) from error
+    write_whole(path, text + "\n")
 
 
 def profiles_folder(bundle: Path) -> Path:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import signal
+import stat
 import subprocess
 import threading
 import time
@@ -20,7 +21,7 @@ import edgekit
 from edgekit._profile import Profile, load_profile
 from edgekit._profile.figures import latency_statistics
 from edgekit._profile.heard import Heard
-from edgekit.errors import BundleError, UsageError
+from edgekit.errors import BundleError, OutputError, UsageError
 from edgekit.profiles.probes.streams import Stream
 from edgekit.profiles.probes.transport import DeviceError
 from tests.converted import make_bundle, run
@@ -105,6 +106,22 @@ def test_a_profile_comes_back_from_its_file_and_keeps_to_the_published_schema(
     save_profile(profile, file)
     jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text())).validate(json.loads(file.read_text()))
     assert load_profile(file) == dataclasses.replace(profile)
+
+
+def test_a_profile_is_readable_as_other_files_are_and_a_failed_one_leaves_nothing(
+    profile: Profile, tmp_path: Path
+) -> None:
+    from edgekit._profile import save_profile
+
+    save_profile(profile, tmp_path / "p.json")
+    (tmp_path / "plain").touch()
+    assert stat.S_IMODE((tmp_path / "p.json").stat().st_mode) == stat.S_IMODE(
+        (tmp_path / "plain").stat().st_mode
+    )
+    (tmp_path / "taken" / "q.json").mkdir(parents=True)
+    with pytest.raises(OutputError, match="cannot be written"):
+        save_profile(profile, tmp_path / "taken" / "q.json")
+    assert [one.name for one in (tmp_path / "taken").iterdir()] == ["q.json"]
 
 
 @pytest.mark.parametrize(
