@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from edgekit._cache import key
 from edgekit._calibrate import calibrate_component, open_samples
@@ -37,6 +34,8 @@ from edgekit.sources.graph_io import inputs_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import numpy as np
 
     from edgekit._cache import Cache
     from edgekit._calibrate import Calibration
@@ -170,6 +169,7 @@ class Workshop:
         """Golden data with what fp32 gives (computed once for all targets) and what `reference` gives."""
         from edgekit._verify import Expected, make_golden
 
+        self.progress("run the golden samples", 0, None)
         expected = Expected(self.fp32, reference, self.scores)
         most = self.recipe.golden_count
         return make_golden(self.component.name, self.samples, expected=expected, kind=kind, most=most)
@@ -188,7 +188,9 @@ class Workshop:
 
     def remember(self, session: Session) -> Session:
         """The session, running each set of inputs once."""
-        return _Remembered(session, {})
+        from edgekit._verify import RememberedSession
+
+        return RememberedSession(session, {})
 
     def quantize(self, form: QdqForm, mix: Mix | None = None) -> QdqResult:
         """Q/DQ in the form a target wants, from the one record, with what a search decided besides.
@@ -272,35 +274,3 @@ class Workshop:
                 near = f"did you mean '{close[0]}'?" if close else "`edgekit inspect` lists the nodes"
                 raise ModelError(f"--float names '{name}', and no node is called so", fix=near)
         return Steering(frozenset(self.recipe.float_nodes), frozenset(self.recipe.only_ops))
-
-
-@dataclass(frozen=True)
-class _Remembered:
-    """A session that runs each set of inputs once."""
-
-    session: Session
-    known: dict[str, dict[str, np.ndarray]]
-
-    def run(self, feeds: Mapping[str, np.ndarray], taps: Sequence[str] = ()) -> dict[str, np.ndarray]:
-        entry = _entry(feeds, taps)
-        if entry not in self.known:
-            self.known[entry] = self.session.run(feeds, taps)
-        return self.known[entry]
-
-    def run_all(self, samples: Sequence[Mapping[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
-        from edgekit._verify import run_all
-
-        entries = [_entry(feeds) for feeds in samples]
-        new = {entry: feeds for entry, feeds in zip(entries, samples, strict=True) if entry not in self.known}
-        if new:
-            self.known.update(zip(new, run_all(self.session, list(new.values())), strict=True))
-        return [self.known[entry] for entry in entries]
-
-
-def _entry(feeds: Mapping[str, np.ndarray], taps: Sequence[str] = ()) -> str:
-    """What tells one set of inputs, and what is asked of them, from every other."""
-    digest = hashlib.sha256()
-    for name in sorted(feeds):
-        digest.update(f"{name} {feeds[name].dtype} {feeds[name].shape} ".encode())
-        digest.update(np.ascontiguousarray(feeds[name]).tobytes())
-    return f"{digest.hexdigest()} {' '.join(taps)}"

@@ -16,10 +16,10 @@ from edgekit._verify.golden import (
     GoldenSample,
     make_golden,
     random_feeds,
-    run_all,
 )
 from edgekit._verify.metrics import OutputComparison, edit_distance
 from edgekit._verify.pieces import PiecewiseSession
+from edgekit._verify.remembered import RememberedSession
 from edgekit._verify.scores import find_scores
 from edgekit._verify.sessions import OrtSession, float_session, reference_session
 from edgekit._verify.teacher_forced import (
@@ -44,6 +44,7 @@ __all__ = [
     "OrtSession",
     "OutputComparison",
     "PiecewiseSession",
+    "RememberedSession",
     "Streamed",
     "WorstTensor",
     "edit_distance",
@@ -59,7 +60,6 @@ __all__ = [
     "prove_steps",
     "random_feeds",
     "reference_session",
-    "run_all",
     "unproven",
     "verify_artifact",
     "verify_samples",
