@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 class EstimateWords(TypedDict, total=False):
     """What `estimate` takes; `measured` maps devices to latencies (`4.2ms`) of this very model.
 
+    Of a scenario, DEVICE/COMPONENT is mapped to the latency of one run of that component.
     runtime: litert, onnxruntime, qnn or tensorrt instead of each device's own. scenario: a scenario.toml
     instead of a model. precision: of all components, and of single ones, as `w4,vision=fp16`.
     """
@@ -77,7 +78,7 @@ def estimate_model(path: Path, known: Sequence[Device], words: EstimateWords) ->
     chosen, question = _ask(known, words)
     _check_precision(question.precision)
     work = _count(path, words)
-    question = replace(question, work=work)
+    question = replace(question, work=work, measured=_measured(words, known))
     limits = parse_budget(words.get("budget"))
     rows = []
     for device in chosen:
@@ -89,13 +90,16 @@ def estimate_model(path: Path, known: Sequence[Device], words: EstimateWords) ->
 def estimate_scenario(path: Path, known: Sequence[Device], words: EstimateWords) -> Estimate:
     """Predict the request that a scenario.toml describes; UsageError as `load_scenario` raises it."""
     chosen, question = _ask(known, words)
-    for name in ("shapes", "measured"):
-        if words.get(name):
-            raise UsageError(f"'{name}' is given beside a scenario", fix="write it into the scenario")
+    if words.get("shapes"):
+        raise UsageError("'shapes' is given beside a scenario", fix="write it into the scenario")
     scenario = load_scenario(path)
+    measured = _measured_parts(words, scenario, known)
     limits = parse_budget(words.get("budget"))
     forms = _forms(words, scenario)
-    parts = {name: _count_part(part, scenario, forms[name]) for name, part in scenario.parts.items()}
+    parts = {
+        name: replace(_count_part(part, scenario, forms[name]), measured=measured[name])
+        for name, part in scenario.parts.items()
+    }
     rows = []
     for device in chosen:
         made = estimate_request(scenario, parts, device, question)
@@ -133,17 +137,44 @@ def _forms(words: EstimateWords, scenario: Scenario) -> dict[str, str]:
 def _ask(known: Sequence[Device], words: EstimateWords) -> tuple[list[Device], Question]:
     """The devices that words mean, and the question without its work."""
     _check_words(words)
-    named = {name: device for device in known for name in (device.name, *device.aliases)}
-    measured = {
-        _named(name, named).name: parse_budget({"latency": text})["latency"].value
-        for name, text in words.get("measured", {}).items()
-    }
+    named = _by_name(known)
     asked = words.get("devices", ())
     chosen = [_named(name, named) for name in ([asked] if isinstance(asked, str) else asked)]
     devices = {device.name: device for device in chosen or known}
     empty = Work(0, 0, 0, 0, weights=0, activations=0, layers=0, peak_activations=0)
-    question = Question(empty, words.get("precision", "int8"), words.get("runtime"), measured)
+    question = Question(empty, words.get("precision", "int8"), words.get("runtime"))
     return list(devices.values()), question
+
+
+def _measured(words: EstimateWords, known: Sequence[Device]) -> dict[str, float]:
+    """Device -> ms of the model there."""
+    named = _by_name(known)
+    return {_named(name, named).name: _milliseconds(text) for name, text in words.get("measured", {}).items()}
+
+
+def _measured_parts(
+    words: EstimateWords, scenario: Scenario, known: Sequence[Device]
+) -> dict[str, dict[str, float]]:
+    """Component -> device -> ms of one run; UsageError for a name that is no DEVICE/COMPONENT."""
+    named = _by_name(known)
+    found: dict[str, dict[str, float]] = {name: {} for name in scenario.parts}
+    for place, text in words.get("measured", {}).items():
+        device, _, part = place.partition("/")
+        if part not in found:
+            raise UsageError(
+                f"measured '{place}' names no component",
+                fix=f"write DEVICE/COMPONENT; the scenario's components: {', '.join(found)}",
+            )
+        found[part][_named(device, named).name] = _milliseconds(text)
+    return found
+
+
+def _milliseconds(text: str) -> float:
+    return parse_budget({"latency": text})["latency"].value
+
+
+def _by_name(known: Sequence[Device]) -> dict[str, Device]:
+    return {name: device for device in known for name in (device.name, *device.aliases)}
 
 
 def _check_words(words: EstimateWords) -> None:

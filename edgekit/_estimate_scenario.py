@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -27,12 +27,16 @@ CACHE_BYTES = 2  # KV caches are held in fp16
 
 @dataclass(frozen=True)
 class CountedPart:
-    """A component's work in its precision, the bytes of its KV cache, and those of one more token."""
+    """A component's work in its precision, the bytes of its KV cache, and those of one more token.
+
+    measured: device -> ms of one run of the component there.
+    """
 
     work: Work
     precision: str
     cache: int = 0
     cache_per_token: float | None = None
+    measured: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def activations(self) -> float:
@@ -133,8 +137,10 @@ def estimate_request(
 
 
 def _estimate_step(step: Step, part: CountedPart, device: Device, question: Question) -> StepEstimate:
-    own = replace(question, work=part.work, precision=part.precision, measured={})
-    if step.phase == "decode":
+    own = replace(question, work=part.work, precision=part.precision, measured=part.measured)
+    if device.name in part.measured:
+        latency = predict_latency(own, device)
+    elif step.phase == "decode":
         latency = predict_step(own, device, cache_bytes=part.cache)
     elif step.phase == "prefill":
         latency = predict_prefill(own, device)
@@ -186,7 +192,12 @@ def _speed(steps: Sequence[StepEstimate], device: Device) -> list[Measurement]:
         words = basis if token.value is None else "a decode step that reads no weights takes no time"
         return [Measurement("tokens_per_s", None, "tokens/s", "unknown", words)]
     value, ends = 1e3 / token.value, (1e3 / token.interval[1], 1e3 / token.interval[0])
-    found = [Measurement("tokens_per_s", value, "tokens/s", "predicted", basis, ends)]
+    alone = own[0].kind == "measured" and len(own) == 1
+    found = [
+        Measurement("tokens_per_s", value, "tokens/s", "measured", basis)
+        if alone
+        else Measurement("tokens_per_s", value, "tokens/s", "predicted", basis, ends)
+    ]
     share = device.figures.get("sustained_share")
     if share is not None:
         part = share.value / 100

@@ -248,6 +248,40 @@ def test_a_scenario_that_does_not_fit_its_files_is_refused(
     assert said in str(caught.value)
 
 
+def test_a_measured_component_wins_on_its_device_and_stays_a_part_of_the_sum(tmp_path: Path) -> None:
+    names = ["jetson-orin-nano-super", "galaxy-s24"]
+    measured = {"jetson-orin-nano-super/decode": "20ms", "jetson-orin-nano-super/prefill": "100ms"}
+    made = edgekit.estimate(scenario=_make(tmp_path), devices=names, measured=measured)
+    plain = edgekit.estimate(scenario=tmp_path / "scenario.toml", devices=names)
+    rows = {row.device: row for row in made.devices}
+    prefill, decode = rows["jetson-orin-nano-super"].steps
+    assert [(step.latency.kind, step.latency.value) for step in (prefill, decode)] == [
+        ("measured", 100.0),
+        ("measured", 20.0),
+    ]
+    figures = {item.metric: item for item in rows["jetson-orin-nano-super"].figures}
+    # 100 ms and five steps of 20 ms; the request itself was never timed.
+    assert figures["latency"].value == pytest.approx(200.0)
+    assert figures["tokens_per_s"].value == pytest.approx(50.0)
+    assert [figures[name].kind for name in ("latency", "tokens_per_s")] == ["predicted", "measured"]
+    other = next(row for row in plain.devices if row.device == "galaxy-s24")
+    assert rows["galaxy-s24"].steps == other.steps  # a step of a language model is carried to no other device
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("galaxy-s24", "components: prefill, decode"),
+        ("galaxy-s24/decod", "components: prefill, decode"),
+        ("galaxy-s23x/decode", "device 'galaxy-s23x' is unknown"),
+    ],
+)
+def test_a_measurement_of_no_component_is_refused(tmp_path: Path, place: str, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        edgekit.estimate(scenario=_make(tmp_path), measured={place: "20ms"})
+    assert said in str(caught.value)
+
+
 def test_words_of_a_model_are_refused_beside_a_scenario(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="write it into the scenario"):
         edgekit.estimate(scenario=_make(tmp_path), shapes="x=1,16")

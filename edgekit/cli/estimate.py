@@ -21,7 +21,7 @@ from edgekit.cli.options import output_form, shape_only_option, shape_option
     "--measured",
     multiple=True,
     metavar="DEVICE=TIME",
-    help="This model's latency on a device (phones: on the NPU), as galaxy-s24=4.2ms.",
+    help="Latency on a device (phones: NPU), as galaxy-s24=4.2ms; of a component: galaxy-s24/vision=9ms.",
 )
 @shape_only_option
 @output_form
