@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit._decode import decode_family
-from edgekit.profiles.loader import HERE, load_device
-from scripts.fit.decode import KEPT_ASIDE, LAYERS_A_BLOCK, MODELS, NAMES, OTHERS, PRECISIONS, RUNTIMES
+from scripts.fit.language_tables import NAMES, list_subjects, measured_rows
 from scripts.fit.regress import Cells, fit_family
 from scripts.fit.tables import DEVICES, Row
 
@@ -56,15 +53,11 @@ class Prefill:
 
 def read_prompts(hub: list[Row], measured: list[Row]) -> list[Prompt]:
     """Every prompt whose model's size is known; the output layer computes one token only."""
-    sizes = tomllib.loads(MODELS.read_text(encoding="utf-8"))
     found = []
-    for device, model, precision, tokens, ms in dict.fromkeys([*_hub(hub), *_measured(measured)]):
-        if model in sizes and precision in PRECISIONS:
-            family = decode_family(load_device(HERE / "devices" / f"{device}.toml"))
-            size = sizes[model]
-            gmacs = (size["weights"] - size["head"]) * tokens / 1e9
-            layers = LAYERS_A_BLOCK * size["blocks"] + 1
-            found.append(Prompt(family, device, PRECISIONS[precision], model, ms, layers, gmacs))
+    for subject, (tokens, ms) in list_subjects([*_hub(hub), *_measured(measured)]):
+        gmacs = (subject.weights - subject.head) * tokens / 1e9
+        place = subject.family, subject.device.name, subject.precision, subject.model
+        found.append(Prompt(*place, ms, subject.layers, gmacs))
     return found
 
 
@@ -77,11 +70,9 @@ def _hub(rows: list[Row]) -> Iterator[tuple[str, str, str, int, float]]:
 
 
 def _measured(rows: list[Row]) -> Iterator[tuple[str, str, str, int, float]]:
-    for row in rows:
+    for row, place in measured_rows(rows):
         words = re.fullmatch(r"prefill (\d+) tokens", row["metric"])
-        model = row["model"].split(" (")[0]
-        if words and row["device"] in OTHERS and row["runtime"] in RUNTIMES and model != KEPT_ASIDE:
-            place = OTHERS[row["device"]], NAMES.get(model, model), row["precision"]
+        if words:
             yield (*place, int(words[1]), float(row["value"]))
 
 
