@@ -1,9 +1,10 @@
 """Quantizes with NNCF, in the peers' environment; the last line printed is JSON with its CPU time.
 
-    python nncf_worker.py plain|controlled MODEL SAMPLES OUT
+    python nncf_worker.py plain|transformer|controlled MODEL SAMPLES OUT
 
-`controlled` is quantize_with_accuracy_control with half a percent of drop; it is given what edgekit's search
-has: the calibration samples, and agreement with fp32's own classes on them.
+`transformer` tells it that the model is one (SmoothQuant, its own rules for attention). `controlled` is
+quantize_with_accuracy_control with half a percent of drop; it is given what edgekit's search has: the
+calibration samples, and agreement with fp32's own classes on them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import onnxruntime as ort
 from onnx import version_converter
 
 MOST_DROP = 0.005
+OPSET = 17
 
 
 def read_samples(folder: Path) -> list[dict[str, Any]]:
@@ -47,10 +49,12 @@ def read_classes(model: onnx.ModelProto, samples: list[dict[str, Any]]) -> list[
 
 
 def quantize(mode: str, model: onnx.ModelProto, samples: list[dict[str, Any]]) -> Any:
-    """NNCF's own defaults; `mode` says with or without accuracy control."""
+    """NNCF's own defaults; `mode` says for what kind of model, or with accuracy control."""
     nncf: Any = import_module("nncf")
     data = nncf.Dataset(samples)
     settings: dict[str, Any] = {"subset_size": len(samples)}
+    if mode == "transformer":
+        return nncf.quantize(model, data, model_type=nncf.ModelType.TRANSFORMER, **settings)
     if mode == "plain":
         return nncf.quantize(model, data, **settings)
     expected = read_classes(model, samples)
@@ -70,9 +74,11 @@ def quantize(mode: str, model: onnx.ModelProto, samples: list[dict[str, Any]]) -
 
 
 def main() -> None:
-    """Raise the opset to 17, as for every peer, quantize and save."""
+    """Raise an older opset to 17, as for every peer, quantize and save."""
     mode, source, folder, out = sys.argv[1], *map(Path, sys.argv[2:5])
-    model = version_converter.convert_version(onnx.load(source), 17)
+    model = onnx.load(source)
+    if model.opset_import[0].version < OPSET:
+        model = version_converter.convert_version(model, OPSET)
     samples = read_samples(folder)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_utime
     onnx.save(quantize(mode, model, samples), out)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+_OPSET = 17  # older models are raised to it; newer ones may hold what it lacks
+
+
 @dataclass(frozen=True)
 class PeerSettings:
     """quantize_static's own settings; QDQ and MinMax are the same in all.
@@ -54,7 +57,9 @@ def quantize_with_peer(model: Path, samples: Path, out: Path, *, settings: PeerS
     """Raise the opset, pre-process, quantize_static; user and system CPU seconds of the last call alone."""
     with tempfile.TemporaryDirectory() as scratch:
         raised, prepared = Path(scratch) / "raised.onnx", Path(scratch) / "prepared.onnx"
-        onnx.save(version_converter.convert_version(onnx.load(model), 17), raised)
+        given = onnx.load(model)
+        old = given.opset_import[0].version < _OPSET
+        onnx.save(version_converter.convert_version(given, _OPSET) if old else given, raised)
         quant_pre_process(raised, prepared, skip_symbolic_shape=True)
         before = resource.getrusage(resource.RUSAGE_SELF)
         quantize_static(

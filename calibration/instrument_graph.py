@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ class Instrumented:
     then the graph has two more inputs, `<prefix>take` (int64 scalar, wanted elements) and
     `<prefix>phase` (int64 [1]). `places` names what makes each
     tensor. For the tensors at `by_channel`
-    there are `channel_low` and `channel_high` too, one value an entry of axis 1. `shown`: the graph's own
+    there are `channel_low` and `channel_high` too, one value an entry of its axis. `shown`: the graph's own
     outputs, where they stay beside the measurements.
     """
 
@@ -48,12 +48,12 @@ class Instrumented:
 class WatchList:
     """The tensors to measure (None: every float32 activation, graph inputs included).
 
-    by_channel: those whose extremes are wanted for each entry of axis 1 too. show: is handed the inputs and
-    the graph's own outputs of each sample, by name.
+    by_channel: those whose extremes are wanted for each entry of an axis too, and which axis. show: is handed
+    the inputs and the graph's own outputs of each sample, by name.
     """
 
     tensors: tuple[str, ...] | None = None
-    by_channel: frozenset[str] = frozenset()
+    by_channel: Mapping[str, int] = field(default_factory=dict)
     show: Callable[[Mapping[str, Any], Mapping[str, Any]], None] | None = None
 
 
@@ -69,8 +69,8 @@ def instrument_graph(model: ir.Model, watch: WatchList, *, parts: tuple[str, ...
     builder = _Builder(clone)
     outputs: list[ir.Value] = []
     for index, value in enumerate(values):
-        channels = value.name in watch.by_channel
-        nodes = builder.measure(value, index, sampled="sample" in parts, by_channel=channels)
+        axis = watch.by_channel.get(str(value.name))
+        nodes = builder.measure(value, index, sampled="sample" in parts, channel_axis=axis)
         producer = value.producer()
         if producer is None:
             builder.at_start.extend(nodes)
@@ -141,10 +141,11 @@ class _Builder:
         return prefix
 
     def measure(
-        self, value: ir.Value, index: int, *, sampled: bool, by_channel: bool = False
+        self, value: ir.Value, index: int, *, sampled: bool, channel_axis: int | None = None
     ) -> list[ir.Node]:
         """The nodes that measure one tensor, in an order that ONNX accepts."""
-        channels = self._reduce_channels(value, index) if by_channel else []
+        by_channel = channel_axis is not None
+        channels = [] if channel_axis is None else self._reduce_channels(value, index, channel_axis)
         low, high = [node.outputs[0] for node in channels] or [value, value]
         nodes = ([] if by_channel else self._follow(value, index)) or [
             self._node("ReduceMin", [low], f"low{index}", keepdims=0),
@@ -155,9 +156,9 @@ class _Builder:
         nodes = [*channels, *nodes]
         return nodes + self._sample(value, index) if sampled else nodes
 
-    def _reduce_channels(self, value: ir.Value, index: int) -> list[ir.Node]:
-        """Extremes of each entry of axis 1; axes are an attribute up to opset 17 and an input after."""
-        axes = [axis for axis in range(len(value.shape or ())) if axis != 1]
+    def _reduce_channels(self, value: ir.Value, index: int, kept: int) -> list[ir.Node]:
+        """Extremes of each entry of axis `kept`; axes are an attribute up to opset 17 and an input after."""
+        axes = [axis for axis in range(len(value.shape or ())) if axis != kept]
         ends = (("ReduceMin", f"channel_low{index}"), ("ReduceMax", f"channel_high{index}"))
         if self._graph.opset_imports.get("", 0) < 18:
             return [self._node(kind, [value], name, keepdims=0, axes=axes) for kind, name in ends]

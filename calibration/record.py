@@ -39,7 +39,7 @@ class TensorRange:
 
 @dataclass(frozen=True)
 class ChannelRange:
-    """Exact extremes of each channel (axis 1) of one tensor, in the tensor's own units."""
+    """Exact extremes of each channel of one tensor, in the tensor's own units."""
 
     low: tuple[float, ...]
     high: tuple[float, ...]

@@ -88,7 +88,7 @@ def calibrate_component(
             _refuse_branches_alone(graph)
         sketches = None if samples.kind == "random" else DataSketches()
         show = None if sketches is None else sketches.add
-        watch = WatchList(candidates, frozenset(list_equalized(graph)), show)
+        watch = WatchList(candidates, list_equalized(graph), show)
         record = observe_ranges(component, samples, observer=observer, watch=watch, progress=progress)
         (folder / "record.json").write_text(record.to_json(), encoding="utf-8")
         if sketches is not None:

@@ -14,23 +14,28 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx_ir as ir
 
+from edgekit._qdq.channel_factors import multiply, scale_constants
 from edgekit._qdq.equalize_edges import Edge, list_edges
 from edgekit._qdq.lift_weights import lift_small_weights
 from edgekit._qdq.saturation import find_useful_interval
+from edgekit._qdq.smooth_products import list_smoothings, smooth
 from edgekit.calibration.record import TensorRange
 from edgekit.passes._rewire import Names, constant_array, graph_of
 from edgekit.passes._scale_weights import fold_scale
 from edgekit.passes.remove_unused import remove_unused
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import onnx_ir as ir
     from numpy.typing import NDArray
 
     from edgekit._values import Component
     from edgekit.calibration.record import CalibrationRecord, ChannelRange
 
     Floats = NDArray[np.float64]
+    Divided = tuple[ir.Value, Floats, ChannelRange]  # a tensor, its channels' factors, its channels before
 
 _SMALLEST_FACTOR = 2.0**-10  # a faint channel is not blown up further than this
 
@@ -45,10 +50,10 @@ def lift_component(component: Component) -> Component:
     return replace(component, model=model, digest=digest)
 
 
-def list_equalized(graph: ir.Graph) -> tuple[str, ...]:
-    """Names of the tensors whose channels `equalize_channels` needs to know."""
-    names = [str(value.name) for edge in list_edges(graph) for value in edge.scaled]
-    return tuple(dict.fromkeys(names))
+def list_equalized(graph: ir.Graph) -> dict[str, int]:
+    """The tensors whose channels `equalize_channels` needs to know, and the axis of their channels."""
+    smoothed = {str(found.value.name): found.axis for found in list_smoothings(graph)}
+    return smoothed | {str(value.name): 1 for edge in list_edges(graph) for value in edge.scaled}
 
 
 def equalize_channels(component: Component, record: CalibrationRecord) -> tuple[Component, CalibrationRecord]:
@@ -59,25 +64,39 @@ def equalize_channels(component: Component, record: CalibrationRecord) -> tuple[
     `<name>/equalized` and keep their whole range, whatever the observer.
     """
     model = component.model.clone()
-    edges = [
-        edge
-        for edge in list_edges(model.graph)
-        if all(value.name in record.channels for value in edge.scaled)
-    ]
-    chosen = [_choose_factors(edge, record.channels[str(edge.value.name)]) for edge in edges]
     names, ranges = Names(model), dict(record.ranges)
     total = hashlib.sha256(component.digest.encode())
+    changed = [*_equalize_edges(model.graph, record, names), *_smooth_products(model.graph, record, names)]
+    for value, factors, seen in changed:
+        ranges[str(value.name)] = _scale_range(seen, factors)
+        total.update(f"{value.name}:".encode() + factors.tobytes())
+    remove_unused(model)  # the weights that were replaced
+    digest = total.hexdigest() if changed else component.digest
+    fitting = replace(record, model_digest=digest, ranges=dict(sorted(ranges.items())), channels={})
+    return replace(component, model=model, digest=digest), fitting
+
+
+def _equalize_edges(graph: ir.Graph, record: CalibrationRecord, names: Names) -> Iterator[Divided]:
+    """Equalize each edge whose channels were seen: the tensors that hold what was divided."""
+    edges = [
+        edge for edge in list_edges(graph) if all(value.name in record.channels for value in edge.scaled)
+    ]
+    chosen = [_choose_factors(edge, record.channels[str(edge.value.name)]) for edge in edges]
     for edge, factors in zip(edges, chosen, strict=True):
         before = [str(value.name) for value in edge.scaled]
         made = _apply(edge, factors, names)
         for name, value in zip(before, made, strict=False):
-            scaled = _scale_range(record.channels[name], factors)
-            ranges[str(value.name)] = scaled
-            total.update(f"{value.name}:".encode() + factors.tobytes())
-    remove_unused(model)  # the weights that were replaced
-    digest = total.hexdigest() if edges else component.digest
-    fitting = replace(record, model_digest=digest, ranges=dict(sorted(ranges.items())), channels={})
-    return replace(component, model=model, digest=digest), fitting
+            yield value, factors, record.channels[name]
+
+
+def _smooth_products(graph: ir.Graph, record: CalibrationRecord, names: Names) -> Iterator[Divided]:
+    """Smooth each activation whose channels were seen along its last axis."""
+    edges = {value for edge in list_edges(graph) for value in edge.scaled}
+    for found in list(list_smoothings(graph)):
+        seen = record.channels.get(str(found.value.name))
+        factors = None if seen is None or found.value in edges else smooth(found, seen, names)
+        if seen is not None and factors is not None:
+            yield found.value, factors, seen
 
 
 def _scale_range(channels: ChannelRange, factors: Floats) -> TensorRange:
@@ -140,7 +159,7 @@ def _scale_depthwise(node: ir.Node, factors: Floats, names: Names) -> None:
 def _scale_chain_input(edge: Edge, factors: Floats, names: Names) -> ir.Value:
     """value -> Mul by the factors -> the chain; the Mul's result."""
     readers = tuple(edge.value.uses())
-    restored = _multiply(edge.value, factors, names)
+    restored = multiply(edge.value, _along_channels(factors, len(edge.value.shape or ())), names)
     for reader, index in readers:
         reader.replace_input_with(index, restored)
     return restored
@@ -148,51 +167,12 @@ def _scale_chain_input(edge: Edge, factors: Floats, names: Names) -> ir.Value:
 
 def _scale_chain_output(value: ir.Value, factors: Floats, names: Names) -> ir.Value:
     """Multiply what a chain makes: in its last constants where it ends in such, else by one more Mul."""
-    if _scale_constants(value, factors, names):
+    if scale_constants(value, _along_channels(factors, len(value.shape or ())), names):
         return value
     readers = tuple(value.uses())
-    scaled = _multiply(value, factors, names)
+    scaled = multiply(value, _along_channels(factors, len(value.shape or ())), names)
     for reader, index in readers:
         reader.replace_input_with(index, scaled)
-    return scaled
-
-
-def _scale_constants(value: ir.Value, factors: Floats, names: Names) -> bool:
-    """k * (a * c) = a * (k c); k * (a / c) = a / (c / k); k * (a + c) = k a + k c."""
-    node = value.producer()
-    if node is None or node.domain or node.op_type not in ("Mul", "Div", "Add", "Sub"):
-        return False
-    side = next((i for i in (0, 1) if constant_array(node.inputs[i]) is not None), None)
-    if side is None or (node.op_type == "Div" and side == 0):
-        return False
-    data, constant = node.inputs[1 - side], constant_array(node.inputs[side])
-    if data is None or constant is None:
-        return False
-    if node.op_type in ("Add", "Sub"):
-        alone = len(data.uses()) == 1 and not data.is_graph_output()
-        if not alone or not _scale_constants(data, factors, names):
-            return False
-    shaped = _along_channels(factors, len(value.shape or ()))
-    scaled = constant / shaped if node.op_type == "Div" else constant * shaped
-    made = names.add_initializer(graph_of(node), f"{value.name}/constant", scaled.astype(constant.dtype))
-    node.replace_input_with(side, made)
-    return True
-
-
-def _multiply(value: ir.Value, factors: Floats, names: Names) -> ir.Value:
-    """The output of a new Mul behind `value`, by one factor a channel."""
-    producer = value.producer()
-    if producer is None:
-        raise TypeError(f"tensor '{value.name}' has no producer")
-    graph = graph_of(producer)
-    shaped = _along_channels(factors, len(value.shape or ())).astype(np.float32)
-    constant = names.add_initializer(graph, f"{value.name}/factors", shaped)
-    name = names.free(f"{value.name}/scaled")
-    node = ir.node("Mul", [value, constant], name=name)
-    scaled = node.outputs[0]
-    scaled.name, scaled.type = name, ir.TensorType(ir.DataType.FLOAT)
-    scaled.shape = None if value.shape is None else ir.Shape(value.shape)
-    graph.insert_after(producer, node)
     return scaled
 
 

@@ -279,15 +279,17 @@ def test_memory_does_not_grow_with_samples_nor_hold_all_activations() -> None:
     assert many < 150
 
 
-def test_extremes_by_channel_equal_numpys_over_the_tensor_itself(classifier: Component) -> None:
+@pytest.mark.parametrize("axis", [1, 3])
+def test_extremes_by_channel_equal_numpys_over_the_tensor_itself(classifier: Component, axis: int) -> None:
     images = draw_images(3)
     (conv,) = [node for node in classifier.model.graph if node.op_type == "Conv"][:1]
     name = str(conv.outputs[0].name)
-    watch = WatchList((name,), frozenset({name}))
+    watch = WatchList((name,), {name: axis})
     record = observe_ranges(classifier, list_samples(*images), watch=watch)
     seen = np.concatenate([run_plainly(classifier.model, {"x": image})[name] for image in images])
-    np.testing.assert_array_equal(record.channels[name].low, seen.min(axis=(0, 2, 3)))
-    np.testing.assert_array_equal(record.channels[name].high, seen.max(axis=(0, 2, 3)))
+    others = tuple(item for item in range(4) if item != axis)
+    np.testing.assert_array_equal(record.channels[name].low, seen.min(axis=others))
+    np.testing.assert_array_equal(record.channels[name].high, seen.max(axis=others))
     assert record.ranges[name].low == seen.min()
     assert record.ranges[name].high == seen.max()
     assert CalibrationRecord.from_json(record.to_json()) == record

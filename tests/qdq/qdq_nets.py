@@ -79,17 +79,21 @@ def as_range(values: Array) -> TensorRange:
     return TensorRange(low, high, max(abs(low), abs(high)), min(low, 0.0), max(high, 0.0))
 
 
-def as_channels(values: Array) -> ChannelRange:
-    others = tuple(axis for axis in range(values.ndim) if axis != 1)
+def as_channels(values: Array, kept: int = 1) -> ChannelRange:
+    others = tuple(axis for axis in range(values.ndim) if axis != kept)
     low, high = values.min(axis=others), values.max(axis=others)
     return ChannelRange(tuple(map(float, low)), tuple(map(float, high)))
 
 
-def record_of(tensors: Arrays) -> CalibrationRecord:
-    """Exact extremes of these very tensors."""
+def record_of(tensors: Arrays, axes: Mapping[str, int] | None = None) -> CalibrationRecord:
+    """Exact extremes of these very tensors; their channels lie along axis 1, or as `axes` says."""
     floats = {name: values for name, values in tensors.items() if values.dtype == np.float32}
     ranges = {name: as_range(values) for name, values in floats.items()}
-    channels = {name: as_channels(values) for name, values in floats.items() if values.ndim > 1}
+    channels = {
+        name: as_channels(values, (axes or {}).get(name, 1))
+        for name, values in floats.items()
+        if values.ndim > 1
+    }
     return CalibrationRecord("model", "digest", "samples", "real", 1, "minmax", {}, ranges, channels=channels)
 
 

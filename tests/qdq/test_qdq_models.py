@@ -51,7 +51,8 @@ def toy(name: str) -> tuple[Component, Feeds]:
 def record(component: Component, feeds: Feeds) -> CalibrationRecord:
     """Of the tensors of the main graph, by plain ONNX Runtime and numpy."""
     tensors = all_tensors(onnx.load_from_string(serialize_model(component.model)), feeds)
-    return record_of({name: np.nan_to_num(values) for name, values in tensors.items()})  # masks are -inf
+    finite = {name: np.nan_to_num(values) for name, values in tensors.items()}  # masks are -inf
+    return record_of(finite, list_equalized(component.model.graph))
 
 
 MODELS = [*PACKAGE_MODELS, *TOYS]

@@ -1,6 +1,6 @@
 """What packaging costs beside a plain copy and sha256 of the same bundle of 100 MB, for every form.
 
-python -m benchmarks.packaging     (about a minute, 1 GB of disk for a while)
+python -m benchmarks.platform_packages     (about a minute, 1 GB of disk for a while)
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.measure import Jobs, print_table, run_job, serve_job
 
-NAME = "benchmarks.packaging"
+NAME = "benchmarks.platform_packages"
 PLAIN = "plain"
 REPEATS = 3
 # Weights of one fp32 variant: 25 matrices of 1024x1024, so that every form carries all of them.
