@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,6 +67,12 @@ def test_a_chain_between_16_bit_tensors_keeps_them_on_the_htp(rows: list[Row], t
     """In the HTP's float16 the hard swish lay at 69 dB."""
     component = quantized(net(rows), NATIVE_U16_S8, FEEDS)
     assert sqnr(run_onnx(component.model, FEEDS)["y"], on_htp(component, FEEDS, tmp_path)) > 74
+
+
+def test_a_chain_runs_on_an_htp_without_float16_too(tmp_path: Path) -> None:
+    build(quantized(net(OTHERS), NATIVE_U16_S8, FEEDS), tmp_path, job("int8", "qcs6490"))
+    told = json.loads((tmp_path / "model.int8.partition.json").read_text())["chips"][0]
+    assert (told["htp_arch"], told["contexts"], told["on_cpu"]) == (68, 1, [])
 
 
 @pytest.mark.parametrize("op", ["Sigmoid", "HardSigmoid", "Tanh"])
