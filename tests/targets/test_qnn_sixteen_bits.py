@@ -96,6 +96,8 @@ def test_no_range_inside_a_chain_cuts_a_number(rows: list[Row], count: int) -> N
 
 
 def test_chains_between_8_bit_tensors_stay_as_they_are() -> None:
+    model, _ = prepare_htp(quantized(net(HARD_SWISH), NATIVE_U8_S8, FEEDS).model, [load_chips()["SM8650"]])
+    assert "HardSwish" not in [node.op_type for node in model.graph]
     assert quantize_chains(quantized(net(OTHERS), NATIVE_U8_S8, FEEDS).model.clone()) == 0
 
 
