@@ -257,6 +257,11 @@ class Measurement:
     interval: tuple[float, float] | None = None
 
 
+def loss_between(before: float, now: float) -> float:
+    """before - now, to the digits that shares of counts have: 1 - 0.995 is 0.005, which keeps a limit of 0.005."""
+    return round(before - now, 12)
+
+
 @dataclass(frozen=True)
 class OutputParity:
     """How one output compares with a reference over all compared samples.
@@ -272,6 +277,11 @@ class OutputParity:
     max_abs: float
     top1: float | None
 
+    @property
+    def top1_loss(self) -> float | None:
+        """The share of rows whose argmax does not agree."""
+        return None if self.top1 is None else loss_between(1.0, self.top1)
+
 
 @dataclass(frozen=True)
 class TaskScore:
@@ -286,7 +296,7 @@ class TaskScore:
     @property
     def drop(self) -> float:
         """How much worse the artifact is, in the metric's own unit."""
-        change = self.fp32 - self.artifact
+        change = loss_between(self.fp32, self.artifact)
         return change if self.better == "higher" else -change
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,15 +21,18 @@ from edgekit._qdq import QdqForm
 from edgekit._recipe import Recipe
 from edgekit._search import LayerCost, measure_sensitivity
 from edgekit._search.fit_ranges import choose_clipped
+from edgekit._search.judge import Judge
 from edgekit._search.output_distance import measure_distance
 from edgekit._search.search_mix import gallop, give_back, rank_layers
-from edgekit._values import PORTABLE, QuantParams
+from edgekit._values import PORTABLE, OutputParity, QuantParams, TaskScore
 from edgekit._verify import float_session, reference_session
 from edgekit._workshop import Workshop
+from edgekit.calibration.samples import Sample
 from edgekit.errors import EdgekitError, UsageError
 from edgekit.sources.bound_file import load_bound
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 RNG = np.random.default_rng(11)
@@ -200,6 +205,39 @@ def test_one_targets_table_is_tried_on_the_next_before_its_own_search(place: Pat
     if tables[1]["float_nodes"]:
         assert tables[1]["float_nodes"] == tables[0]["float_nodes"]
         assert tables[1]["trials"][-1]["tried"] == "the nodes that another target leaves in float"
+
+
+@pytest.mark.parametrize("wrong", [(0,), (154,), (192,), (199,), (57, 193)])
+def test_a_drop_of_just_what_is_allowed_is_enough_and_one_more_is_not(wrong: tuple[int, ...]) -> None:
+    """One class of 200 is half a percent, wherever among the samples it lies."""
+    samples = [Sample(str(index), {"x": np.array([index])}) for index in range(200)]
+
+    class Answers:
+        def __init__(self, wrong: tuple[int, ...]) -> None:
+            self.wrong = wrong
+
+        def run(self, feeds: Mapping[str, np.ndarray], taps: Sequence[str] = ()) -> dict[str, np.ndarray]:
+            del taps
+            second = int(feeds["x"][0]) in self.wrong
+            return {"y": np.array([[0.0, 1.0] if second else [1.0, 0.0]], np.float32)}
+
+    shop: Any = SimpleNamespace(
+        recipe=Recipe.of("m.onnx", targets="litert"), samples=samples, fp32=Answers(()), scores=None
+    )
+    found = Judge(shop, 0.005).measure(Answers(wrong))
+    if len(wrong) == 1:
+        assert (found.share, found.samples) == (0.005, 200)
+    else:
+        assert found.share > 0.005
+
+
+@pytest.mark.parametrize("count", [8, 200, 300, 1000])
+def test_a_loss_of_counts_is_the_quotient_that_a_user_would_write(count: int) -> None:
+    for lost in range(count + 1):
+        seen = OutputParity("y", 0.0, 0.0, 0.0, (count - lost) / count)
+        task = TaskScore("top1", 1.0, (count - lost) / count, count)
+        limit = float(Fraction(lost, count)) if 1000 % count == 0 else float(f"{lost / count:.12f}")
+        assert seen.top1_loss == task.drop == limit
 
 
 def test_precision_auto_is_int8_with_half_a_percent(place: Path) -> None:

@@ -43,8 +43,8 @@ def accuracy_loss(parities: Sequence[Parity]) -> Measurement | None:
         if parity.task is not None:
             lost.append((100 * parity.task.drop, f"{parity.task.metric} on {parity.task.samples} samples"))
         else:
-            shares = [output.top1 for output in parity.against_fp32 if output.top1 is not None]
-            lost += [(100 * (1 - share), f"top-1 against fp32, {parity.samples} samples") for share in shares]
+            losses = [output.top1_loss for output in parity.against_fp32 if output.top1_loss is not None]
+            lost += [(100 * loss, f"top-1 against fp32, {parity.samples} samples") for loss in losses]
     if not lost:
         return None
     worst = max(lost)

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from edgekit._tasks import evaluate
+from edgekit._values import loss_between
 from edgekit._verify import OutputComparison
 from edgekit._verify_samples import open_metric
 from edgekit.errors import UsageError
@@ -48,10 +49,7 @@ class Judge:
 
     def measure(self, session: Session) -> Drop:
         """What the session loses; it may stop where that is more than allowed, come what may."""
-        metric = self._metric
-        return (
-            self._disagreement(session, self.allowed) if metric is None else self._by_metric(session, metric)
-        )
+        return self._measure(session, self.allowed)
 
     def measure_all(self, session: Session) -> Drop:
         """What the session loses on all samples."""
@@ -72,7 +70,7 @@ class Judge:
         if metric.name not in self._bases:
             self._bases[metric.name] = evaluate(shop.fp32, shop.samples, metric, against=against)[0]
         score, count = evaluate(session, shop.samples, metric, against=against)
-        loss = self._bases[metric.name] - score
+        loss = loss_between(self._bases[metric.name], score)
         return Drop(loss if metric.better == "higher" else -loss, count)
 
     def _disagreement(self, session: Session, most: float) -> Drop:
@@ -85,17 +83,18 @@ class Judge:
                 comparison = comparisons.setdefault(name, OutputComparison(name, self.workshop.scores))
                 comparison.add(got[name], value)
             share = _worst_share(comparisons)
-            if share * done > most * total and 4 * done >= total:
+            # A share is a rounded quotient of counts: times the count it may be a little more than before.
+            if share * done > most * total * (1 + 1e-9) and 4 * done >= total:
                 return Drop(share, done)
         return Drop(_worst_share(comparisons), total)
 
 
 def _worst_share(comparisons: Mapping[str, OutputComparison]) -> float:
-    shares = [comparison.top1 for comparison in comparisons.values()]
-    known = [share for share in shares if share is not None]
+    losses = [comparison.result().top1_loss for comparison in comparisons.values()]
+    known = [loss for loss in losses if loss is not None]
     if not known:
         raise UsageError(
             "--max-drop: no output tells classes whose agreement could be counted",
             fix="name a metric that judges the model: --metric module:function",
         )
-    return 1.0 - min(known)
+    return max(known)
