@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.measure import Cost, Jobs, print_table, run_job, run_process, serve_job
+from benchmarks.measure import Cost, Jobs, print_table, run_job, serve_job
 
 NAME = "benchmarks.accuracy"
 SETS = ("magika", "rec", "cls", "mnist", "fashion-mnist", "lite0")
@@ -114,15 +114,11 @@ def make_file(name: str, method: str, work: str, truth: dict[str, Any]) -> Cost:
         return run_job(NAME, "convert", name, *_EDGEKIT[method], work)
     if method.startswith("ort"):
         return run_job(NAME, "ort", name, "some" if method == "ort-u8" else "all", work)
-    from benchmarks.peer_environment import find_environment
+    from benchmarks.peer_environment import quantize_with_nncf
 
-    out = Path(work) / f"{method}.onnx"
-    worker = Path(__file__).with_name("nncf_worker.py")
     mode = "controlled" if method == "nncf-controlled" else "plain"
-    python = str(find_environment() / "bin" / "python")
-    cost = run_process([python, str(worker), mode, truth["model"], truth["samples"], str(out)])
-    cost.result["file"] = str(out)
-    return cost
+    out = Path(work) / f"{method}.onnx"
+    return quantize_with_nncf(mode, Path(truth["model"]), Path(truth["samples"]), out)
 
 
 def compare(answers: list[Any], exact: list[Any], labels: list[Any]) -> tuple[str, ...]:

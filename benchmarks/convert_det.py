@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from benchmarks.measure import Jobs, print_table, run_job, serve_job
 
@@ -39,9 +40,10 @@ def quantize_with_ort(work: str) -> dict[str, float]:
     )
 
 
-def convert_with_edgekit(work: str) -> dict[str, dict[str, str]]:
+def convert_with_edgekit(work: str) -> dict[str, dict[str, Any]]:
     """One convert for both targets; where the INT8 artifacts lie and what edgekit says their share is."""
     import edgekit
+    from benchmarks.int8_files import list_int8_files
     from examples.rendered_text import find_model
 
     result = edgekit.convert(
@@ -53,12 +55,7 @@ def convert_with_edgekit(work: str) -> dict[str, dict[str, str]]:
         output=Path(work) / "edgekit",
         cache=Path(work) / "cache",
     )
-    return {
-        bundle.requested: {"file": str(bundle.folder / artifact.main), "share": f"{artifact.macs.share:.3f}"}
-        for bundle in result.bundles
-        for artifact in bundle.artifacts
-        if artifact.variant == "int8" and artifact.macs
-    }
+    return list_int8_files(result)
 
 
 def score_file(work: str, file: str) -> dict[str, float | None]:
@@ -110,7 +107,11 @@ def measure_edgekit(work: str) -> list[Row]:
     ]
     for target, made in cost.result.items():
         score = run_job(NAME, "score", work, made["file"]).result
-        share = f"{made['share']} (edgekit's count)" if score["share"] is None else f"{score['share']:.3f}"
+        share = (
+            f"{made['own_share']:.3f} (edgekit's count)"
+            if score["share"] is None
+            else f"{score['share']:.3f}"
+        )
         rows.append((f"  its {target}: {Path(made['file']).name}", "", "", "", score["sqnr"], share))
     return rows
 

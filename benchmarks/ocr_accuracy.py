@@ -55,6 +55,7 @@ def quantize_with_ort(work: str) -> None:
 def convert_with_edgekit(work: str, scheme: str) -> dict[str, dict[str, Any]]:
     """One convert for both targets: where the INT8 artifacts lie, edgekit's MAC share, and its gate."""
     import edgekit
+    from benchmarks.int8_files import list_int8_files
     from examples.rendered_text import find_model
 
     result = edgekit.convert(
@@ -67,16 +68,7 @@ def convert_with_edgekit(work: str, scheme: str) -> dict[str, dict[str, Any]]:
         output=Path(work) / scheme,
         cache=Path(work) / "cache",
     )
-    return {
-        f"{scheme} {bundle.requested}": {
-            "file": str(bundle.folder / artifact.main),
-            "own_share": artifact.macs.share,
-            "passed": bundle.passed,
-        }
-        for bundle in result.bundles
-        for artifact in bundle.artifacts
-        if artifact.variant == "int8" and artifact.macs
-    }
+    return {f"{scheme} {target}": made for target, made in list_int8_files(result).items()}
 
 
 def score_file(work: str, look: str, file: str) -> dict[str, float | None]:

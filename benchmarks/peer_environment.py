@@ -10,6 +10,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.measure import run_process
+
+if TYPE_CHECKING:
+    from benchmarks.measure import Cost
 
 # torch first: what comes after it must not bring another one.
 STEPS = (
@@ -36,6 +42,14 @@ def find_environment() -> Path:
         make_environment(folder, STEPS)
         (folder / "complete").touch()
     return folder
+
+
+def quantize_with_nncf(mode: str, model: Path, samples: Path, out: Path) -> Cost:
+    """NNCF in that environment (benchmarks/nncf_worker.py tells the modes); the result names its `file`."""
+    python, worker = find_environment() / "bin" / "python", Path(__file__).with_name("nncf_worker.py")
+    cost = run_process([str(word) for word in (python, worker, mode, model, samples, out)])
+    cost.result["file"] = str(out)
+    return cost
 
 
 def make_environment(folder: Path, steps: tuple[tuple[str, ...], ...]) -> None:

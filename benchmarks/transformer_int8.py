@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import Cost, Jobs, print_table, run_job, run_process, serve_job
+from benchmarks.measure import Jobs, print_table, run_job, serve_job
 
 NAME = "benchmarks.transformer_int8"
 CALIBRATION, TEST = 64, 100
@@ -39,6 +39,7 @@ def prepare(work: str) -> None:
 def convert(work: str) -> dict[str, dict[str, Any]]:
     """One convert for both targets: the INT8 file of each."""
     import edgekit
+    from benchmarks.int8_files import list_int8_files
 
     result = edgekit.convert(
         Path(work) / "minilm.onnx",
@@ -48,12 +49,7 @@ def convert(work: str) -> dict[str, dict[str, Any]]:
         output=Path(work) / "edgekit",
         cache="off",
     )
-    return {
-        bundle.requested: {"file": str(bundle.folder / artifact.main), "share": artifact.macs.share}
-        for bundle in result.bundles
-        for artifact in bundle.artifacts
-        if artifact.variant == "int8" and artifact.macs
-    }
+    return list_int8_files(result)
 
 
 def quantize_with_ort(work: str, activation: str) -> dict[str, Any]:
@@ -91,19 +87,6 @@ def score(work: str, file: str) -> dict[str, Any]:
 JOBS: Jobs = {"prepare": prepare, "convert": convert, "ort": quantize_with_ort, "score": score}
 
 
-def quantize_with_nncf(work: str) -> Cost:
-    """NNCF's quantize with its model type for transformers, in the peers' environment."""
-    from benchmarks.peer_environment import find_environment
-
-    out, worker = Path(work) / "nncf.onnx", Path(__file__).with_name("nncf_worker.py")
-    python = str(find_environment() / "bin" / "python")
-    cost = run_process(
-        [python, str(worker), "transformer", f"{work}/minilm.onnx", f"{work}/calibration", str(out)]
-    )
-    cost.result["file"] = str(out)
-    return cost
-
-
 def describe(name: str, work: str, file: str, share: float | None, user_s: float | None) -> tuple[str, ...]:
     """One row."""
     got = run_job(NAME, "score", work, file).result
@@ -116,6 +99,8 @@ def main() -> None:
     """Print one table."""
     if serve_job(JOBS):
         return
+    from benchmarks.peer_environment import quantize_with_nncf
+
     rows = []
     with tempfile.TemporaryDirectory() as work:
         run_job(NAME, "prepare", work)
@@ -123,22 +108,17 @@ def main() -> None:
             cost = run_job(NAME, "ort", work, activation)
             rows.append(describe(name, work, cost.result["file"], None, cost.user_s))
         try:
-            cost = quantize_with_nncf(work)
+            folder = Path(work)
+            cost = quantize_with_nncf(
+                "transformer", folder / "minilm.onnx", folder / "calibration", folder / "nncf.onnx"
+            )
             rows.append(describe(NNCF, work, cost.result["file"], None, cost.user_s))
         except SystemExit as reason:  # a peer that refuses the model is a row too
-            rows.append(
-                (
-                    "NNCF quantize, model type transformer",
-                    "refused",
-                    str(reason).splitlines()[-1][:60],
-                    "",
-                    "",
-                )
-            )
+            rows.append((NNCF, "refused", str(reason).splitlines()[-1][:60], "", ""))
         cost = run_job(NAME, "convert", work)
         for place, (target, made) in enumerate(cost.result.items()):
             user_s = None if place else cost.user_s
-            rows.append(describe(f"edgekit, {target}", work, made["file"], made["share"], user_s))
+            rows.append(describe(f"edgekit, {target}", work, made["file"], made["own_share"], user_s))
     print_table("all-MiniLM-L6-v2", ("", "SQNR dB", "least cosine", "int8 MACs", "user s"), rows)
 
 

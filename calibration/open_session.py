@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -12,6 +12,7 @@ import onnxruntime as ort
 import onnxruntime.capi.onnxruntime_pybind11_state as runtime  # its errors have no public home
 
 from edgekit.errors import ModelError
+from edgekit.passes._rewire import lies_in_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -79,7 +80,7 @@ def open_once(model: ir.Model) -> OpenSession:
     options = _options()
     options.add_session_config_entry("session.disable_prepacking", "1")
     tensors = [value.const_value for value in model.graph.initializers.values()]
-    folders = {str(tensor.base_dir) for tensor in tensors if _lies_in_file(tensor)}
+    folders = {str(tensor.base_dir) for tensor in tensors if lies_in_file(tensor)}
     folder = folders.pop() if len(folders) == 1 else None
     if folder is not None:
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
@@ -122,17 +123,12 @@ def _take_weights(model: ir.Model, mapped: str | None = None) -> Iterator[tuple[
     """
     for name, value in list(model.graph.initializers.items()):
         tensor = value.const_value
-        if mapped is not None and _lies_in_file(tensor):
+        if mapped is not None and lies_in_file(tensor):
             continue
         if tensor is not None and tensor.nbytes >= _SMALLEST_WEIGHT and tensor.dtype in _NUMPY_TYPES:
             yield value, np.ascontiguousarray(tensor.numpy())
         elif isinstance(tensor, ir.ExternalTensor):
             value.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=name)
-
-
-def _lies_in_file(tensor: ir.TensorProtocol | None) -> TypeGuard[ir.ExternalTensor]:
-    """Whether a tensor is a part of a file: a subclass makes its numbers when they are read."""
-    return type(tensor) is ir.ExternalTensor
 
 
 def _count_cores() -> int:

@@ -258,7 +258,7 @@ class Measurement:
 
 
 def loss_between(before: float, now: float) -> float:
-    """before - now, to the digits that shares of counts have: 1 - 0.995 is 0.005, which keeps a limit of 0.005."""
+    """before - now, to the digits that shares of counts have: 1 - 0.995 is 0.005 and keeps such a limit."""
     return round(before - now, 12)
 
 

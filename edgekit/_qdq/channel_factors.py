@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from edgekit.passes._rewire import constant_array, graph_of
+from edgekit.passes._rewire import constant_array, constant_tensor, graph_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,28 +17,42 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
-def scale_constants(value: ir.Value, factors: Floats, names: Names) -> bool:
-    """Multiply `value` by `factors`, which broadcast, in the constants of what makes it; False without such.
+def takes_factors(value: ir.Value) -> bool:
+    """Whether `scale_constants` can multiply `value`: the nodes that make it have the constants for that."""
+    node = value.producer()
+    side = None if node is None else _constant_side(node)
+    if node is None or side is None:
+        return False
+    data = node.inputs[1 - side]
+    if node.op_type in ("Mul", "Div") or data is None:
+        return data is not None and not (node.op_type == "Div" and side == 0)
+    return len(data.uses()) == 1 and not data.is_graph_output() and takes_factors(data)
+
+
+def scale_constants(value: ir.Value, factors: Floats, names: Names) -> None:
+    """Multiply `value`, which `takes_factors`, by factors that broadcast against it.
 
     k * (a * c) = a * (k c); k * (a / c) = a / (c / k); k * (a + c) = k a + k c.
     """
     node = value.producer()
-    if node is None or node.domain or node.op_type not in ("Mul", "Div", "Add", "Sub"):
-        return False
-    side = next((i for i in (0, 1) if constant_array(node.inputs[i]) is not None), None)
-    if side is None or (node.op_type == "Div" and side == 0):
-        return False
+    side = None if node is None else _constant_side(node)
+    if node is None or side is None:
+        raise TypeError(f"no constants make tensor '{value.name}'")
     data, constant = node.inputs[1 - side], constant_array(node.inputs[side])
     if data is None or constant is None:
-        return False
+        raise TypeError(f"no constants make tensor '{value.name}'")
     if node.op_type in ("Add", "Sub"):
-        alone = len(data.uses()) == 1 and not data.is_graph_output()
-        if not alone or not scale_constants(data, factors, names):
-            return False
+        scale_constants(data, factors, names)
     scaled = constant / factors if node.op_type == "Div" else constant * factors
     made = names.add_initializer(graph_of(node), f"{value.name}/constant", scaled.astype(constant.dtype))
     node.replace_input_with(side, made)
-    return True
+
+
+def _constant_side(node: ir.Node) -> int | None:
+    """Which input of a Mul, Div, Add or Sub is constant; None where none is, or for another op."""
+    if node.domain or node.op_type not in ("Mul", "Div", "Add", "Sub"):
+        return None
+    return next((side for side in (0, 1) if constant_tensor(node.inputs[side]) is not None), None)
 
 
 def multiply(value: ir.Value, factors: Floats, names: Names) -> ir.Value:

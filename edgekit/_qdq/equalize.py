@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit._qdq.channel_factors import multiply, scale_constants
+from edgekit._qdq.channel_factors import multiply, scale_constants, takes_factors
 from edgekit._qdq.equalize_edges import Edge, list_edges
 from edgekit._qdq.lift_weights import lift_small_weights
 from edgekit._qdq.saturation import find_useful_interval
@@ -167,10 +167,12 @@ def _scale_chain_input(edge: Edge, factors: Floats, names: Names) -> ir.Value:
 
 def _scale_chain_output(value: ir.Value, factors: Floats, names: Names) -> ir.Value:
     """Multiply what a chain makes: in its last constants where it ends in such, else by one more Mul."""
-    if scale_constants(value, _along_channels(factors, len(value.shape or ())), names):
+    shaped = _along_channels(factors, len(value.shape or ()))
+    if takes_factors(value):
+        scale_constants(value, shaped, names)
         return value
     readers = tuple(value.uses())
-    scaled = multiply(value, _along_channels(factors, len(value.shape or ())), names)
+    scaled = multiply(value, shaped, names)
     for reader, index in readers:
         reader.replace_input_with(index, scaled)
     return scaled

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from edgekit._qdq.channel_factors import multiply, scale_constants
+from edgekit._qdq.channel_factors import multiply, scale_constants, takes_factors
 from edgekit.passes._rewire import constant_array, constant_tensor, graph_of, input_of
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def list_smoothings(graph: ir.Graph) -> Iterator[Smoothing]:
     """Every such activation, in graph order."""
     for node in graph:
         value = node.outputs[0]
-        if not value.shape or value.is_graph_output() or not _takes_factors(node):
+        if not value.shape or value.is_graph_output() or not (_is_norm(node) or _is_tail(value)):
             continue
         readers = dict.fromkeys(reader for reader, _ in value.uses())
         products = tuple(reader for reader in readers if _absorbs(reader, value))
@@ -69,8 +69,9 @@ def smooth(found: Smoothing, seen: ChannelRange, names: Names) -> Floats | None:
     weights = [_rows(node) for node in found.products]
     reach = np.maximum(np.abs(seen.low), np.abs(seen.high))
     factors = _choose_factors(reach, weights)
-    if factors is None or not _divide(found.value, factors, names):
+    if factors is None:
         return None
+    _divide(found.value, factors, names)
     name = str(found.value.name)
     others = [(reader, index) for reader, index in found.value.uses() if reader not in found.products]
     found.value.name = names.free(f"{name}/equalized")
@@ -84,20 +85,22 @@ def smooth(found: Smoothing, seen: ChannelRange, names: Names) -> Floats | None:
     return factors
 
 
-def _takes_factors(node: ir.Node) -> bool:
-    """Whether the node's own constants set the scale of each channel of the last axis."""
-    if node.domain or node.outputs[0].dtype not in (None, ir.DataType.FLOAT):
-        return False
-    if node.op_type not in _NORMS:
-        return node.op_type in ("Mul", "Add") and any(
-            constant_tensor(given) is not None for given in node.inputs
-        )
-    rank = len(node.outputs[0].shape or ())
+def _is_norm(node: ir.Node) -> bool:
+    """A normalization over the last axis, whose constants set the scale of each of its channels."""
     axis = node.attributes.get("axis")
-    constants = [input_of(node, index) for index in (1, 2)]
-    return (-1 if axis is None else axis.as_int()) in (-1, rank - 1) and all(
-        value is None or constant_tensor(value) is not None for value in constants
+    last = -1, len(node.outputs[0].shape or ()) - 1
+    given = [value for value in (input_of(node, index) for index in (1, 2)) if value is not None]
+    return (
+        node.op_type in _NORMS
+        and not node.domain
+        and (axis is None or axis.as_int() in last)
+        and all(constant_tensor(value) is not None for value in given)
     )
+
+
+def _is_tail(value: ir.Value) -> bool:
+    """What a normalization that is written out ends in, or any other product with a constant."""
+    return value.dtype in (None, ir.DataType.FLOAT) and takes_factors(value)
 
 
 def _absorbs(node: ir.Node, value: ir.Value) -> bool:
@@ -157,18 +160,18 @@ def _foresee_noise(reach: Floats, weights: list[NDArray[np.float32]], factors: F
     return total
 
 
-def _divide(value: ir.Value, factors: Floats, names: Names) -> bool:
-    """Divide the last axis in the constants of the node that makes `value`."""
+def _divide(value: ir.Value, factors: Floats, names: Names) -> None:
+    """Divide the last axis in the constants of what makes `value`."""
     node = value.producer()
-    if node is None or node.op_type not in _NORMS:
-        return node is not None and scale_constants(value, 1.0 / factors, names)
+    if node is None or not _is_norm(node):
+        scale_constants(value, 1.0 / factors, names)
+        return
     for index in (1, 2):
         constant = constant_array(input_of(node, index))
         if constant is not None:
             scaled = (constant / factors).astype(constant.dtype)
             name = f"{node.outputs[0].name}/constant{index}"
             node.replace_input_with(index, names.add_initializer(graph_of(node), name, scaled))
-    return True
 
 
 def _scale_rows(node: ir.Node, factors: Floats, names: Names) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from copy import copy
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import onnx_ir as ir
 
@@ -72,10 +72,9 @@ def initializer_from(tensor: ir.TensorProtocol, name: str) -> ir.Value:
 
 def _renamed(tensor: ir.TensorProtocol, name: str) -> ir.TensorProtocol:
     """The same data under another name; clones of the model share tensors, so the one given stays."""
-    made_when_read = isinstance(tensor, ir.LazyTensor) or (
-        isinstance(tensor, ir.ExternalTensor) and type(tensor) is not ir.ExternalTensor
-    )
-    if made_when_read:
+    if isinstance(tensor, ir.LazyTensor) or (
+        isinstance(tensor, ir.ExternalTensor) and not lies_in_file(tensor)
+    ):
         twin = copy(tensor)  # a weight without values, or one that is drawn or turned
         twin.name = name
         return twin
@@ -149,6 +148,11 @@ def constant_array(value: ir.Value | None) -> np.ndarray | None:
     """`constant_tensor` as a numpy array (external data are mapped, not copied)."""
     tensor = constant_tensor(value)
     return None if tensor is None else tensor.numpy()
+
+
+def lies_in_file(tensor: ir.TensorProtocol | None) -> TypeGuard[ir.ExternalTensor]:
+    """Whether a tensor is a part of a file: a subclass stands for numbers that are made when they are read."""
+    return type(tensor) is ir.ExternalTensor
 
 
 def let_go(tensor: ir.TensorProtocol) -> None:

@@ -17,6 +17,7 @@ from edgekit.passes._rewire import (
     initializer_from,
     input_of,
     let_go,
+    lies_in_file,
     nodes_of,
     static_shape,
 )
@@ -130,7 +131,7 @@ def _turn_weights(graphs: Iterable[ir.Graph]) -> int:
         if node.op_type != "Transpose" or node.domain or node.outputs[0].is_graph_output():
             continue
         tensor = constant_tensor(node.inputs[0])
-        if tensor is None or tensor.nbytes <= LARGEST_FOLDED_BYTES or not _has_numbers(tensor):
+        if tensor is None or tensor.nbytes <= LARGEST_FOLDED_BYTES or _is_hollow(tensor):
             continue
         perm, last = node.attributes.get("perm"), range(len(tensor.shape))[::-1]
         axes = tuple(last if perm is None else perm.as_ints())
@@ -139,9 +140,9 @@ def _turn_weights(graphs: Iterable[ir.Graph]) -> int:
     return folded
 
 
-def _has_numbers(tensor: ir.TensorProtocol) -> bool:
-    """Whether they lie in memory or in a file; subclasses stand for numbers that nobody has yet."""
-    return not isinstance(tensor, ir.ExternalTensor) or type(tensor) is ir.ExternalTensor
+def _is_hollow(tensor: ir.TensorProtocol) -> bool:
+    """Whether it stands for numbers that lie neither in memory nor in a file."""
+    return isinstance(tensor, ir.ExternalTensor) and not lies_in_file(tensor)
 
 
 def _turned(tensor: ir.TensorProtocol, axes: tuple[int, ...]) -> ir.LazyTensor:
