@@ -107,11 +107,8 @@ def measure_edgekit(work: str) -> list[Row]:
     ]
     for target, made in cost.result.items():
         score = run_job(NAME, "score", work, made["file"]).result
-        share = (
-            f"{made['own_share']:.3f} (edgekit's count)"
-            if score["share"] is None
-            else f"{score['share']:.3f}"
-        )
+        own, counted = f"{made['own_share']:.3f} (edgekit's count)", score["share"]
+        share = own if counted is None else f"{counted:.3f}"
         rows.append((f"  its {target}: {Path(made['file']).name}", "", "", "", score["sqnr"], share))
     return rows
 

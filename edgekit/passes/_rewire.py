@@ -151,7 +151,7 @@ def constant_array(value: ir.Value | None) -> np.ndarray | None:
 
 
 def lies_in_file(tensor: ir.TensorProtocol | None) -> TypeGuard[ir.ExternalTensor]:
-    """Whether a tensor is a part of a file: a subclass stands for numbers that are made when they are read."""
+    """Whether a tensor is a part of a file: a subclass stands for numbers made when they are read."""
     return type(tensor) is ir.ExternalTensor
 
 
