@@ -330,15 +330,23 @@ def drift(
 ) -> DriftResult:
     """Hold what devices saw (files of their monitors, or folders) against what a bundle was made with.
 
-    The baseline is the bundle's golden data, or the samples that `baseline` names. Look at `result.passed`.
-    Raises FieldError for a file that is damaged or of another model, EdgekitError for the rest.
+    The baseline is what the bundle was calibrated on, or the samples that `baseline` names; `output` is a
+    folder for drift.html and drift.json. Look at `result.passed`. Raises FieldError for a file that is
+    damaged or of another model, EdgekitError for the rest.
     """
     from edgekit._field import find_drift
     from edgekit.registry import load_targets
+    from edgekit.reports.write_drift import write_drift
 
     paths = [fields] if isinstance(fields, (str, Path)) else list(fields)
     targets, quiet = load_targets(), progress or _quiet
-    return find_drift(Path(bundle), [Path(path) for path in paths], options, targets=targets, progress=quiet)
+    result = find_drift(
+        Path(bundle), [Path(path) for path in paths], options, targets=targets, progress=quiet
+    )
+    output = options.get("output")
+    if output is not None:
+        write_drift(result, Path(output))
+    return result
 
 
 def list_targets() -> dict[str, Target]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekit._field.shares import Shares
+
 if TYPE_CHECKING:
     from edgekit._monitor.device.sketch import Sketch
 
@@ -42,35 +44,14 @@ class Distances:
     nonfinite: float
 
 
-@dataclass(frozen=True)
-class _Shares:
-    """A distribution: its numbers in order, and the share of all that are at or below each."""
-
-    items: np.ndarray
-    below: np.ndarray
-
-    @classmethod
-    def of(cls, sketch: Sketch) -> _Shares:
-        items, weights = sketch.weighted()
-        return cls(items, np.cumsum(weights) / weights.sum())
-
-    def cdf(self, points: np.ndarray) -> np.ndarray:
-        """The share of the numbers that are <= each point."""
-        return np.concatenate(([0.0], self.below))[np.searchsorted(self.items, points, side="right")]
-
-    def quantile(self, shares: np.ndarray) -> np.ndarray:
-        places = np.searchsorted(self.below, shares, side="left")
-        return np.asarray(self.items[np.minimum(places, len(self.items) - 1)])
-
-
 def measure_distances(baseline: Sketch, field: Sketch, rounding: float = 0.0) -> Distances:
     """All of them; both sketches must have seen finite numbers.
 
     rounding: how far the field's numbers may lie from the baseline's without being counted, in their unit.
     """
-    before, now = _Shares.of(baseline), _Shares.of(field)
+    before, now = Shares.of(baseline), Shares.of(field)
     if rounding > 0:
-        now = _forgive(before, now, rounding)
+        now = now.forgive(before, rounding)
     points = np.union1d(before.items, now.items)
     gaps = np.abs(before.cdf(points) - now.cdf(points))
     # The bound of a sketch is for one point: for all of its points, the chances add up.
@@ -96,27 +77,19 @@ def _chi_squared(freedom: int) -> float:
     return float(freedom * (1 - part + _NORMAL_TAIL * math.sqrt(part)) ** 3)
 
 
-def _forgive(before: _Shares, now: _Shares, rounding: float) -> _Shares:
-    """The field with each number moved towards the baseline's of the same rank, by `rounding` at most."""
-    ends = np.union1d(before.below, now.below)
-    middles = ends - np.diff(ends, prepend=0.0) / 2
-    wanted, seen = before.quantile(middles), now.quantile(middles)
-    return _Shares(np.clip(wanted, seen - rounding, seen + rounding), ends)
-
-
-def _stability_index(before: _Shares, now: _Shares, edges: np.ndarray) -> float:
+def _stability_index(before: Shares, now: Shares, edges: np.ndarray) -> float:
     theirs, mine = (np.maximum(_split(one, edges), _FLOOR) for one in (before, now))
     return float(((mine - theirs) * np.log(mine / theirs)).sum())
 
 
-def _edges(before: _Shares) -> np.ndarray:
+def _edges(before: Shares) -> np.ndarray:
     """The baseline's inner deciles; a number that fills a whole bin gets one of its own."""
     deciles = before.quantile(np.arange(1, _BINS) / _BINS - 1e-12)
     edges, counts = np.unique(deciles, return_counts=True)
     return np.union1d(edges, np.nextafter(edges[counts > 1], -np.inf))
 
 
-def _split(shares: _Shares, edges: np.ndarray) -> np.ndarray:
+def _split(shares: Shares, edges: np.ndarray) -> np.ndarray:
     """The share in each bin."""
     return np.diff(np.concatenate(([0.0], shares.cdf(edges), [1.0])))
 

@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from edgekit._bundle import open_bundle
 from edgekit._field.baseline import sketch_baseline
+from edgekit._field.devices import compare_devices, find_corrections
 from edgekit._field.distances import Distances, measure_distances
 from edgekit._field.fleet import merge_fleet
-from edgekit._field.late import compare_devices
 from edgekit._field.rounding import find_roundings
-from edgekit._field.thresholds import METRICS, load_thresholds
+from edgekit._field.shares import Shares
+from edgekit._field.thresholds import METRICS, Limits, load_thresholds
 from edgekit._recipe import Recipe
 from edgekit.errors import FieldError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from edgekit._field.devices import DeviceFigure
     from edgekit._field.fleet import Fleet, Seen
-    from edgekit._field.late import LateDevice
     from edgekit._field.thresholds import Thresholds
     from edgekit._monitor.device.sketch import Sketch
     from edgekit._values import Progress
@@ -32,12 +33,28 @@ Status = Literal["stable", "moved", "drift", "unknown"]
 
 
 class DriftWords(TypedDict, total=False):
-    """What `drift` takes. baseline: samples as `--samples`; thresholds: a TOML file, as thresholds.toml."""
+    """What `drift` takes. baseline: samples as `--samples`; thresholds: a TOML file, as thresholds.toml.
+
+    output: the folder of a page with plots.
+    """
 
     baseline: str | Path | None
     preprocess: str | Mapping[str, Any] | None
     limit: int | None
     thresholds: str | Path | None
+    output: str | Path | None
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Numbers in order that stand for a tensor's, each for as many (`Shares.spread`); empty for none.
+
+    counted: the field's without what the artifact's own error may be; empty where that is not known.
+    """
+
+    baseline: tuple[float, ...] = ()
+    field: tuple[float, ...] = ()
+    counted: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,7 +64,7 @@ class TensorDrift:
     status: `unknown` where too few inferences were sketched, or none of this tensor. reason: the metrics
     above their limits, or why nothing is known. baseline, field: quantiles of 1, 50 and 99 %. rounding: how
     far the field's numbers may lie from the baseline's without being counted, for that is the artifact's own
-    error.
+    error. curves: what is compared, to be drawn.
     """
 
     component: str
@@ -59,31 +76,43 @@ class TensorDrift:
     baseline: tuple[float, ...]
     field: tuple[float, ...]
     rounding: float = 0.0
+    curves: Curves = Curves()
 
 
 @dataclass(frozen=True)
 class DriftResult:
     """What a fleet's files say of a bundle; `passed` unless some tensor drifted.
 
-    baselines: by component, what it was held against. held: how many devices had an expected latency or
-    energy; late: those that missed it, worst first. correction: by `<component>/<variant>/<quantity>`, the
-    factor that the expected figure lacks.
+    model: the device that the bundle was made for. baselines: by component, what it was held against.
+    figures: what each device takes, the worst first. correction: by `<component>/<variant>/<quantity>`, the
+    factor that the expected figure lacks. limits: of each metric.
     """
 
     bundle: str
+    model: str
     files: int
     devices: int
     inferences: int
     baselines: Mapping[str, str]
     tensors: tuple[TensorDrift, ...]
-    held: int
-    late: tuple[LateDevice, ...]
+    figures: tuple[DeviceFigure, ...]
     correction: Mapping[str, float]
+    limits: Mapping[str, Limits]
     notes: tuple[str, ...]
 
     @property
     def passed(self) -> bool:
         return not any(one.status == "drift" for one in self.tensors)
+
+    @property
+    def missed(self) -> tuple[DeviceFigure, ...]:
+        """The devices' figures that are above their limit, the worst first."""
+        return tuple(one for one in self.figures if one.status == "missed")
+
+    @property
+    def held(self) -> int:
+        """How many devices had anything expected of them."""
+        return len({one.device for one in self.figures if one.status != "unknown"})
 
 
 def find_drift(
@@ -121,17 +150,18 @@ def find_drift(
                 thresholds,
             )
         ]
-        compared = compare_devices(fleet, bundle, path, thresholds.late)
+        figures = compare_devices(fleet, bundle, path, thresholds.late)
         return DriftResult(
             bundle=bundle.digest,
+            model=bundle.manifest["device"]["name"],
             files=fleet.files,
             devices=len({device for _, _, device in fleet.devices}),
             inferences=sum(one.inferences for one in fleet.devices.values()),
             baselines={component: one.basis for component, one in baselines.items()},
             tensors=tuple(tensors),
-            held=compared.devices,
-            late=compared.late,
-            correction=compared.correction,
+            figures=figures,
+            correction=find_corrections(figures),
+            limits=thresholds.metrics,
             notes=tuple(one.note for one in baselines.values() if one.note),
         )
 
@@ -172,7 +202,14 @@ def _judge(
         return TensorDrift(*told, status, reason, None, _quantiles(baseline), _quantiles(now))
     distances = measure_distances(baseline, now, rounding)
     status, reason = ("unknown", few) if few else _compare(distances, thresholds)
-    return TensorDrift(*told, status, reason, distances, _quantiles(baseline), _quantiles(now), rounding)
+    ends = _quantiles(baseline), _quantiles(now)
+    return TensorDrift(*told, status, reason, distances, *ends, rounding, _draw(baseline, now, rounding))
+
+
+def _draw(baseline: Sketch, now: Sketch, rounding: float) -> Curves:
+    before, seen = Shares.of(baseline), Shares.of(now)
+    counted = seen.forgive(before, rounding).spread() if rounding > 0 else ()
+    return Curves(before.spread(), seen.spread(), counted)
 
 
 def _compare(distances: Distances, thresholds: Thresholds) -> tuple[Status, str]:

@@ -9,12 +9,12 @@ from edgekit.reports.terminal import clean, shorten, table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgekit._field import DriftResult, LateDevice, TensorDrift
+    from edgekit._field import DeviceFigure, DriftResult, TensorDrift
 
 _HEADERS = ("tensor", "psi", "ks", "wasserstein", "baseline 1/50/99 %", "field 1/50/99 %", "says")
-_LATE_HEADERS = ("device", "artifact", "", "median", "expected", "at most", "inferences")
+_MISSED_HEADERS = ("device", "artifact", "", "median", "expected", "at most", "inferences")
 _LONGEST_NAME = 40
-_MOST_LATE = 20
+_MOST_MISSED = 20
 
 
 def render_drift(result: DriftResult) -> str:
@@ -27,7 +27,7 @@ def render_drift(result: DriftResult) -> str:
     lines += [*(clean(f"{_name(one)}: {one.status}: {one.reason}") for one in reasons)]
     if any(one.rounding for one in result.tensors):
         lines.append("of outputs, what the artifact's own error against fp32 may be (RMS) is not counted")
-    lines += _late(result)
+    lines += _missed(result)
     lines += [clean(f"note: {note}") for note in result.notes]
     drifted = sum(one.status == "drift" for one in result.tensors)
     unknown = sum(one.status == "unknown" for one in result.tensors)
@@ -35,17 +35,17 @@ def render_drift(result: DriftResult) -> str:
     return "\n".join(lines)
 
 
-def _late(result: DriftResult) -> list[str]:
+def _missed(result: DriftResult) -> list[str]:
     if not result.held:
-        return ["no device could be held against a profile or prediction of its latency"]
-    lines = [f"latency or energy missed: {len(result.late)}, on {result.held} devices"]
-    if result.late:
-        lines.append(
-            table(_LATE_HEADERS, [_late_row(one) for one in result.late[:_MOST_LATE]], right=(3, 4, 5, 6))
-        )
-        lines += [clean(f"expected: {basis}") for basis in sorted({one.basis for one in result.late})]
-    if len(result.late) > _MOST_LATE:
-        lines.append(f"... and {len(result.late) - _MOST_LATE} more (--json has all)")
+        return ["no device could be held against a profile or a prediction"]
+    missed = result.missed
+    lines = [f"above what was expected: {len(missed)} figures, on {result.held} devices"]
+    if missed:
+        rows = [_missed_row(one) for one in missed[:_MOST_MISSED]]
+        lines.append(table(_MISSED_HEADERS, rows, right=(3, 4, 5, 6)))
+        lines += [clean(f"expected: {basis}") for basis in sorted({one.basis for one in missed})]
+    if len(missed) > _MOST_MISSED:
+        lines.append(f"... and {len(missed) - _MOST_MISSED} more (--json has all)")
     lines += [
         clean(f"{name}: measured is {factor:.3g} times the expected figure (median of devices)")
         for name, factor in result.correction.items()
@@ -73,7 +73,7 @@ def _join(values: Sequence[float]) -> str:
     return " / ".join(f"{value:.3g}" for value in values)
 
 
-def _late_row(one: LateDevice) -> tuple[str, ...]:
-    figures = (f"{value:.3g} {one.unit}" for value in (one.median, one.expected, one.limit))
+def _missed_row(one: DeviceFigure) -> tuple[str, ...]:
+    figures = (f"{value or 0.0:.3g} {one.unit}" for value in (one.median, one.expected, one.limit))
     artifact = f"{one.component}/{one.variant}".rstrip("/")
     return (shorten(one.device, _LONGEST_NAME), artifact, one.quantity, *figures, str(one.inferences))

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
-import edgekit
 from edgekit._budget import AT_LEAST
 from edgekit._profile import find_measurement
-from edgekit.errors import MissingToolError
 from edgekit.reports.convert_report import mac_words, proof_lines, proof_rows
 from edgekit.reports.layer_sections import layer_sections
+from edgekit.reports.offline_page import open_page
 from edgekit.reports.plots import Point, plot_latencies, plot_traces, plot_tradeoff
-from edgekit.reports.terminal import clean, quantity
+from edgekit.reports.terminal import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -93,39 +91,19 @@ class _Row:
 
 def render_html(report: Report, title: str) -> str:
     """The whole page; MissingToolError where jinja2 or matplotlib is not installed."""
-    try:
-        import matplotlib as mpl
-        from jinja2 import Environment, StrictUndefined
-        from markupsafe import Markup
-    except ImportError as error:
-        raise MissingToolError(
-            f"the HTML page needs {error.name}", fix='pip install "edgekit[report]"'
-        ) from error
-    del mpl
-    page = files("edgekit.reports").joinpath("page")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_finalize
-    )
-    template = environment.from_string(page.joinpath("report.html.j2").read_text(encoding="utf-8"))
+    page = open_page("report.html.j2")
     rows = [_row(device, report.columns) for device in report.devices]
     for row in rows:
-        row.plots[:] = [(label, Markup(plot)) for label, plot in row.plots]
-    return template.render(
+        row.plots[:] = [(label, page.drawn(plot)) for label, plot in row.plots]
+    return page.render(
         title=title,
         lead=_lead(report),
-        style=Markup(page.joinpath("style.css").read_text(encoding="utf-8")),
         report=report,
         rows=rows,
         points=(points := list(_points(report.devices))),
-        tradeoff=Markup(plot_tradeoff(points)),
+        tradeoff=page.drawn(plot_tradeoff(points)),
         at_least=AT_LEAST,
-        version=edgekit.__version__,
     )
-
-
-def _finalize(value: object) -> object:
-    """Text from models and devices without control characters; escaping is the environment's."""
-    return clean(value) if type(value) is str else value
 
 
 def _lead(report: Report) -> str:

@@ -18,6 +18,8 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8c8c8c")
 _SETTINGS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "edgekit",
+    # Names come from models and devices: a "$" is no formula.
+    "text.parse_math": False,
     "font.family": "sans-serif",
     "font.size": 9,
     "text.color": _TEXT,
@@ -112,11 +114,22 @@ def plot_tradeoff(points: Sequence[Point]) -> str:
         return _svg(figure)
 
 
-def draw(paint: Callable[[Any], None], *, height: float, right: float = 0.1) -> str:
-    """The SVG of one plot that `paint` fills: `height` and the free room on the right in inches."""
+def draw(paint: Callable[[Any], None], *, height: float, right: float = 0.1, left: float = _LEFT) -> str:
+    """The SVG of one plot that `paint` fills: `height` and the free room beside it in inches."""
     with _settings():
-        figure, axes = _figure(height, right)
+        figure, axes = _figure(height, right, left)
         paint(axes)
+        return _svg(figure)
+
+
+def draw_pair(paint: Callable[[Any, Any], None], *, height: float) -> str:
+    """The SVG of two plots side by side that `paint` fills."""
+    with _settings():
+        figure, first = _figure(height, right=_WIDTH / 2)
+        left, below, width, tall = first.get_position().bounds
+        second = figure.add_axes((0.5 + left, below, width, tall))
+        second.locator_params(nbins=5)
+        paint(first, second)
         return _svg(figure)
 
 
@@ -126,12 +139,12 @@ def _settings() -> Any:
     return mpl.rc_context(_SETTINGS)
 
 
-def _figure(height: float, right: float = 0.1) -> tuple[Any, Any]:
+def _figure(height: float, right: float = 0.1, left: float = _LEFT) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_WIDTH, height))
     # Set by hand, in inches: matplotlib's own layout draws each plot twice.
-    figure.subplots_adjust(_LEFT / _WIDTH, _BELOW / height, 1 - right / _WIDTH, 1 - 0.1 / height)
+    figure.subplots_adjust(left / _WIDTH, _BELOW / height, 1 - right / _WIDTH, 1 - 0.1 / height)
     axes = figure.add_subplot()
     axes.locator_params(nbins=5)
     return figure, axes

@@ -1,9 +1,7 @@
-"""Writes a report in all its forms into one folder: whole, or not at all."""
+"""Writes a report in all its forms into one folder."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
@@ -11,9 +9,10 @@ from edgekit._baseline import find_regressions, load_baseline, parse_rule
 from edgekit._bundle import MANIFEST
 from edgekit._feasibility import Report, describe_bundles, refuse_duplicates
 from edgekit._recipe_file import read_limits
-from edgekit.errors import OutputError, UsageError
+from edgekit.errors import UsageError
 from edgekit.reports.feasibility_report import render_junit, render_markdown, report_json
 from edgekit.reports.html_report import render_html
+from edgekit.reports.write_files import write_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,7 +54,7 @@ def write_report(bundles: Sequence[Path], output: Path, words: ReportWords) -> R
         render_markdown(report, title),
         render_junit(report),
     )
-    _write(dict(zip(FILES, texts, strict=True)), output)
+    write_files(dict(zip(FILES, texts, strict=True)), output)
     return report
 
 
@@ -73,26 +72,3 @@ def _make(bundles: Sequence[Path], words: ReportWords) -> Report:
     return Report(
         devices, limits, find_regressions(devices, baseline, rules), "" if old is None else str(old)
     )
-
-
-def _write(texts: Mapping[str, str], output: Path) -> None:
-    """All files are complete before the first one is put in place."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".report-", dir=output))
-    except OSError as error:
-        raise OutputError(
-            f"folder '{output}' cannot be written ({error.strerror})", fix="name another one with -o"
-        ) from error
-    try:
-        for name, text in texts.items():
-            (staging / name).write_text(text, encoding="utf-8")
-        for name in texts:
-            (staging / name).replace(output / name)
-    except OSError as error:
-        raise OutputError(
-            f"the report cannot be written to '{output}' ({error.strerror})",
-            fix="make room, or name another folder",
-        ) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)

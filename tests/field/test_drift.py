@@ -194,8 +194,8 @@ def test_a_device_slower_than_the_profile_is_named(tmp_path: Path) -> None:
     for name, factor in (("slow", 10.0), ("fine", 0.9)):
         write_field(field / f"{name}.json", bundle, profile.bundle, latency_s=row.value * factor / 1e3)
     result = edgekit.drift(bundle, field)
-    assert [one.device for one in result.late] == ["slow"]
-    assert result.late[0].median == pytest.approx(10 * row.value, rel=0.01)
+    assert [one.device for one in result.missed] == ["slow"]
+    assert result.missed[0].median == pytest.approx(10 * row.value, rel=0.01)
     assert result.held == 2
     (file,) = bundle.with_name(f"{bundle.name}.profiles").glob("*.json")
     for matches in (None, False):
