@@ -336,16 +336,15 @@ def drift(
     """
     from edgekit._field import find_drift
     from edgekit.registry import load_targets
-    from edgekit.reports.write_drift import write_drift
+    from edgekit.reports.write_drift import check_output, write_drift
 
+    check_output(options)
     paths = [fields] if isinstance(fields, (str, Path)) else list(fields)
     targets, quiet = load_targets(), progress or _quiet
     result = find_drift(
         Path(bundle), [Path(path) for path in paths], options, targets=targets, progress=quiet
     )
-    output = options.get("output")
-    if output is not None:
-        write_drift(result, Path(output))
+    write_drift(result, options)
     return result
 
 

@@ -35,7 +35,7 @@ Status = Literal["stable", "moved", "drift", "unknown"]
 class DriftWords(TypedDict, total=False):
     """What `drift` takes. baseline: samples as `--samples`; thresholds: a TOML file, as thresholds.toml.
 
-    output: the folder of a page with plots.
+    output: the folder of a page with plots; evidently: with a report of Evidently beside it.
     """
 
     baseline: str | Path | None
@@ -43,6 +43,7 @@ class DriftWords(TypedDict, total=False):
     limit: int | None
     thresholds: str | Path | None
     output: str | Path | None
+    evidently: bool
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from edgekit.cli.options import output_form
 )
 @click.option("--thresholds", metavar="FILE", help="TOML whose limits take the place of edgekit's.")
 @click.option("-o", "--output", metavar="DIR", help="Folder for a page with plots, and the JSON.")
+@click.option("--evidently", is_flag=True, default=None, help="Beside it a report of Evidently's own.")
 @output_form
 def drift(bundle: str, fields: tuple[str, ...], *, as_json: bool, verbose: bool, **typed: Any) -> int:  # noqa: ARG001
     """Merge FIELD files (or folders of them) that monitors wrote; exit 1 where a tensor of BUNDLE drifted."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekit.errors import UsageError
 from edgekit.reports.drift_page import render_page
+from edgekit.reports.evidently_page import render_evidently
 from edgekit.reports.json_form import document
 from edgekit.reports.write_files import write_files
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from edgekit._field import DriftResult
+    from edgekit._field import DriftResult, DriftWords
 
 PAGE = "drift.html"
 
@@ -21,6 +22,21 @@ def drift_json(result: DriftResult) -> str:
     return document("drift", passed=result.passed, drift=result)
 
 
-def write_drift(result: DriftResult, output: Path) -> None:
-    """`drift.html` and `drift.json` into a folder; other files there stay. Raises EdgekitError."""
-    write_files({PAGE: render_page(result), "drift.json": drift_json(result) + "\n"}, output)
+def check_output(words: DriftWords) -> None:
+    """UsageError for what cannot be written, before any work."""
+    if words.get("evidently") and words.get("output") is None:
+        raise UsageError("--evidently has nowhere to go", fix="name a folder with -o")
+
+
+def write_drift(result: DriftResult, words: DriftWords) -> None:
+    """`drift.html`, `drift.json` and, if asked for, `evidently.html` into the folder that `words` name.
+
+    Nothing where they name none; other files there stay. Raises EdgekitError.
+    """
+    output = words.get("output")
+    if output is None:
+        return
+    texts = {PAGE: render_page(result), "drift.json": drift_json(result) + "\n"}
+    if words.get("evidently"):
+        texts["evidently.html"] = render_evidently(result)
+    write_files(texts, Path(output))

@@ -27,6 +27,7 @@ _NO_CODE = "--no-compile"
 ENVIRONMENTS = {
     # What `edgekit push` needs beside mlflow, for edgekit itself is taken from this checkout.
     "mlflow": (_NO_CODE, "mlflow==3.17.2", "onnx", _ORT, "onnx-ir", "onnxscript", "click", "rich", "pillow"),
+    "evidently": (_NO_CODE, "evidently==0.7.23", "pandas<3"),
     "azureml": (_NO_CODE, "azure-ai-ml==1.35.2"),
     # moto[server] brings parsers of other services that take longer to install than all of this.
     "sagemaker": (_NO_CODE, "moto==5.2.5", "boto3", "flask", "flask-cors", "sagemaker-inference", _ORT),
