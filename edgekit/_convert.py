@@ -126,7 +126,7 @@ def _bundle_key(item: ResolvedTarget, workshop: Workshop) -> str:
         (dict(recipe.bind), recipe.observer, recipe.scheme, recipe.float_nodes, recipe.only_ops),
         (recipe.weight_block, recipe.weights),
         (recipe.metric, _judge_digests(recipe), dict(recipe.gate), recipe.max_drop),
-        (recipe.golden, recipe.golden_count, dict(recipe.options)),
+        (recipe.golden, recipe.golden_count, recipe.sketch, dict(recipe.options)),
     )
     everyone = sorted(
         f"{other.target.name} {other.device.name}@{other.device.software}" for other in workshop.targets

@@ -93,6 +93,7 @@ def _plan_part(item: ResolvedTarget, workshop: Workshop) -> _Part:
     components: dict[Precision, Component] = {
         precision: work.component(precision) for precision in precisions
     }
+    work.refuse_lost_inner()
     return _Part(work, jobs, components, note)
 
 

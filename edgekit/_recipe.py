@@ -62,6 +62,7 @@ class RecipeOptions(TypedDict, total=False):
     gate: Mapping[str, Any]
     golden: str
     golden_count: int
+    sketch: str | Sequence[str]
     output: str | Path | None
     archive: bool
     overwrite: bool
@@ -89,6 +90,7 @@ class Recipe:
     metric: "top1", "cer", "exact", "cosine" or "module:function".
     vocabulary: a text file with a character a line, for cer and exact; None: the model's own metadata.
     gate: limits that take the place of gate.toml's (names: GATE_LIMITS; min_top1 may be "90%").
+    sketch: nodes or tensors inside the model whose values on the samples are sketched for `drift`.
     output: None is `./<model>-edgekit`. cache: a folder, "off", or None for the default.
     options: the targets' own, as text.
     """
@@ -114,6 +116,7 @@ class Recipe:
     gate: Mapping[str, float] = field(default_factory=dict)
     golden: GoldenChoice = "samples"
     golden_count: int = 4
+    sketch: tuple[str, ...] = ()
     output: Path | None = None
     archive: bool = False
     overwrite: bool = False
@@ -324,6 +327,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "gate": _gate,
     "golden": _choice("golden", GoldenChoice),
     "golden_count": _count("golden_count"),
+    "sketch": _words,
     "output": lambda value: None if value is None else Path(value),
     "archive": _switch("archive"),
     "overwrite": _switch("overwrite"),

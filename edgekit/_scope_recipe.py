@@ -24,8 +24,8 @@ def scope_recipe(recipe: Recipe, components: Sequence[Component]) -> dict[str, R
 
     shapes: COMPONENT.INPUT, or INPUT where one component has it; a single size or range by the name of a
     dim (`past=0..2047`) is given to every input dim called so. samples: the subfolder with the component's
-    name. float_nodes: COMPONENT.NODE. UsageError for words that fit no component, and for a task metric,
-    which judges one component's outputs; SamplesError for a subfolder that is missing.
+    name. float_nodes, sketch: COMPONENT.NODE. UsageError for words that fit no component, and for a task
+    metric, which judges one component's outputs; SamplesError for a subfolder that is missing.
     """
     shapes = scope_shapes(recipe.shapes, components)
     if len(components) == 1:
@@ -35,13 +35,14 @@ def scope_recipe(recipe: Recipe, components: Sequence[Component]) -> dict[str, R
             f"--metric {recipe.metric} judges one model, not the {len(components)} of '{recipe.model}'",
             fix="convert that component's .onnx by itself with the metric, or leave it out",
         )
-    floats = _scope_floats(recipe.float_nodes, components)
+    floats = _scope_nodes(recipe.float_nodes, components, option="--float")
+    sketched = _scope_nodes(recipe.sketch, components, option="--sketch")
     binds = scope_words(recipe.bind, _input_names(components), option="--bind")
     made = {}
     for component in components:
         name = component.name
         own = replace(recipe, shapes=shapes[name], float_nodes=floats[name], bind=binds[name])
-        made[name] = _with_samples(own, name)
+        made[name] = _with_samples(replace(own, sketch=sketched[name]), name)
     return made
 
 
@@ -82,13 +83,15 @@ def _spell_out(component: Component, by_dim: Mapping[str, DimRange]) -> dict[str
     return found
 
 
-def _scope_floats(nodes: Sequence[str], components: Sequence[Component]) -> dict[str, tuple[str, ...]]:
+def _scope_nodes(
+    nodes: Sequence[str], components: Sequence[Component], *, option: str
+) -> dict[str, tuple[str, ...]]:
     scoped: dict[str, tuple[str, ...]] = {component.name: () for component in components}
     for text in nodes:
         component, dot, node = text.partition(".")
         if not (dot and node and component in scoped):
             raise UsageError(
-                f"--float '{text}' names no component", fix=f"write --float {components[0].name}.NODE"
+                f"{option} '{text}' names no component", fix=f"write {option} {components[0].name}.NODE"
             )
         scoped[component] = (*scoped[component], node)
     return scoped

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgekit._bundle import NO_ACCURACY, ComponentDraft
 from edgekit._choose_scheme import choose_measured, choose_products, plan_form
+from edgekit._inner_sketches import measure_roundings, refuse_lost
 from edgekit._plan import choose_scheme, job_for, refuse_errors, weight_gaps
 from edgekit._qdq import INT4_OPSET
 from edgekit._search import search_mix
@@ -30,6 +31,8 @@ from edgekit.sources.graph_io import inputs_of, outputs_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    import onnx_ir as ir
 
     from edgekit._bundle.draft import SamplesKind
     from edgekit._choose_scheme import ChosenScheme
@@ -224,6 +227,41 @@ class TargetWork:
             "decisions.json": _as_json({"schema": "edgekit.decisions/1", "nodes": rows}),
         }
 
+    def refuse_lost_inner(self) -> None:
+        """UsageError for an inner tensor to sketch that a variant does not hold as the float model does."""
+        for variant, model in self._rounded().items():
+            refuse_lost(self.workshop.inner, model, variant)
+
+    def _rounded(self) -> dict[Precision, ir.Model]:
+        """The graphs that were made of the float one, by variant."""
+        made: dict[Precision, ir.Model] = {
+            precision: result.component.model for precision, result in self._weighted.items()
+        }
+        if self._quantized is not None:
+            made["int8"] = self._quantized.component.model
+        return made
+
+    def _sketches(self, golden: Golden) -> bytes | None:
+        """Of the samples, with how far each variant's own arithmetic moves the inner values."""
+        shop = self.workshop
+        if not shop.may_sketch:
+            return None
+        if self._quantized is not None and not shop.inner:
+            return shop.calibration_sketches
+        sketches = shop.sample_sketches
+        if sketches is None:
+            return None
+        feeds = [sample.feeds for sample in golden.samples]
+        scales = {} if self._quantized is None else self._quantized.scales.tensors
+        steps = {name: scales[name].scale if name in scales else 0.0 for name in shop.inner}
+        rounding = {
+            str(variant): measure_roundings(
+                shop.component.model, model, feeds, steps if variant == "int8" else dict.fromkeys(steps, 0.0)
+            )
+            for variant, model in (self._rounded().items() if steps else ())
+        }
+        return sketches.to_json(rounding).encode()
+
     def describe(self, golden: Golden) -> ComponentDraft:
         shop = self.workshop
         model = shop.component.model
@@ -241,7 +279,8 @@ class TargetWork:
             preprocessing={} if spec is None else {str(names[0]): str(spec)},
             record=shop.record.to_json().encode() if calibrated else None,
             record_digest=shop.record.digest if calibrated else None,
-            sketches=shop.sketches if calibrated else None,
+            sketches=self._sketches(golden),
+            inner=shop.inner,
             work=count_work(model),
         )
 

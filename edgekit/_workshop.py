@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from edgekit._cache import key
 from edgekit._calibrate import calibrate_component, open_samples
 from edgekit._choose_rounding import Asked, choose_rounding
+from edgekit._inner_sketches import find_inner, sketch_samples
 from edgekit._plan import prepare_source
 from edgekit._qdq import (
     Mix,
@@ -27,7 +28,7 @@ from edgekit._qdq import (
 from edgekit._qdq.kept_codes import CodeFile
 from edgekit._scope_recipe import scope_recipe
 from edgekit.calibration.random_samples import make_random
-from edgekit.errors import ModelError
+from edgekit.errors import ModelError, UsageError
 from edgekit.passes.serialize_model import weight_bytes
 from edgekit.sources.drawn_weights import has_drawn_weights
 from edgekit.sources.graph_io import inputs_of
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from edgekit._values import Component, Precision, Progress, WeightForm
     from edgekit._verify import Golden, OrtSession, PiecewiseSession
     from edgekit._verify.golden import GoldenKind
+    from edgekit.calibration.data_sketches import DataSketches
     from edgekit.calibration.record import CalibrationRecord
     from edgekit.calibration.samples import Samples
     from edgekit.registry import ResolvedTarget
@@ -149,9 +151,31 @@ class Workshop:
         return self._calibrated[1]
 
     @property
-    def sketches(self) -> bytes | None:
-        """Of what it was calibrated on; None where that may not leave the house, or is random."""
-        return None if self.recipe.golden == "random" else self._calibration.sketches
+    def may_sketch(self) -> bool:
+        """Whether there are samples, and what they are like may leave the house."""
+        given = self.recipe.samples is not None and self.recipe.golden != "random"
+        return given and self.samples.kind != "random"
+
+    @property
+    def calibration_sketches(self) -> bytes | None:
+        """Of what it was calibrated on, taken in the same pass."""
+        return self._calibration.sketches
+
+    @cached_property
+    def inner(self) -> tuple[str, ...]:
+        """The tensors inside the prepared model whose values the recipe wants sketched."""
+        names = self.recipe.sketch
+        if names and not self.may_sketch:
+            raise UsageError(
+                f"--sketch '{names[0]}' has nothing to sketch: there are no samples that may be kept",
+                fix="add --samples DATA, and leave --golden random out",
+            )
+        return find_inner(self.component.model, names)
+
+    @cached_property
+    def sample_sketches(self) -> DataSketches | None:
+        """Of all samples, and of what the float model makes of them; None where it is too large for that."""
+        return sketch_samples(self.component, self.samples, self.inner, self.progress)
 
     @cached_property
     def expected(self) -> OrtSession | PiecewiseSession:

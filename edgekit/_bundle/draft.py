@@ -22,7 +22,8 @@ class ComponentDraft:
 
     `preprocessing` maps an input to what must happen before it (JSON values). `record` is the
     calibration record's canonical JSON, `record_digest` the name it is kept under; both None
-    where nothing was calibrated. `sketches`: of what it was calibrated on, as JSON (None: not kept).
+    where nothing was calibrated. `sketches`: of its samples, as JSON (None: not kept); `inner`: the inner
+    tensors among them.
     `work`: what predictions count of the float graph (None: sizes are open).
     """
 
@@ -36,6 +37,7 @@ class ComponentDraft:
     record: bytes | None = None
     record_digest: str | None = None
     sketches: bytes | None = None
+    inner: tuple[str, ...] = ()
     work: Work | None = None
 
 

@@ -137,6 +137,8 @@ def _component(component: ComponentDraft, golden: Json) -> Json:
     }
     if component.sketches is not None:
         row["sketches"] = sketches_name(name)
+        if component.inner:
+            row["inner"] = list(component.inner)
     if component.work is not None:
         terms = {term: float(f"{value:.6g}") for term, value in component.work.terms.items()}
         row["work"] = asdict(component.work) | {"terms": terms}

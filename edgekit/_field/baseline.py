@@ -36,28 +36,32 @@ class Baseline:
 def sketch_baseline(
     component: str, bundle: Bundle, recipe: Recipe, *, targets: Mapping[str, Target], progress: Progress
 ) -> Baseline:
-    """Inputs and fp32 outputs of a component.
+    """Inputs, fp32 outputs and sketched inner values of a component.
 
-    Of the recipe's samples where it names some, else of the calibration data where the bundle holds
-    sketches of them, else of its golden data. UsageError where those are random, or where no artifact here
-    could run the samples.
+    Of the recipe's samples where it names some (inner values the bundle's own even then), else of those that
+    the bundle was made with where it holds sketches of them, else of its golden data. UsageError where those
+    are random, or where no artifact here could run the samples.
     """
+    row = next(one for one in bundle.manifest["components"] if one["name"] == component)
+    sealed = _read_sealed(row, bundle) if "sketches" in row else None
     if recipe.samples is not None:
         expected = open_expected(component, bundle, recipe, targets=targets, progress=progress)
-        return _describe(_sketch(expected), f"samples of '{recipe.samples}'")
-    row = next(one for one in bundle.manifest["components"] if one["name"] == component)
-    if "sketches" in row:
-        return _describe(_read_sealed(row, bundle), "samples that it was calibrated on, as the bundle says")
+        sketches = _sketch(expected)
+        if sealed is not None:
+            sketches.inner, sketches.rounding = sealed.inner, sealed.rounding
+        return _describe(sketches, f"samples of '{recipe.samples}'")
+    if sealed is not None:
+        return _describe(sealed, "samples that it was made with, as the bundle says")
     golden = bundle.golden(component)
     if golden.kind == "random":
         raise UsageError(
-            f"the bundle holds no sketches of what component '{component}' was calibrated on, and its golden "
+            f"the bundle holds no sketches of what component '{component}' was made with, and its golden "
             "data are random numbers: nothing can drift from them",
-            fix="add --baseline DATA, with the samples that the model was calibrated on",
+            fix="add --baseline DATA, with the samples that the model is meant for",
         )
     sketches = _sketch(golden.samples)
     note = (
-        f"{component}: the bundle holds no sketches of calibration data, so the baseline is its "
+        f"{component}: the bundle holds no sketches of what it was made with, so the baseline is its "
         f"{sketches.samples} golden samples; better give all that the model was made with, by --baseline DATA"
     )
     return Baseline(sketches, f"{sketches.samples} golden samples", note)
@@ -77,9 +81,10 @@ def _sketch(samples: Iterable[GoldenSample]) -> DataSketches:
 
 
 def _read_sealed(row: Mapping[str, Any], bundle: Bundle) -> DataSketches:
-    inputs, outputs = ([one["name"] for one in row[side]] for side in ("inputs", "outputs"))
+    known = {side: [one["name"] for one in row[side]] for side in ("inputs", "outputs")}
+    known["inner"] = row.get("inner", [])
     try:
-        return read_data_sketches(read_json(bundle.folder / row["sketches"], _MOST_BYTES), inputs, outputs)
+        return read_data_sketches(read_json(bundle.folder / row["sketches"], _MOST_BYTES), known)
     except ValueError as error:
         raise BundleError(
             f"bundle file '{row['sketches']}': {error}",

@@ -12,7 +12,7 @@ from edgekit._field.baseline import sketch_baseline
 from edgekit._field.devices import compare_devices, find_corrections
 from edgekit._field.distances import Distances, measure_distances
 from edgekit._field.fleet import merge_fleet
-from edgekit._field.rounding import find_roundings
+from edgekit._field.rounding import find_roundings, worst_roundings
 from edgekit._field.shares import Shares
 from edgekit._field.thresholds import METRICS, Limits, load_thresholds
 from edgekit._recipe import Recipe
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from edgekit.target import Target
 
 Status = Literal["stable", "moved", "drift", "unknown"]
+Side = Literal["input", "output", "inner"]
 
 
 class DriftWords(TypedDict, total=False):
@@ -69,7 +70,7 @@ class TensorDrift:
     """
 
     component: str
-    side: Literal["input", "output"]
+    side: Side
     tensor: str
     status: Status
     reason: str
@@ -147,7 +148,8 @@ def find_drift(
             for row in _judge_component(
                 (component, seen),
                 baselines[component].sketches,
-                find_roundings(component, _variants(component, fleet), bundle),
+                find_roundings(component, _variants(component, fleet), bundle)
+                | worst_roundings(baselines[component].sketches.rounding, _variants(component, fleet)),
                 thresholds,
             )
         ]
@@ -184,10 +186,14 @@ def _judge_component(
         both = (sketch, seen.outputs.get(name))
         known = roundings.get(name, 0.0)
         yield _judge((component, "output", name), both, thresholds, few=few, rounding=known)
+    for name in [name for name in baseline.inner if name in seen.inner]:
+        both = (baseline.inner[name], seen.inner[name])
+        known = roundings.get(name, 0.0)
+        yield _judge((component, "inner", name), both, thresholds, few=few, rounding=known)
 
 
 def _judge(
-    told: tuple[str, Literal["input", "output"], str],
+    told: tuple[str, Side, str],
     both: tuple[Sketch, Sketch | None],
     thresholds: Thresholds,
     *,

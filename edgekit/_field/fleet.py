@@ -32,6 +32,7 @@ class Seen:
 
     inputs: dict[str, Sketch] = field(default_factory=dict)
     outputs: dict[str, Sketch] = field(default_factory=dict)
+    inner: dict[str, Sketch] = field(default_factory=dict)
     sketched: int = 0
 
 
@@ -58,7 +59,11 @@ def merge_fleet(given: Sequence[Path], bundle: Bundle, progress: Progress) -> Fl
 def _merge(one: Field, fleet: Fleet) -> None:
     seen = fleet.components.setdefault(one.component, Seen())
     seen.sketched += one.sketched
-    for merged, sketches in ((seen.inputs, one.inputs), (seen.outputs, one.outputs)):
+    for merged, sketches in (
+        (seen.inputs, one.inputs),
+        (seen.outputs, one.outputs),
+        (seen.inner, one.inner),
+    ):
         for name, sketch in sketches.items():
             merged.setdefault(name, Sketch(seed=0)).merge(sketch)
     watched = fleet.devices.setdefault((one.component, one.variant, one.device), Watched())

@@ -25,7 +25,8 @@ _AGAIN = "take the file that the monitor wrote, or leave it out"
 class Field:
     """One checked file: what one monitor saw.
 
-    inputs, outputs: sketches by the source's tensor names. latency_s, energy_j: None where nothing was seen.
+    inputs, outputs, inner: sketches by the source's tensor names. latency_s, energy_j: None where nothing
+    was seen.
     """
 
     component: str
@@ -37,6 +38,7 @@ class Field:
     energy_j: Sketch | None
     inputs: Mapping[str, Sketch]
     outputs: Mapping[str, Sketch]
+    inner: Mapping[str, Sketch]
 
 
 def list_fields(given: Sequence[Path]) -> Iterator[Path]:
@@ -79,6 +81,7 @@ def read_field(path: Path, bundle: Bundle) -> Field:
             energy_j=_timing(data["energy_j"]),
             inputs=_sketches(data["inputs"], [one["name"] for one in row["inputs"]], aliases),
             outputs=_sketches(data["outputs"], [one["name"] for one in row["outputs"]], aliases),
+            inner=_sketches(data.get("inner", {}), row.get("inner", ()), aliases),
         )
     except SketchError as error:
         raise _refusal(path, str(error)) from error
@@ -110,7 +113,7 @@ def _sketches(rows: Mapping[str, Any], known: Sequence[str], aliases: Mapping[st
         tensor = name if name in known else aliases.get(name, name)
         if tensor not in known or tensor in found:
             near = get_close_matches(name, known, n=1)
-            hint = f"near '{near[0]}'" if near else f"it has {', '.join(known)}"
+            hint = f"near '{near[0]}'" if near else f"it has {', '.join(known) or 'none'}"
             raise SketchError(f"tensor '{name[:80]}' is none of the model's there, or stands twice: {hint}")
         found[tensor] = read_sketch(row, seed=0)
     return found

@@ -10,7 +10,7 @@ import numpy as np
 from edgekit._bundle import read_parities
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from edgekit._bundle import Bundle
     from edgekit._verify import Golden
@@ -31,6 +31,17 @@ def find_roundings(component: str, variants: Collection[str], bundle: Bundle) ->
             error = levels.get(row.output, 0.0) * 10 ** (-row.sqnr_db / 20)
             if math.isfinite(error) and error > 0:
                 found[row.output] = max(error, found.get(row.output, 0.0))
+    return found
+
+
+def worst_roundings(
+    by_variant: Mapping[str, Mapping[str, float]], variants: Collection[str]
+) -> dict[str, float]:
+    """By inner tensor, the most that one of the `variants` a fleet runs ("" stands for any) may be off."""
+    found: dict[str, float] = {}
+    for variant, errors in by_variant.items():
+        for name, error in errors.items() if {"", variant} & set(variants) else ():
+            found[name] = max(error, found.get(name, 0.0))
     return found
 
 

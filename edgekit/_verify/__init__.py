@@ -21,7 +21,7 @@ from edgekit._verify.metrics import OutputComparison, edit_distance
 from edgekit._verify.pieces import PiecewiseSession
 from edgekit._verify.remembered import RememberedSession
 from edgekit._verify.scores import find_scores
-from edgekit._verify.sessions import OrtSession, float_session, reference_session
+from edgekit._verify.sessions import WHOLE_BYTES, OrtSession, float_session, reference_session
 from edgekit._verify.teacher_forced import (
     Decoder,
     ForcedSequence,
@@ -35,6 +35,7 @@ from edgekit._verify.worst import WorstTensor, with_taps, with_worst, worst_tens
 __all__ = [
     "DEFAULT_GOLDEN",
     "LIMITS",
+    "WHOLE_BYTES",
     "Decoder",
     "Expected",
     "ForcedSequence",

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     "--golden", metavar="KIND", help="Golden data in the bundle: samples, or random for private data."
 )
 @click.option("--golden-count", type=int, metavar="N", help="How many golden samples (default 4).")
+@click.option(
+    "--sketch", multiple=True, metavar="NODE", help="Sketch this inner value for `drift`. Repeatable."
+)
 @click.option("--option", multiple=True, metavar="NAME=VALUE", help="An option of a target's own.")
 @click.option("-o", "--output", metavar="DIR", help="Where the bundles go (default ./MODEL-edgekit).")
 @click.option("--archive", is_flag=True, help="Write an archive of each bundle beside it.")

@@ -115,7 +115,7 @@ def test_new_data_of_the_same_kind_are_no_drift(sealed: Path, tmp_path: Path) ->
         watch(sealed, tmp_path / f"{seed}.json", seed=seed)
     result = edgekit.drift(sealed, tmp_path)
     assert [(one.tensor, one.status) for one in result.tensors] == [("x", "stable"), ("y", "stable")]
-    assert result.baselines["model"].startswith(f"{SAMPLES} samples that it was calibrated on")
+    assert result.baselines["model"].startswith(f"{SAMPLES} samples that it was made with")
     assert not result.notes
 
 
@@ -139,7 +139,7 @@ def test_a_shift_is_found_without_the_samples_at_hand(bundle: Path, tmp_path: Pa
     file = watch(bundle, tmp_path / "sunny.json", light=1.6)
     told = run("drift", bundle, file)
     assert told.exit_code == 1, told.output
-    assert f"baseline of model: {SAMPLES} samples that it was calibrated on" in told.output
+    assert f"baseline of model: {SAMPLES} samples that it was made with" in told.output
     x = next(one for one in edgekit.drift(bundle, file).tensors if one.tensor == "x")
     before, now = (np.concatenate(draw_scenes(2000, seed=9, light=light), None) for light in (1.0, 1.6))
     assert x.status == "drift"
@@ -158,7 +158,7 @@ def test_a_bundle_without_sketches_is_held_against_its_golden_data_and_says_so(
     forge(bundle, forget)
     result = edgekit.drift(bundle, watch(bundle, tmp_path / "a.json"))
     assert result.baselines == {"model": "4 golden samples"}
-    assert "no sketches of calibration data" in result.notes[0]
+    assert "no sketches of what it was made with" in result.notes[0]
     assert "--baseline DATA" in result.notes[0]
 
 

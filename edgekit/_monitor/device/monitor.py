@@ -1,4 +1,4 @@
-"""Watches one model on a device: what goes in, what comes out, how long it takes and what energy it takes.
+"""Watches one model on a device: what goes in, what comes out (and, if told, what lies between), how long it takes and what energy it takes.
 
 This file runs on the device: standard library and numpy, Python 3.8.
 """
@@ -21,12 +21,13 @@ from .timing import ENERGY_BOUNDS_J, LATENCY_BOUNDS_S, Timing
 
 SCHEMA = "edgekit.field"
 VERSION = 1
+SIDES = ("inputs", "outputs", "inner")
 # Numbers of a tensor wait until so many are there: sorting is what a sketch costs.
 _WAITING = 4096
 
 
 class Monitor:
-    """Sketches of inputs and outputs, and latency and energy of every inference, of one model.
+    """Sketches of inputs, outputs and inner values, and latency and energy of every inference, of one model.
 
     bundle_digest: of the bundle that the model came in (64 hexadecimal digits). component, variant: which of
     its artifacts runs. device: the name of this very device, told in reports. share: the part of the inference
@@ -60,7 +61,7 @@ class Monitor:
         self._share = share
         self._elements = elements
         self._draw = np.random.default_rng()
-        self._tensors: Dict[str, Dict[str, _Tensor]] = {"inputs": {}, "outputs": {}}
+        self._tensors: Dict[str, Dict[str, _Tensor]] = {side: {} for side in SIDES}
         self._lock = threading.Lock()
 
     def observe(
@@ -69,9 +70,11 @@ class Monitor:
         outputs: Mapping[str, Any],
         latency_s: float,
         energy_j: Optional[float] = None,
+        inner: Optional[Mapping[str, Any]] = None,
     ) -> None:
         """Take in one inference: arrays by tensor name, seconds, and joules where they are known.
 
+        inner: values inside the model, where the runtime gives them, of tensors that the bundle sketched.
         ValueError for a latency or energy that is negative or not finite, or an array that holds no numbers.
         """
         begun = time.perf_counter()
@@ -82,16 +85,22 @@ class Monitor:
             if self.spent_s <= self._share * self.latency.total:
                 self._sketch("inputs", inputs)
                 self._sketch("outputs", outputs)
+                self._sketch("inner", inner or {})
                 self.sketched += 1
             self.spent_s += time.perf_counter() - begun
 
     def sketches(self, side: str) -> Dict[str, Sketch]:
-        """The sketch of each tensor of `inputs` or `outputs`."""
+        """The sketch of each tensor of `inputs`, `outputs` or `inner`."""
         return {name: tensor.take_in() for name, tensor in self._tensors[side].items()}
 
     def to_json(self) -> Dict[str, Any]:
         """Everything that was seen, in JSON types: `edgekit.field`, version 1. Times are Unix seconds."""
         with self._lock:
+            sides = {
+                side: {name: one.to_json() for name, one in self.sketches(side).items()} for side in SIDES
+            }
+            if not sides["inner"]:
+                del sides["inner"]
             return {
                 "schema": SCHEMA,
                 "version": VERSION,
@@ -105,8 +114,7 @@ class Monitor:
                 "spent_s": self.spent_s,
                 "latency_s": self.latency.to_json(),
                 "energy_j": self.energy.to_json() if self.energy.count else None,
-                "inputs": {name: one.to_json() for name, one in self.sketches("inputs").items()},
-                "outputs": {name: one.to_json() for name, one in self.sketches("outputs").items()},
+                **sides,
             }
 
     def write_json(self, path: str) -> None:

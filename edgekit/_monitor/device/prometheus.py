@@ -43,9 +43,9 @@ def _timing(name: str, title: str, timing: Timing, labels: Any) -> List[str]:
 def _tensors(monitor: Monitor, labels: Any) -> List[str]:
     quantiles = _family("edgekit_tensor_quantile", "gauge", "Quantiles of a tensor's numbers since the start.")
     odd = _family("edgekit_tensor_nonfinite_total", "counter", "Sketched numbers that were NaN or infinite.")
-    for side in ("inputs", "outputs"):
+    for side, called in (("inputs", "input"), ("outputs", "output"), ("inner", "inner")):
         for tensor, sketch in sorted(monitor.sketches(side).items()):
-            here = dict(labels, side=side[:-1], tensor=tensor)
+            here = dict(labels, side=called, tensor=tensor)
             odd.append(_line("edgekit_tensor_nonfinite_total", here, sketch.nonfinite))
             if sketch.count:
                 for share in _QUANTILES:
