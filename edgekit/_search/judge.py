@@ -7,15 +7,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from edgekit._search.agreement import Agreement, find_texts
 from edgekit._tasks import evaluate
 from edgekit._values import loss_between
-from edgekit._verify import OutputComparison
 from edgekit._verify_samples import open_metric
-from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from edgekit._tasks import Metric
     from edgekit._workshop import Workshop
     from edgekit.target import Session
@@ -34,9 +31,10 @@ class Drop:
 
 @dataclass(frozen=True)
 class Judge:
-    """Scores sessions by the recipe's metric, or without one by the top-1 classes that differ from fp32's.
+    """Scores sessions by the recipe's metric, or without one by the decisions that differ from fp32's.
 
-    UsageError where no output tells classes and no metric is named.
+    Those are letters where the model carries its characters (CTC), else top-1 classes. UsageError where no
+    output tells any and no metric is named.
     """
 
     workshop: Workshop
@@ -45,7 +43,8 @@ class Judge:
 
     @property
     def words(self) -> str:
-        return self.workshop.recipe.metric or "top-1 agreement with fp32"
+        agreement = "agreement with fp32's letters" if self._texts else "top-1 agreement with fp32"
+        return self.workshop.recipe.metric or agreement
 
     def measure(self, session: Session) -> Drop:
         """What the session loses; it may stop where that is more than allowed, come what may."""
@@ -64,6 +63,10 @@ class Judge:
         shop = self.workshop
         return None if shop.recipe.metric is None else open_metric(shop.recipe, shop.expected.metadata)
 
+    @cached_property
+    def _texts(self) -> dict[str, tuple[str, ...]]:
+        return find_texts(self.workshop.component.model, self.workshop.expected.metadata)
+
     def _by_metric(self, session: Session, metric: Metric) -> Drop:
         shop = self.workshop
         against = shop.fp32 if metric.needs == "fp32" else None
@@ -75,26 +78,12 @@ class Judge:
 
     def _disagreement(self, session: Session, most: float) -> Drop:
         """Of all samples, or of the first ones where their loss is more than `most` of all."""
-        comparisons: dict[str, OutputComparison] = {}
+        agreement = Agreement(self.workshop.scores, self._texts)
         total = len(self.workshop.samples)
         for done, sample in enumerate(self.workshop.samples, 1):
-            expected, got = self.workshop.fp32.run(sample.feeds), session.run(sample.feeds)
-            for name, value in expected.items():
-                comparison = comparisons.setdefault(name, OutputComparison(name, self.workshop.scores))
-                comparison.add(got[name], value)
-            share = _worst_share(comparisons)
+            agreement.add(session.run(sample.feeds), self.workshop.fp32.run(sample.feeds))
             # A share is a rounded quotient of counts: times the count it may be a little more than before.
-            if share * done > most * total * (1 + 1e-9) and 4 * done >= total:
-                return Drop(share, done)
-        return Drop(_worst_share(comparisons), total)
-
-
-def _worst_share(comparisons: Mapping[str, OutputComparison]) -> float:
-    losses = [comparison.result().top1_loss for comparison in comparisons.values()]
-    known = [loss for loss in losses if loss is not None]
-    if not known:
-        raise UsageError(
-            "--max-drop: no output tells classes whose agreement could be counted",
-            fix="name a metric that judges the model: --metric module:function",
-        )
-    return max(known)
+            known = 4 * done >= total and not self._texts  # the letters that are still to come are not
+            if known and agreement.loss * done > most * total * (1 + 1e-9):
+                return Drop(agreement.loss, done)
+        return Drop(agreement.loss, total)
