@@ -6,31 +6,21 @@ numbers keeps none of its eleven bits. ReduceMean and E[(x - E[x])^2] are the sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING
 
-import numpy as np
-import onnx_ir as ir
-
-from edgekit.passes._rewire import Names, constant_array, graph_of, input_of, static_shape, take_over
+from edgekit.passes._reductions import add_axes, insert_reduction, reduction_of, square_root_of
+from edgekit.passes._rewire import Names, constant_array, static_shape, take_over
 from edgekit.passes.infer_shapes import infer_shapes
 from edgekit.passes.remove_unused import remove_unused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_AXES_ARE_INPUTS = 18  # of ReduceMean, from this opset on
+    import onnx_ir as ir
+
 _ROUNDING = 1e-5  # how far 1/n in float32 may be off, as a share
-
-
-@dataclass(frozen=True)
-class _Reduction:
-    """What a ReduceSum or ReduceMean over known axes of known sizes reads, and how it reads it."""
-
-    x: ir.Value
-    axes: tuple[int, ...]
-    keeps_dims: bool
 
 
 def center_variances(model: ir.Model) -> int:
@@ -51,12 +41,12 @@ def center_variances(model: ir.Model) -> int:
 def _rewrite_mean(node: ir.Node, names: Names) -> bool:
     """ReduceSum(x) * (1/n) or ReduceSum(x) / n -> ReduceMean(x)."""
     for total, factor in _factors(node):
-        found = _reduction(total, "ReduceSum")
+        found = reduction_of(total, "ReduceSum")
         if found is None or static_shape(total) != static_shape(node.outputs[0]):
             continue
         sizes = static_shape(found.x) or ()
         if abs(factor * prod(sizes[axis] for axis in found.axes) - 1) < _ROUNDING:
-            take_over(_mean(node, found.x, found, names), node.outputs[0])
+            take_over(insert_reduction(node, "ReduceMean", found, names), node.outputs[0])
             return True
     return False
 
@@ -76,53 +66,15 @@ def _rewrite_variance(node: ir.Node, names: Names) -> bool:
     """ReduceMean(x * x) - ReduceMean(x) * ReduceMean(x) -> ReduceMean((x - ReduceMean(x))^2)."""
     if node.op_type != "Sub" or node.domain:
         return False
-    of_squares, mean = _reduction(node.inputs[0], "ReduceMean"), _square_root(node.inputs[1])
-    of_x = _reduction(mean, "ReduceMean")
-    if mean is None or of_squares is None or of_x is None or _square_root(of_squares.x) is not of_x.x:
+    of_squares, mean = reduction_of(node.inputs[0], "ReduceMean"), square_root_of(node.inputs[1])
+    of_x = reduction_of(mean, "ReduceMean")
+    if mean is None or of_squares is None or of_x is None or square_root_of(of_squares.x) is not of_x.x:
         return False
     if (of_squares.axes, of_squares.keeps_dims) != (of_x.axes, of_x.keeps_dims):
         return False
     if not of_x.keeps_dims:
-        axes = names.add_initializer(graph_of(node), f"{mean.name}/axes", np.array(of_x.axes, np.int64))
-        mean = names.insert_before(node, "Unsqueeze", [mean, axes])
+        mean = names.insert_before(node, "Unsqueeze", [mean, add_axes(node, mean, of_x.axes, names)])
     deviations = names.insert_before(node, "Sub", [of_x.x, mean])
     squares = names.insert_before(node, "Mul", [deviations, deviations])
-    take_over(_mean(node, squares, of_x, names), node.outputs[0])
+    take_over(insert_reduction(node, "ReduceMean", replace(of_x, x=squares), names), node.outputs[0])
     return True
-
-
-def _square_root(value: ir.Value | None) -> ir.Value | None:
-    """What `value` is the square of: v of v * v or v^2."""
-    node = None if value is None else value.producer()
-    if node is None or node.domain or node.op_type not in ("Mul", "Pow"):
-        return None
-    first, second = node.inputs[:2]
-    if node.op_type == "Mul":
-        return first if first is second else None
-    power = constant_array(second)
-    return first if power is not None and power.size == 1 and power.item() == 2 else None
-
-
-def _reduction(value: ir.Value | None, op: str) -> _Reduction | None:
-    """The float reduction by `op` that makes `value`, where its axes are constant and their sizes known."""
-    node = None if value is None else value.producer()
-    if node is None or node.op_type != op or node.domain or node.inputs[0] is None:
-        return None
-    x, attribute, axes = node.inputs[0], node.attributes.get("axes"), input_of(node, 1)
-    shape, listed = static_shape(x), constant_array(axes)
-    if shape is None or x.dtype != ir.DataType.FLOAT or (axes is not None and listed is None):
-        return None
-    found = attribute.as_ints() if attribute is not None else [] if listed is None else listed.tolist()
-    if not found and node.attributes.get_int("noop_with_empty_axes", 0) == 1:
-        return None
-    places = tuple(sorted(axis % len(shape) for axis in found or range(len(shape))))
-    return _Reduction(x, places, bool(node.attributes.get_int("keepdims", 1)))
-
-
-def _mean(node: ir.Node, x: ir.Value, like: _Reduction, names: Names) -> ir.Value:
-    """ReduceMean of x in front of `node`, over the axes of `like`."""
-    keeps = int(like.keeps_dims)
-    if (graph_of(node).opset_imports.get("") or 0) < _AXES_ARE_INPUTS:
-        return names.insert_before(node, "ReduceMean", [x], axes=like.axes, keepdims=keeps)
-    axes = names.add_initializer(graph_of(node), f"{x.name}/axes", np.array(like.axes, np.int64))
-    return names.insert_before(node, "ReduceMean", [x, axes], keepdims=keeps)

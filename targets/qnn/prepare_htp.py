@@ -13,6 +13,7 @@ from edgekit.passes.center_variances import center_variances
 from edgekit.passes.flatten_bias import flatten_bias
 from edgekit.passes.fuse_hardswish import fuse_hardswish, fuse_unscaled_hardswish
 from edgekit.passes.remove_unused import remove_unused
+from edgekit.passes.split_log_powers import split_log_powers
 from edgekit.targets.qnn.quantize_chains import quantize_chains
 from edgekit.targets.qnn.rewrite_clips import rewrite_clips
 from edgekit.targets.qnn.widen_products import widen_products
@@ -52,6 +53,9 @@ def prepare_htp(model: ir.Model, chips: Sequence[Chip]) -> tuple[ir.Model, tuple
     centred = center_variances(clone)
     if centred:
         notes.append(f"{centred} means and variances are in forms that the HTP's float16 holds (same values)")
+    logarithms = split_log_powers(clone)
+    if logarithms:
+        notes.append(f"{logarithms} logarithms of powers are in a form that float16 holds (same values)")
     chains = quantize_chains(clone)
     if chains:
         notes.append(f"{chains} pointwise nodes between 16-bit tensors compute in 16 bits, not in float16")

@@ -282,3 +282,31 @@ def test_a_normalization_whose_squares_sum_above_float16_is_right_on_the_htp(tmp
     feeds = {"x": (RNG.standard_normal((2, 512)) * 6 + 20).astype(np.float32)}
     got = TARGET.open(build(as_component(model), tmp_path, job("fp16")), tmp_path).run(feeds)["y"]
     np.testing.assert_allclose(got, run_onnx(model, feeds)["y"], atol=0.02)
+
+
+def test_a_spectrum_in_decibels_keeps_its_quiet_half_on_the_htp(tmp_path: Path) -> None:
+    """As basic-pitch has it: powers from 1e-10 up, of which float16 holds none below 6e-8."""
+    rows = [
+        ("Mul", "x x", "q"), ("ReduceSum", "q axes", "t"), ("Sqrt", "t", "s"), ("Mul", "s s", "p"),
+        ("Add", "p floor", "f"), ("Log", "f", "y"),
+    ]  # fmt: skip
+    nodes = [helper.make_node(op, inputs.split(), [out], out) for op, inputs, out in rows]
+    infos = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 8, 64, 2)),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 8, 64, 1)),
+    ]
+    weights = [
+        onnx.numpy_helper.from_array(np.array([3]), "axes"),
+        onnx.numpy_helper.from_array(np.array(1e-10, np.float32), "floor"),
+    ]
+    graph = helper.make_graph(nodes, "decibels", infos[:1], infos[1:], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    levels = 10 ** RNG.uniform(-6, 1, (1, 8, 64, 1))
+    feeds = {"x": (levels * RNG.standard_normal((1, 8, 64, 2))).astype(np.float32)}
+    got = TARGET.open(build(as_component(model), tmp_path, job("fp16")), tmp_path).run(feeds)["y"]
+    want = run_onnx(model, feeds)["y"]
+    assert want.min() < np.log(2e-10)
+    # Amplitudes under float16's smallest normal number keep few bits; written plainly, log is 15 off there.
+    normal = want > 2 * np.log(2.0**-14)
+    np.testing.assert_allclose(got[normal], want[normal], atol=0.02)
+    np.testing.assert_allclose(got, want, atol=0.4)
