@@ -7,12 +7,14 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, TypedDict
 
 from edgekit._budget import judge_budget, parse_budget
+from edgekit._estimate_field import read_field
 from edgekit._estimate_scenario import CountedPart, count_cache, estimate_request, part_shapes
 from edgekit._inspect import open_words, prepare_open
-from edgekit._latency import RUNTIMES, Question
+from edgekit._latency import GIVEN, RUNTIMES, Question
 from edgekit._predict import predict
 from edgekit._recipe import parse_shapes
 from edgekit._scenario import load_scenario
+from edgekit._values import Measurement
 from edgekit._work import WEIGHT_BYTES, Work, count_work
 from edgekit.errors import UsageError
 
@@ -23,13 +25,14 @@ if TYPE_CHECKING:
     from edgekit._estimate_scenario import StepEstimate
     from edgekit._recipe import Shape
     from edgekit._scenario import Part, Scenario
-    from edgekit._values import Component, Device, Measurement, ShapeSpec, Verdict
+    from edgekit._values import Component, Device, ShapeSpec, Verdict
 
 
 class EstimateWords(TypedDict, total=False):
     """What `estimate` takes; `measured` maps devices to latencies (`4.2ms`) of this very model.
 
     Of a scenario, DEVICE/COMPONENT is mapped to the latency of one run of that component.
+    measured_field: the measured.json files of `drift`, whose figures count so too.
     runtime: litert, onnxruntime, qnn or tensorrt instead of each device's own. scenario: a scenario.toml
     instead of a model. precision: of all components, and of single ones, as `w4,vision=fp16`.
     """
@@ -40,6 +43,7 @@ class EstimateWords(TypedDict, total=False):
     runtime: str | None
     budget: str | Mapping[str, object] | None
     measured: Mapping[str, str]
+    measured_field: str | Path | Sequence[str | Path]
     scenario: str | Path | None
 
 
@@ -78,7 +82,10 @@ def estimate_model(path: Path, known: Sequence[Device], words: EstimateWords) ->
     chosen, question = _ask(known, words)
     _check_precision(question.precision)
     work = _count(path, words)
-    question = replace(question, work=work, measured=_measured(words, known))
+    question = replace(question, work=work)
+    seen = read_field(words.get("measured_field", ()), {"": question}, _by_name(known))
+    measured = _unite(_measured(words, known), seen.latency.get("", {}))
+    question = replace(question, measured=measured, power=seen.power, energy=seen.energy)
     limits = parse_budget(words.get("budget"))
     rows = []
     for device in chosen:
@@ -96,9 +103,14 @@ def estimate_scenario(path: Path, known: Sequence[Device], words: EstimateWords)
     measured = _measured_parts(words, scenario, known)
     limits = parse_budget(words.get("budget"))
     forms = _forms(words, scenario)
+    parts = {name: _count_part(part, scenario, forms[name]) for name, part in scenario.parts.items()}
+    asked = {
+        name: replace(question, work=part.work, precision=part.precision) for name, part in parts.items()
+    }
+    seen = read_field(words.get("measured_field", ()), asked, _by_name(known)).latency
     parts = {
-        name: replace(_count_part(part, scenario, forms[name]), measured=measured[name])
-        for name, part in scenario.parts.items()
+        name: replace(part, measured=_unite(measured[name], seen.get(name, {})))
+        for name, part in parts.items()
     }
     rows = []
     for device in chosen:
@@ -146,18 +158,28 @@ def _ask(known: Sequence[Device], words: EstimateWords) -> tuple[list[Device], Q
     return list(devices.values()), question
 
 
-def _measured(words: EstimateWords, known: Sequence[Device]) -> dict[str, float]:
-    """Device -> ms of the model there."""
+def _measured(words: EstimateWords, known: Sequence[Device]) -> dict[str, Measurement]:
+    """Device -> latency of the model there."""
     named = _by_name(known)
-    return {_named(name, named).name: _milliseconds(text) for name, text in words.get("measured", {}).items()}
+    return {_named(name, named).name: _given(text) for name, text in words.get("measured", {}).items()}
+
+
+def _unite(given: dict[str, Measurement], seen: Mapping[str, Measurement]) -> dict[str, Measurement]:
+    """What was typed and what the field says; UsageError for a device of which both speak."""
+    for name in given:
+        if name in seen:
+            raise UsageError(
+                f"the latency on {name} is given twice, typed and by the field", fix="leave one of them out"
+            )
+    return given | dict(seen)
 
 
 def _measured_parts(
     words: EstimateWords, scenario: Scenario, known: Sequence[Device]
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, Measurement]]:
     """Component -> device -> ms of one run; UsageError for a name that is no DEVICE/COMPONENT."""
     named = _by_name(known)
-    found: dict[str, dict[str, float]] = {name: {} for name in scenario.parts}
+    found: dict[str, dict[str, Measurement]] = {name: {} for name in scenario.parts}
     for place, text in words.get("measured", {}).items():
         device, _, part = place.partition("/")
         if part not in found:
@@ -165,12 +187,13 @@ def _measured_parts(
                 f"measured '{place}' names no component",
                 fix=f"write DEVICE/COMPONENT; the scenario's components: {', '.join(found)}",
             )
-        found[part][_named(device, named).name] = _milliseconds(text)
+        found[part][_named(device, named).name] = _given(text)
     return found
 
 
-def _milliseconds(text: str) -> float:
-    return parse_budget({"latency": text})["latency"].value
+def _given(text: str) -> Measurement:
+    value = parse_budget({"latency": text})["latency"].value
+    return Measurement("latency", value, "ms", "measured", f"measured: {GIVEN}")
 
 
 def _by_name(known: Sequence[Device]) -> dict[str, Device]:

@@ -29,14 +29,14 @@ CACHE_BYTES = 2  # KV caches are held in fp16
 class CountedPart:
     """A component's work in its precision, the bytes of its KV cache, and those of one more token.
 
-    measured: device -> ms of one run of the component there.
+    measured: device -> latency of one run of the component there.
     """
 
     work: Work
     precision: str
     cache: int = 0
     cache_per_token: float | None = None
-    measured: Mapping[str, float] = field(default_factory=dict)
+    measured: Mapping[str, Measurement] = field(default_factory=dict)
 
     @property
     def activations(self) -> float:

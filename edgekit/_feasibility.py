@@ -15,6 +15,7 @@ from edgekit._bundle import (
     read_gaps,
     read_parities,
 )
+from edgekit._field_figures import load_measured
 from edgekit._foretold import foretell_known
 from edgekit._guard import choose_offers
 from edgekit._layer_table import debug_file, load_errors
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgekit._budget import Limit
-    from edgekit._bundle import Bundle
+    from edgekit._field_figures import FieldFigures
     from edgekit._layer_table import ErrorRow
     from edgekit._profile import Profile
     from edgekit._values import Artifact, Gap, Measurement, Parity, Verdict
@@ -50,6 +51,7 @@ class DeviceReport:
     `fits` only where every limit is known to be kept. place: where the figures come from. losses: the
     accuracy loss by `<component>/<variant>`. errors: what each layer loses, where a debug lies beside the
     bundle. golden: what the golden data are. samples: what calibrated the scales. licences: by component.
+    field: of which devices in the field figures come; "" for none.
     """
 
     digest: str
@@ -75,6 +77,7 @@ class DeviceReport:
     golden: str
     samples: str
     licences: Mapping[str, str | None]
+    field: str = ""
 
     @property
     def newest(self) -> Profile | None:
@@ -105,25 +108,34 @@ class Report:
 
 
 def describe_bundles(
-    paths: Sequence[Path], limits: Mapping[str, Limit], profiles: Sequence[Path] = ()
+    paths: Sequence[Path],
+    limits: Mapping[str, Limit],
+    profiles: Sequence[Path] = (),
+    fields: Sequence[Path] = (),
 ) -> tuple[DeviceReport, ...]:
     """Each bundle (folder or archive) with the profiles beside it, or those among `profiles` that name it.
 
-    BundleError for a damaged bundle or profile; UsageError for a profile of none of the bundles.
+    What no profile measured, the fleets' measured.json in `fields` tell. BundleError for a damaged bundle or
+    profile, FieldError for a damaged measured.json; UsageError for one of none of the bundles.
     """
     given = {path: load_profile(path) for path in profiles}
-    made = tuple(_describe(path, limits, list(given.values())) for path in paths)
+    seen = {path: load_measured(path) for path in fields}
+    made = tuple(_describe(path, limits, list(given.values()), list(seen.values())) for path in paths)
     known = {device.digest for device in made}
-    for path, profile in given.items():
-        if profile.bundle not in known:
+    of = [("profile", path, one.bundle) for path, one in given.items()]
+    of += [("field file", path, one.bundle) for path, one in seen.items()]
+    for what, path, bundle in of:
+        if bundle not in known:
             raise UsageError(
-                f"profile '{path}' is of bundle {profile.bundle[:12]}, which is not among those given",
-                fix="give its bundle too, or leave the profile out",
+                f"{what} '{path}' is of bundle {bundle[:12]}, which is not among those given",
+                fix="give its bundle too, or leave the file out",
             )
     return made
 
 
-def _describe(path: Path, limits: Mapping[str, Limit], given: Sequence[Profile]) -> DeviceReport:
+def _describe(
+    path: Path, limits: Mapping[str, Limit], given: Sequence[Profile], fields: Sequence[FieldFigures]
+) -> DeviceReport:
     with open_bundle(path) as bundle:
         profiles = [one for one in given if one.bundle == bundle.digest] or find_profiles(path, bundle.digest)
         profiles.sort(key=lambda one: one.started)
@@ -131,7 +143,10 @@ def _describe(path: Path, limits: Mapping[str, Limit], given: Sequence[Profile])
         artifacts = read_artifacts(bundle)
         sizes = {artifact.main: loaded_size([artifact], bundle.folder) for artifact in artifacts}
         device = bundle.manifest["device"]
-        figures = _with_foretold((*host_figures(bundle), *_measured(profiles)), bundle)
+        known = (*host_figures(bundle), *_measured(profiles))
+        field = next((one for one in fields if one.bundle == bundle.digest), None)
+        seen = () if field is None else _beyond(known, field.budget(artifacts))
+        figures = (*known, *seen, *_beyond((*known, *seen), foretell_known(bundle)))
         verdicts = judge_budget(limits, figures)
         overall, reasons = _conclude(verdicts, parities)
         offers = choose_offers(artifacts, parities, sizes, device_latencies(profiles))
@@ -161,6 +176,7 @@ def _describe(path: Path, limits: Mapping[str, Limit], given: Sequence[Profile])
             golden=", ".join(sorted({row["golden"]["kind"] for row in bundle.manifest["components"]})),
             samples=bundle.manifest["samples"],
             licences={row["name"]: row["licence"] for row in bundle.manifest["components"]},
+            field=field.place if field is not None and seen else "",
         )
 
 
@@ -188,10 +204,10 @@ def _measured(profiles: Sequence[Profile]) -> tuple[Measurement, ...]:
     return budget_figures(profiles[-1])
 
 
-def _with_foretold(known: tuple[Measurement, ...], bundle: Bundle) -> tuple[Measurement, ...]:
-    """What nobody measured is predicted."""
+def _beyond(known: Sequence[Measurement], more: Sequence[Measurement]) -> tuple[Measurement, ...]:
+    """Those of `more` whose metric is not known yet."""
     metrics = {figure.metric for figure in known}
-    return (*known, *(figure for figure in foretell_known(bundle) if figure.metric not in metrics))
+    return tuple(figure for figure in more if figure.metric not in metrics)
 
 
 def _conclude(verdicts: Sequence[Verdict], parities: Sequence[Parity]) -> tuple[Overall, tuple[str, ...]]:

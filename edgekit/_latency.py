@@ -24,20 +24,25 @@ _RULE = (1.0, 2.5, 7.5)
 # A fit says nothing of models far smaller or larger than its own: beyond these its band is twice as wide
 # on either side, a rule that was not fitted.
 _BEYOND = 2.0
+#: The source of a latency that was typed.
+GIVEN = "given by the user"
 RUNTIMES = {"litert": "litert", "ort-mobile": "onnxruntime", "qnn": "qnn", "tensorrt": "tensorrt"}
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of a device: this work in this precision; `measured`: device -> ms of the same work.
+    """What is asked of a device: this work in this precision; `measured`: device -> latency of the same work.
 
+    power, energy: device -> what was measured of it there.
     runtime: litert, onnxruntime, qnn or tensorrt; None for that of the device's toolchain.
     """
 
     work: Work
     precision: str
     runtime: str | None = None
-    measured: Mapping[str, float] = field(default_factory=dict)
+    measured: Mapping[str, Measurement] = field(default_factory=dict)
+    power: Mapping[str, Measurement] = field(default_factory=dict)
+    energy: Mapping[str, Measurement] = field(default_factory=dict)
 
     @property
     def computed(self) -> str:
@@ -52,9 +57,7 @@ class Question:
 def predict_latency(question: Question, device: Device) -> Measurement:
     """Mean latency in ms: measured here, else the closest sibling's, else a fit's, else the spec's."""
     if device.name in question.measured:
-        return Measurement(
-            "latency", question.measured[device.name], "ms", "measured", "measured: given by the user"
-        )
+        return question.measured[device.name]
     family = find_family(question, device)
     if family is None:
         return _from_capability(question, device) or _from_spec(question, device)
@@ -83,16 +86,23 @@ def _from_siblings(question: Question, device: Device) -> Measurement | None:
         here, there = (family_fits().get((name, runtime, precision)) for name in (device.name, source))
         if fit is not None and here is not None and there is not None:
             ratio = sum_ms(here, question.work) / sum_ms(there, question.work)
-            found.append((fit, source, measured * fit.scale * ratio))
+            found.append((fit, source, (measured.value or 0.0) * fit.scale * ratio))
     if not found:
         return None
     fit, source, ms = min(found, key=lambda row: row[0].width)
     basis = (
-        f"sibling: measured on {source}, times the ratio of the two devices' fits, from {fit.points} runs on "
+        f"sibling: measured on {source}{_whence(question.measured[source])}, times the ratio of the two "
+        f"devices' fits, from {fit.points} runs on "
         f"both NPUs ({fit.fitted}), median error {100 * fit.error:.0f} %; a measurement on the device would "
         "narrow it"
     )
     return Measurement("latency", ms, "ms", "predicted", basis, (ms * fit.low, ms * fit.high))
+
+
+def _whence(measured: Measurement) -> str:
+    """Where another device's time comes from, unless the user gave it."""
+    said = measured.basis.removeprefix("measured: ")
+    return "" if said == GIVEN else f" ({said})"
 
 
 def _from_family(question: Question, device: Device, fit: FamilyFit) -> Measurement:

@@ -27,14 +27,15 @@ _WHOLE = 0.9  # of the MACs in int8: a network in int8
 def predict(question: Question, device: Device) -> tuple[Measurement, ...]:
     """Latency, memory, power, energy and, where heat is known, latency after ten minutes of it."""
     latency = predict_latency(question, device)
-    power = predict_power(device)
+    power = question.power.get(device.name) or predict_power(device)
     memory = predict_memory(
         device,
         weights=question.work.weight_bytes(question.precision),
         activations=question.work.peak_bytes(question.precision),
         runtime=question.runtime_on(device),
     )
-    return (latency, memory, power, energy_of(latency, power), *sustained(latency, device))
+    energy = question.energy.get(device.name) or energy_of(latency, power)
+    return (latency, memory, power, energy, *sustained(latency, device))
 
 
 def foretell(work: Mapping[str, Any] | None, artifact: Artifact, device: Device) -> tuple[Measurement, ...]:
@@ -90,7 +91,8 @@ def predict_power(device: Device) -> Measurement:
 
 def energy_of(latency: Measurement, power: Measurement) -> Measurement:
     """Millijoules: latency times the board's power under load, idle power included."""
-    if latency.value is None or power.value is None or power.interval is None or power.interval[0] == 0:
+    least, most = power.interval or (power.value, power.value)
+    if latency.value is None or power.value is None or not least or most is None:
         return Measurement(
             "energy", None, "mJ", "unknown", "it takes a latency and the board's power under load"
         )
@@ -98,7 +100,7 @@ def energy_of(latency: Measurement, power: Measurement) -> Measurement:
     basis = (
         "spec: the latency times the board's power under load, idle included; a power meter would narrow it"
     )
-    interval = (low * power.interval[0], high * power.interval[1])
+    interval = (low * least, high * most)
     return Measurement("energy", latency.value * power.value, "mJ", "predicted", basis, interval)
 
 

@@ -6,7 +6,7 @@ import math
 import tomllib
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -17,16 +17,13 @@ import edgekit
 from edgekit._latency import Question
 from edgekit._likeness import describe, pull_towards
 from edgekit._predict import predict
-from edgekit._values import Device, Figure
+from edgekit._values import Device, Figure, Measurement
 from edgekit._work import Work, count_work
 from edgekit._work_terms import TERMS
 from edgekit.errors import TargetError, UsageError
 from edgekit.passes.infer_shapes import infer_shapes
 from edgekit.profiles.read_fits import Likeness, SiblingFit, make_fit
 from edgekit.reports.estimate_report import render_estimate
-
-if TYPE_CHECKING:
-    from edgekit._values import Measurement
 
 FITS = Path(edgekit.__file__).parent / "profiles" / "fits"
 
@@ -106,7 +103,11 @@ def test_the_terms_of_a_fit_are_counted_by_hand() -> None:
 
 
 def _ask(device: Device, precision: str = "int8", **words: Any) -> dict[str, Measurement]:
-    found = predict(Question(words.pop("work", WORK), precision, **words), device)
+    given = {
+        name: Measurement("latency", ms, "ms", "measured", "measured: given by the user")
+        for name, ms in words.pop("measured", {}).items()
+    }
+    found = predict(Question(words.pop("work", WORK), precision, measured=given, **words), device)
     return {row.metric: row for row in found}
 
 

@@ -12,6 +12,7 @@ from edgekit._field.baseline import sketch_baseline
 from edgekit._field.devices import compare_devices, find_corrections
 from edgekit._field.distances import Distances, measure_distances
 from edgekit._field.fleet import merge_fleet
+from edgekit._field.measured import measure_fleet
 from edgekit._field.rounding import find_roundings, worst_roundings
 from edgekit._field.shares import Shares
 from edgekit._field.thresholds import METRICS, Limits, load_thresholds
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from edgekit._field.devices import DeviceFigure
     from edgekit._field.fleet import Fleet, Seen
     from edgekit._field.thresholds import Thresholds
+    from edgekit._field_figures import FieldFigures
     from edgekit._monitor.device.sketch import Sketch
     from edgekit._values import Progress
     from edgekit.calibration.data_sketches import DataSketches
@@ -87,7 +89,8 @@ class DriftResult:
 
     model: the device that the bundle was made for. baselines: by component, what it was held against.
     figures: what each device takes, the worst first. correction: by `<component>/<variant>/<quantity>`, the
-    factor that the expected figure lacks. limits: of each metric.
+    factor that the expected figure lacks. limits: of each metric. measured: what the fleet says of such
+    devices, for predictions; None where too little was seen.
     """
 
     bundle: str
@@ -101,6 +104,7 @@ class DriftResult:
     correction: Mapping[str, float]
     limits: Mapping[str, Limits]
     notes: tuple[str, ...]
+    measured: FieldFigures | None = None
 
     @property
     def passed(self) -> bool:
@@ -165,6 +169,7 @@ def find_drift(
             figures=figures,
             correction=find_corrections(figures),
             limits=thresholds.metrics,
+            measured=measure_fleet(fleet, bundle, thresholds.least_inferences),
             notes=tuple(one.note for one in baselines.values() if one.note),
         )
 

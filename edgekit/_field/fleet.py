@@ -24,6 +24,8 @@ class Watched:
     inferences: int = 0
     latency_s: Sketch = field(default_factory=lambda: Sketch(seed=0))
     energy_j: Sketch = field(default_factory=lambda: Sketch(seed=0))
+    latency_total_s: float = 0.0
+    energy_total_j: float = 0.0
 
 
 @dataclass
@@ -70,5 +72,7 @@ def _merge(one: Field, fleet: Fleet) -> None:
     watched.inferences += one.inferences
     if one.latency_s is not None:
         watched.latency_s.merge(one.latency_s)
+        watched.latency_total_s += one.latency_total_s
     if one.energy_j is not None:
         watched.energy_j.merge(one.energy_j)
+        watched.energy_total_j += one.energy_total_j

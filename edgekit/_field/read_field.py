@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgekit._bundle import Bundle
 
 _MOST_BYTES = 16 << 20
+_ROUNDING = 1e-5
 _AGAIN = "take the file that the monitor wrote, or leave it out"
 
 
@@ -39,6 +40,8 @@ class Field:
     inputs: Mapping[str, Sketch]
     outputs: Mapping[str, Sketch]
     inner: Mapping[str, Sketch]
+    latency_total_s: float = 0.0
+    energy_total_j: float = 0.0
 
 
 def list_fields(given: Sequence[Path]) -> Iterator[Path]:
@@ -81,6 +84,8 @@ def read_field(path: Path, bundle: Bundle) -> Field:
             energy_j=_timing(data["energy_j"]),
             inputs=_sketches(data["inputs"], [one["name"] for one in row["inputs"]], aliases),
             outputs=_sketches(data["outputs"], [one["name"] for one in row["outputs"]], aliases),
+            latency_total_s=data["latency_s"]["total"],
+            energy_total_j=0.0 if data["energy_j"] is None else data["energy_j"]["total"],
             inner=_sketches(data.get("inner", {}), row.get("inner", ()), aliases),
         )
     except SketchError as error:
@@ -104,7 +109,13 @@ def _timing(row: dict[str, Any] | None) -> Sketch | None:
     sketch = read_sketch(row["sketch"], seed=0)
     if sketch.count != sum(row["counts"]) or sketch.least < 0:
         raise SketchError("a latency's or energy's sketch and its counts are not of the same numbers")
-    return sketch if sketch.count else None
+    if not sketch.count:
+        return None
+    # The ends are kept as float32, the total is not.
+    least, most = (end * sketch.count for end in (sketch.least, sketch.most))
+    if not least * (1 - _ROUNDING) <= row["total"] <= most * (1 + _ROUNDING):
+        raise SketchError("a latency's or energy's total is not the sum of numbers between its ends")
+    return sketch
 
 
 def _sketches(rows: Mapping[str, Any], known: Sequence[str], aliases: Mapping[str, str]) -> dict[str, Sketch]:

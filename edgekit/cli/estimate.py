@@ -23,6 +23,12 @@ from edgekit.cli.options import output_form, shape_only_option, shape_option
     metavar="DEVICE=TIME",
     help="Latency on a device (phones: NPU), as galaxy-s24=4.2ms; of a component: galaxy-s24/vision=9ms.",
 )
+@click.option(
+    "--measured-field",
+    multiple=True,
+    metavar="FILE",
+    help="A measured.json of `edgekit drift -o`. Repeat for more.",
+)
 @shape_only_option
 @output_form
 def estimate(model: str | None, *, as_json: bool, verbose: bool, **typed: Any) -> int:  # noqa: ARG001

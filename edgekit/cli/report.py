@@ -21,6 +21,12 @@ from edgekit.cli.options import output_form
     metavar="FILE",
     help="A profile that lies elsewhere. Repeat for more.",
 )
+@click.option(
+    "--measured-field",
+    multiple=True,
+    metavar="FILE",
+    help="A measured.json of `edgekit drift -o`. Repeat for more.",
+)
 @click.option("--baseline", metavar="FILE", help="An earlier report.json to compare with.")
 @click.option(
     "--fail-if", multiple=True, metavar="RULE", help='As "p90_latency > +10%", against the baseline.'

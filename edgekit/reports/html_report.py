@@ -152,6 +152,8 @@ def _source(device: DeviceReport) -> str:
     if device.newest is not None:
         other = "" if device.newest.matches else ", another machine: not counted"
         return f"measured on {device.newest.place}{other}"
+    if device.field:
+        return f"measured on {device.field}"
     if any(row.kind == "predicted" for row in device.figures):
         return "the host, and a prediction"
     return "the host: size and proof only"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekit._field_figures import measured_json
 from edgekit.errors import UsageError
 from edgekit.reports.drift_page import render_page
 from edgekit.reports.evidently_page import render_evidently
@@ -14,7 +15,7 @@ from edgekit.reports.write_files import write_files
 if TYPE_CHECKING:
     from edgekit._field import DriftResult, DriftWords
 
-PAGE = "drift.html"
+PAGE, MEASURED = "drift.html", "measured.json"
 
 
 def drift_json(result: DriftResult) -> str:
@@ -29,7 +30,7 @@ def check_output(words: DriftWords) -> None:
 
 
 def write_drift(result: DriftResult, words: DriftWords) -> None:
-    """`drift.html`, `drift.json` and, if asked for, `evidently.html` into the folder that `words` name.
+    """`drift.html`, `drift.json`, `measured.json` and, if asked for, `evidently.html` into a folder.
 
     Nothing where they name none; other files there stay. Raises EdgekitError.
     """
@@ -37,6 +38,10 @@ def write_drift(result: DriftResult, words: DriftWords) -> None:
     if output is None:
         return
     texts = {PAGE: render_page(result), "drift.json": drift_json(result) + "\n"}
+    if result.measured is not None:
+        texts[MEASURED] = measured_json(result.measured)
     if words.get("evidently"):
         texts["evidently.html"] = render_evidently(result)
     write_files(texts, Path(output))
+    if result.measured is None:
+        Path(output, MEASURED).unlink(missing_ok=True)  # of an earlier fleet

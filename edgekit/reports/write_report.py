@@ -25,11 +25,12 @@ _TITLE = "Feasibility report"
 class ReportWords(TypedDict, total=False):
     """What `report` takes. `profiles`: JSON files that do not lie beside the bundles; `fail_if`: rules.
 
-    recipe: a recipe file whose budget counts too.
+    recipe: a recipe file whose budget counts too. measured_field: the measured.json files of `drift`.
     """
 
     budget: str | Mapping[str, object] | None
     profiles: Sequence[str | Path]
+    measured_field: Sequence[str | Path]
     baseline: str | Path | None
     fail_if: str | Sequence[str]
     title: str
@@ -67,7 +68,8 @@ def _make(bundles: Sequence[Path], words: ReportWords) -> Report:
         raise UsageError("--baseline and --fail-if go together", fix="give both, or neither")
     baseline = {} if old is None else load_baseline(Path(old))
     given_profiles = [Path(path) for path in words.get("profiles", ())]
-    devices = describe_bundles(bundles, limits, given_profiles)
+    fields = [Path(path) for path in words.get("measured_field", ())]
+    devices = describe_bundles(bundles, limits, given_profiles, fields)
     refuse_duplicates(devices)
     return Report(
         devices, limits, find_regressions(devices, baseline, rules), "" if old is None else str(old)
