@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 LEVELS = 127
 """Codes on either side of 0 in a symmetric int8 tensor; -128 is left out."""
+_LEVELS_16 = 32767
 
 
 def derive_scales(record: CalibrationRecord, scheme: Scheme) -> Scales:
     """Scale and zero-point of every recorded tensor under `scheme`.
 
-    Symmetric: scale = threshold / 127, zero-point 0. Asymmetric: 256 (uint16: 65536) codes that cover the
+    Symmetric: scale = threshold / 127 (int16: 32767), zero-point 0. Asymmetric: 256 (uint16: 65536) codes that cover the
     clip range to both its ends, the zero-point a whole number, so that 0 is exact. Under `fp16_scales` each
     scale is rounded up to a number fp16 holds exactly, at least 2^-14; a range too large for that raises
     ModelError.
@@ -36,8 +37,9 @@ def derive_scales(record: CalibrationRecord, scheme: Scheme) -> Scales:
 
 def _derive_params(name: str, seen: TensorRange, scheme: Scheme) -> QuantParams:
     if scheme.symmetric:
-        scale = round_scales(np.array(seen.threshold / LEVELS), scheme, what=f"tensor '{name}'")
-        return QuantParams(float(scale), 0 if scheme.activation == "int8" else 128, scheme.activation)
+        levels = _LEVELS_16 if scheme.activation == "int16" else LEVELS
+        scale = round_scales(np.array(seen.threshold / levels), scheme, what=f"tensor '{name}'")
+        return QuantParams(float(scale), 128 if scheme.activation == "uint8" else 0, scheme.activation)
     low, high = min(0.0, seen.clip_low), max(0.0, seen.clip_high)
     codes = 65535 if scheme.activation == "uint16" else 255
     steps = codes - 1 if low < 0 < high else codes  # one to spare: a whole zero-point covers both ends

@@ -11,7 +11,7 @@ from edgekit._choose_scheme import choose_measured, choose_products, plan_form
 from edgekit._inner_sketches import measure_roundings, refuse_lost
 from edgekit._plan import choose_scheme, job_for, refuse_errors, weight_gaps
 from edgekit._qdq import INT4_OPSET
-from edgekit._search import search_mix
+from edgekit._search import WideChoice, search_mix
 from edgekit._tasks import score_task
 from edgekit._values import PORTABLE, SCHEMES, WEIGHT_BITS
 from edgekit._verify import (
@@ -70,7 +70,8 @@ class TargetWork:
             allowed = self.workshop.recipe.max_drop
             if allowed is not None:
                 forms = [plan_form(self.plan, SCHEMES[name]) for name in self._schemes_to_try(scheme)]
-                self._mix = found = search_mix(self.workshop, forms, allowed)
+                wide = WideChoice(self.plan.wide, self.plan.no_wide)
+                self._mix = found = search_mix(self.workshop, forms, allowed, wide)
                 self._quantized, self.scheme_note = found.result, found.note
                 self._measured = self.workshop.remember(found.reference)
                 self._unmet = () if found.enough else (found.note,)
@@ -87,6 +88,8 @@ class TargetWork:
         """The one that is asked for, and the plan's second one where the recipe leaves the choice."""
         second = self.plan.second_scheme.name
         other = self.workshop.recipe.scheme == "auto" and scheme not in (PORTABLE.name, second)
+        if self.plan.wide is not None and self.plan.wide.name == second:
+            return (scheme,)  # the search comes to it node by node
         return (scheme, second) if other else (scheme,)
 
     def _choice_for(self, scheme: str) -> Callable[[Workshop, Plan], ChosenScheme] | None:

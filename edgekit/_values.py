@@ -16,7 +16,7 @@ WeightBits = Literal[4, 8]
 BiasForm = Literal["float", "int32"]
 ConvOutput = Literal["int8", "float"]
 GemmOutput = Literal["float", "int8", "all"]
-Activation = Literal["int8", "uint8", "uint16"]
+Activation = Literal["int8", "uint8", "int16", "uint16"]
 Kind = Literal["measured", "predicted", "unknown"]
 
 # The folder of a bundle's weights that several ONNX files point to.
@@ -79,6 +79,7 @@ class Scheme:
     `portable`: int8 symmetric activations, zero-point 0, scales that fp16 holds exactly.
     `native-u8`: uint8 asymmetric activations, uint8 weights around 128 (ONNX Runtime).
     `native-u8-s8`, `native-u16-s8`: uint8 or uint16 asymmetric activations, int8 weights (Hexagon).
+    `int16x8`: int16 symmetric activations, int8 weights (LiteRT); of single nodes only.
     """
 
     name: str
@@ -92,6 +93,7 @@ PORTABLE = Scheme("portable", "int8", True, "int8", True)
 NATIVE_U8 = Scheme("native-u8", "uint8", False, "uint8", False)
 NATIVE_U8_S8 = Scheme("native-u8-s8", "uint8", False, "int8", False)
 NATIVE_U16_S8 = Scheme("native-u16-s8", "uint16", False, "int8", False)
+INT16X8 = Scheme("int16x8", "int16", True, "int8", False)
 SCHEMES = {scheme.name: scheme for scheme in (PORTABLE, NATIVE_U8, NATIVE_U8_S8, NATIVE_U16_S8)}
 
 

@@ -245,7 +245,7 @@ class Workshop:
         component, record = self.equalized, self.record
         self.progress("insert Q/DQ", 0, None)
         clipped = mix.clipped if self.searches_ranges else None
-        steering = replace(self._steering, searched=mix.float_nodes, clipped=clipped)
+        steering = replace(self._steering, searched=mix.float_nodes, clipped=clipped, wide=mix.wide)
         if self.samples.kind != "random":
             # A flat background is rounded alike everywhere, and that is no noise which averages out.
             return insert_corrected_qdq(component, record, self._floats, form=form, steering=steering)

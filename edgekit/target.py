@@ -54,6 +54,7 @@ class Plan:
     accepted; `native` is what the target does best from the same record.
     second_scheme: what is tried where the samples show `scheme` to be far from fp32.
     weights: how it holds integer weights beside float data (w8, w4); empty: it does not.
+    wide: 16-bit activations that a search may give to single nodes of an int8 graph; None, because no_wide.
     default_float: what a user gets who brings no samples.
     baselines: float variants built beside an INT8 artifact.
     """
@@ -65,6 +66,8 @@ class Plan:
     bias: BiasForm = "float"
     conv_output: ConvOutput = "int8"
     gemm_output: GemmOutput = "float"
+    wide: Scheme | None = None
+    no_wide: str = "the target has none"
     default_float: Precision = "fp32"
     baselines: tuple[Precision, ...] = ()
     weights: tuple[WeightForm, ...] = ()

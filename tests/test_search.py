@@ -23,7 +23,8 @@ from edgekit._search import LayerCost, measure_sensitivity
 from edgekit._search.fit_ranges import choose_clipped
 from edgekit._search.judge import Judge
 from edgekit._search.output_distance import measure_distance
-from edgekit._search.search_mix import gallop, give_back, rank_layers
+from edgekit._search.search_mix import gallop, give_back
+from edgekit._search.sensitivity import rank_layers
 from edgekit._values import PORTABLE, OutputParity, QuantParams, TaskScore
 from edgekit._verify import float_session, reference_session
 from edgekit._workshop import Workshop
@@ -204,7 +205,7 @@ def test_one_targets_table_is_tried_on_the_next_before_its_own_search(place: Pat
     assert result.passed
     if tables[1]["float_nodes"]:
         assert tables[1]["float_nodes"] == tables[0]["float_nodes"]
-        assert tables[1]["trials"][-1]["tried"] == "the nodes that another target leaves in float"
+        assert tables[1]["trials"][-1]["tried"] == "the mix that another target ended with"
 
 
 @pytest.mark.parametrize("wrong", [(0,), (154,), (192,), (199,), (57, 193)])

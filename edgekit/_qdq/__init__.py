@@ -19,4 +19,6 @@ from edgekit._qdq.quantize_weights import quantize_weights as quantize_weights
 from edgekit._qdq.steering import Decision as Decision
 from edgekit._qdq.steering import Mix as Mix
 from edgekit._qdq.steering import Steering as Steering
+from edgekit._qdq.steering import Widening as Widening
 from edgekit._qdq.weight_rounder import WeightRounder as WeightRounder
+from edgekit._qdq.widths import INT16 as INT16

@@ -74,7 +74,7 @@ def insert_corrected_qdq(
     Scales, zero-points and integer weights stay those of `insert_qdq`, except where a corrected bias
     leaves int32. Raises what `insert_qdq` and `measure_errors` raise.
     """
-    component = reach_scheme(component, form.scheme)
+    component = reach_scheme(component, form.scheme, steering)
     first = insert_qdq(component, record, form=form, steering=steering)
     errors = measure_errors(floats, first.component.model)
     if not errors:

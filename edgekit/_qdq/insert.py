@@ -11,6 +11,7 @@ from edgekit._qdq.islands import find_islands
 from edgekit._qdq.pairs import add_pair
 from edgekit._qdq.parameters import ParameterWriter, QdqForm
 from edgekit._qdq.saturation import narrow_range
+from edgekit._qdq.widths import Widths, find_wide, tell_widths
 from edgekit._values import QuantParams, Scales
 from edgekit.calibration.record import TensorRange
 from edgekit.calibration.scales import derive_scales
@@ -20,7 +21,7 @@ from edgekit.passes.reach_opset import reach_opset
 from edgekit.passes.remove_unused import remove_unused
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     import onnx_ir as ir
 
@@ -56,34 +57,53 @@ def insert_qdq(
 
     Raises ModelError where the record lacks a tensor that the placement needs, or a weight has no scale.
     """
-    component = reach_scheme(component, form.scheme)
+    component = reach_scheme(component, form.scheme, steering)
     model = component.model.clone()
     islands = find_islands(model.graph, steering, conv_output=form.conv_output, gemm_output=form.gemm_output)
-    clipped = None if steering is None else steering.clipped
-    params = _settle_params(islands, record, form.scheme, clipped)
-    named = {str(value.name): param for value, param in params.items()}
+    widths = _settle_widths(model.graph, islands, record, form=form, steering=steering)
+    named = {str(value.name): widths.own(value, islands.nodes) for value in islands.tensors}
     names = Names(model)
-    parameters = ParameterWriter(form, params, names)
+    writers = [ParameterWriter(form, params, names) for params in (widths.narrow, widths.wide)]
     for node in tuple(model.graph):
         if node in islands.nodes:
-            parameters.quantize(node)
-    pairs = _PairWriter(model.graph, islands, params, names)
+            writers[node in widths.nodes].quantize(node)
+    pairs = _PairWriter(model.graph, islands, widths, names)
     for value in islands.tensors:
         pairs.wrap(value)
     remove_unused(model)  # the float weights that integers replaced
     scales = Scales(form.scheme.name, record.digest, dict(sorted(named.items())))
     narrowed = frozenset(str(value.name) for value in islands.chain_inputs)
-    return QdqResult(replace(component, model=model), scales, islands.decisions, narrowed)
+    decisions = tell_widths(islands.decisions, {str(node.name) for node in widths.nodes})
+    return QdqResult(replace(component, model=model), scales, decisions, narrowed)
 
 
-def reach_scheme(component: Component, scheme: Scheme) -> Component:
-    """The component in an opset that has the scheme's Q and DQ: 16-bit ones came with opset 21."""
-    if scheme.activation != "uint16" or component.model.opset_imports[""] >= _OPSET_16_BIT:
+def reach_scheme(component: Component, scheme: Scheme, steering: Steering | None = None) -> Component:
+    """The component in an opset that has the Q and DQ it needs: 16-bit ones came with opset 21."""
+    wide = scheme.activation == "uint16" or (steering is not None and steering.wide is not None)
+    if not wide or component.model.opset_imports[""] >= _OPSET_16_BIT:
         return component
     model = component.model.clone()
     reach_opset(model, _OPSET_16_BIT)
     model.ir_version = max(model.ir_version, _IR_16_BIT)
     return replace(component, model=model)
+
+
+def _settle_widths(
+    graph: ir.Graph,
+    islands: Islands,
+    record: CalibrationRecord,
+    *,
+    form: QdqForm,
+    steering: Steering | None,
+) -> Widths:
+    """The parameters of every tensor in both widths, and the nodes that compute in 16 bits."""
+    clipped = None if steering is None else steering.clipped
+    narrow = _settle_params(islands, record, form.scheme, clipped)
+    if steering is None or steering.wide is None:
+        return Widths(frozenset(), narrow, narrow)
+    # 16 bits have levels enough for the whole range.
+    wide = _settle_params(islands, record, steering.wide.scheme, frozenset())
+    return Widths(find_wide(graph, islands, steering.wide.nodes), narrow, wide)
 
 
 def _settle_params(
@@ -125,20 +145,43 @@ class _PairWriter:
 
     graph: ir.Graph
     islands: Islands
-    params: Mapping[ir.Value, QuantParams]
+    widths: Widths
     names: Names
 
     def wrap(self, value: ir.Value) -> None:
-        """value -> Q -> DQ -> its readers; float readers of a float producer keep the plain value."""
-        param, producer = self.params[value], value.producer()
-        int8_made = producer in self.islands.nodes
-        readers = [(node, index) for node, index in value.uses() if int8_made or node in self.islands.nodes]
+        """value -> Q -> DQ -> its readers; float readers of a float producer keep the plain value.
+
+        Readers of the other width get a pair of their own: behind the producer's, or on the plain value.
+        """
+        producer, inside = value.producer(), self.islands.nodes
+        readers = {
+            width: [use for use in value.uses() if use[0] in inside and self.widths.is_wide(use[0]) is width]
+            for width in (False, True)
+        }
+        if producer not in inside:
+            for width in (False, True):
+                if readers[width]:
+                    self._restore(value, value, readers[width], width=width)
+            return
+        own = self.widths.is_wide(producer)
+        others = readers[not own]
+        near = [use for use in value.uses() if use not in others]
+        restored = self._restore(value, value, near, width=own)
+        if others:
+            self._restore(value, restored, others, width=not own)
+        if value.is_graph_output():
+            self._hand_over_output(value, restored)
+
+    def _restore(
+        self, value: ir.Value, source: ir.Value, readers: Sequence[tuple[ir.Node, int]], *, width: bool
+    ) -> ir.Value:
+        """source -> Q -> DQ -> readers, with the parameters of `value` in that width."""
+        param = self.widths.params(width)[value]
         zero_point = np.asarray(param.zero_point, param.dtype)
-        restored = add_pair(self.graph, value, param.scale, zero_point, self.names)
+        restored = add_pair(self.graph, source, param.scale, zero_point, self.names)
         for node, index in readers:
             node.replace_input_with(index, restored)
-        if value.is_graph_output() and int8_made:
-            self._hand_over_output(value, restored)
+        return restored
 
     def _hand_over_output(self, value: ir.Value, restored: ir.Value) -> None:
         """The graph output becomes the restored tensor, under the output's public name."""

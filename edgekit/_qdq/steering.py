@@ -10,19 +10,31 @@ from edgekit._qdq.quantize_all import ALL
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from edgekit._values import Scheme
+
+
+@dataclass(frozen=True)
+class Widening:
+    """Nodes that compute on 16-bit activations of `scheme` instead of the graph's own; weights stay int8."""
+
+    scheme: Scheme
+    nodes: frozenset[str]
+
 
 @dataclass(frozen=True)
 class Steering:
     """What the user pinned: nodes that stay float, and (if any) the only op types to quantize.
 
     searched: nodes that a search leaves in float. clipped: the tensors whose range the observer may cut,
-    all others keep their extremes; None: as the observer settled every one.
+    all others keep their extremes; None: as the observer settled every one. wide: nodes that a search
+    computes in 16 bits.
     """
 
     float_nodes: frozenset[str] = frozenset()
     only_ops: frozenset[str] = frozenset()
     searched: frozenset[str] = frozenset()
     clipped: frozenset[str] | None = None
+    wide: Widening | None = None
 
     def allows(self, node: ir.Node) -> bool:
         pinned = node.name in self.float_nodes or node.name in self.searched
@@ -41,10 +53,11 @@ class Steering:
 
 @dataclass(frozen=True)
 class Mix:
-    """What a search decided: nodes left in float, and the tensors whose range the observer may cut."""
+    """What a search decided: nodes in float or in 16 bits, and the tensors whose range is cut."""
 
     float_nodes: frozenset[str] = frozenset()
     clipped: frozenset[str] = frozenset()
+    wide: Widening | None = None
 
 
 @dataclass(frozen=True)

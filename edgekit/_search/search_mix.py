@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from edgekit._qdq import Mix
+from edgekit._qdq import Mix, Widening
 from edgekit._search.fit_ranges import choose_clipped
 from edgekit._search.found_mix import FoundMix, Trial
 from edgekit._search.judge import Judge
-from edgekit._search.sensitivity import LayerCost, measure_sensitivity
+from edgekit._search.price import price_nodes
+from edgekit._search.sensitivity import LayerCost, measure_sensitivity, rank_layers
 from edgekit._verify import reference_session
 from edgekit.errors import UsageError
 
@@ -19,18 +22,31 @@ if TYPE_CHECKING:
     import numpy as np
 
     from edgekit._qdq import QdqForm
+    from edgekit._search.price import Prices
+    from edgekit._values import Scheme
     from edgekit._workshop import Workshop
 
 # Tries that give layers back to int8, once enough are in float.
 _MOST_RETURNS = 8
 
 
-def search_mix(workshop: Workshop, forms: Sequence[QdqForm], allowed: float) -> FoundMix:
+@dataclass(frozen=True)
+class WideChoice:
+    """The 16-bit activations that single nodes may have, or in words why there are none."""
+
+    scheme: Scheme | None = None
+    why_not: str = ""
+
+
+def search_mix(
+    workshop: Workshop, forms: Sequence[QdqForm], allowed: float, wide: WideChoice | None = None
+) -> FoundMix:
     """INT8 with as few multiply-accumulates in float as its drop on the samples allows.
 
     In this order, the first that is enough is taken: each of `forms` whole; the nearest of them with each
-    tensor's range chosen by what it does to the outputs; what an earlier target's search found; layers left
-    in float, the most sensitive for their MACs first, as few as are enough, less those that can go back.
+    tensor's range chosen by what it does to the outputs; what an earlier target's search found; layers on
+    16-bit activations where `wide` has them; layers left in float; each time the most sensitive for their
+    MACs first, as few as are enough, less those that can go back.
     Where nothing is enough, the best one tried. UsageError without real samples, and where nothing judges.
     """
     if workshop.samples.kind == "random":
@@ -38,7 +54,8 @@ def search_mix(workshop: Workshop, forms: Sequence[QdqForm], allowed: float) -> 
             "--max-drop and --precision auto judge INT8 by samples, and random ones say nothing",
             fix="give real ones with --samples DATA, or leave the option out",
         )
-    search = _Search(workshop, Judge(workshop, allowed))
+    choice = wide or WideChoice()
+    search = _Search(workshop, Judge(workshop, allowed), choice)
     for form in forms:
         found = search.attempt(form, Mix(), f"{form.scheme.name} scheme, all in int8")
         if found.enough:
@@ -48,18 +65,19 @@ def search_mix(workshop: Workshop, forms: Sequence[QdqForm], allowed: float) -> 
     if fitted.enough:
         return fitted
     base = min((nearest, fitted), key=lambda mix: mix.drop)
-    return search.reuse(base) or search.leave_float(base)
+    return search.reuse(base) or search.choose_layers(base)
 
 
 @dataclass
 class _Search:
     """Attempts on one target's forms; each is built and judged on the samples.
 
-    Only the best and the last that was enough are kept: a graph and its session hold the weights.
+    Only the best and the cheapest that was enough are kept: a graph and its session hold the weights.
     """
 
     workshop: Workshop
     judge: Judge
+    wide: WideChoice
     trials: list[Trial] = field(default_factory=list)
     _best: FoundMix | None = None
     _enough: FoundMix | None = None
@@ -82,11 +100,19 @@ class _Search:
         made = FoundMix(
             result, session, form, mix, drop.share, judge.allowed, judge.words, tuple(self.trials)
         )
+        made = replace(made, no_wide="" if self.wide.scheme else self.wide.why_not)
         if self._best is None or made.drop < self._best.drop:
             self._best = made
-        if made.enough:
+        if made.enough and (self._enough is None or self._price(made) <= self._price(self._enough)):
             self._enough = made
         return made
+
+    def _price(self, made: FoundMix) -> float:
+        return self.prices.of(made.mix)
+
+    @cached_property
+    def prices(self) -> Prices:
+        return price_nodes(self.workshop.equalized.model)
 
     def feeds(self, layers: int) -> Sequence[Mapping[str, np.ndarray]]:
         """A few samples: all the runs over `layers` take no more than about two calibrations."""
@@ -111,42 +137,64 @@ class _Search:
     def reuse(self, base: FoundMix) -> FoundMix | None:
         """The first of the mixes that earlier targets ended with, if it is enough here too."""
         for mix in self.workshop.mixes:
-            made = self.attempt(base.form, mix, "the nodes that another target leaves in float")
+            if mix.wide is not None and mix.wide.scheme != self.wide.scheme:
+                continue
+            made = self.attempt(base.form, mix, "the mix that another target ended with")
             if made.enough:
                 return made
         return None
 
-    def leave_float(self, base: FoundMix) -> FoundMix:
-        """The fewest layers that are enough; where none are, the best tried."""
+    def choose_layers(self, base: FoundMix) -> FoundMix:
+        """The cheapest layers in 16 bits or in float that are enough; where none are, the best tried."""
         shop = self.workshop
         shop.progress("measure each layer's sensitivity", 0, None)
         feeds = self.feeds(len(base.result.scales.tensors))
         layers = measure_sensitivity(shop.equalized.model, base.result, feeds)
-        ranked = rank_layers(layers)
-
-        def enough(chosen: Sequence[LayerCost]) -> bool:
-            nodes = frozenset(name for layer in chosen for name in layer.nodes)
-            mix = replace(base.mix, float_nodes=nodes)
-            return self.attempt(base.form, mix, f"{len(chosen)} of {len(layers)} layers in float").enough
-
-        count = gallop(len(ranked), lambda count: enough(ranked[:count]))
-        if count is not None:
-            give_back(ranked[:count], enough)
+        widened = self.widen(base, layers)
+        self.leave_float(base if widened.enough else widened, layers)
         final = self._enough or replace(self.best, drop=self.judge.measure_all(self.best.reference).share)
         if final.enough:
             shop.mixes.append(final.mix)
         return replace(final, trials=tuple(self.trials), layers=layers)
 
+    def widen(self, base: FoundMix, layers: Sequence[LayerCost]) -> FoundMix:
+        """The fewest layers in 16 bits that are enough; where all are not, all or none, the nearer."""
+        scheme = self.wide.scheme
+        if scheme is None:
+            return base
+        # More bits in a tensor take its own rounding away, and leave that of the weights.
+        ranked = rank_layers([replace(layer, error=layer.error * layer.rounding) for layer in layers])
 
-def rank_layers(layers: Sequence[LayerCost]) -> list[LayerCost]:
-    """Most error for the fewest MACs first; layers without any error are left out."""
-    total = sum(layer.macs for layer in layers) or 1
-    # A layer without MACs costs something too: its neighbours' edges become float.
-    least = total / 1000
-    return sorted(
-        (layer for layer in layers if layer.error > 0),
-        key=lambda layer: (-layer.error / max(layer.macs, least), layer.tensor),
-    )
+        def attempt(chosen: Sequence[LayerCost]) -> FoundMix:
+            mix = replace(base.mix, wide=Widening(scheme, names_of(chosen)))
+            return self.attempt(base.form, mix, f"{len(chosen)} of {len(layers)} layers in 16 bits")
+
+        count = gallop(len(ranked), lambda count: attempt(ranked[:count]).enough)
+        if count is not None:
+            give_back(ranked[:count], lambda chosen: attempt(chosen).enough)
+        return self._enough or min((base, self.best), key=lambda mix: mix.drop)
+
+    def leave_float(self, base: FoundMix, layers: Sequence[LayerCost]) -> None:
+        """Try the fewest layers in float that are enough, as long as that is cheaper than what is known."""
+        ranked = rank_layers(layers)
+        most = math.inf if self._enough is None else self._price(self._enough)
+
+        def mix_of(chosen: Sequence[LayerCost]) -> Mix:
+            return replace(base.mix, float_nodes=names_of(chosen))
+
+        def enough(chosen: Sequence[LayerCost]) -> bool:
+            words = f"{len(chosen)} of {len(layers)} layers in float"
+            return self.attempt(base.form, mix_of(chosen), words).enough
+
+        cheaper = [n for n in range(1, len(ranked) + 1) if self.prices.of(mix_of(ranked[:n])) < most]
+        count = gallop(len(cheaper), lambda count: enough(ranked[:count]))
+        if count is not None:
+            give_back(ranked[:count], enough)
+
+
+def names_of(layers: Sequence[LayerCost]) -> frozenset[str]:
+    """The nodes of all these layers."""
+    return frozenset(name for layer in layers for name in layer.nodes)
 
 
 def gallop(most: int, enough: Callable[[int], bool]) -> int | None:

@@ -34,13 +34,15 @@ class LayerCost:
 
     nodes: those behind the quantized tensor; where the rounding of the tensor itself is most of the error,
     those that read it too. macs: of all these nodes. error: distance of the model's outputs
-    (`measure_distance`: nats, or energy over the output's own).
+    (`measure_distance`: nats, or energy over the output's own). rounding: the share of it, 0..1, that goes
+    where the tensor itself has more bits.
     """
 
     tensor: str
     nodes: frozenset[str]
     macs: int
     error: float
+    rounding: float = 1.0
 
 
 def measure_sensitivity(
@@ -73,10 +75,20 @@ def measure_sensitivity(
         nodes = collect_layer(float_model, name, set(tensors))[0]
         if 2 * seen[name].rounding > seen[name].all:
             nodes |= _list_readers(values[name]) & int8
-        costs.append(
-            LayerCost(name, frozenset(nodes), sum(macs[node] for node in nodes), seen[name].distance)
-        )
+        cost = sum(macs[node] for node in nodes)
+        costs.append(LayerCost(name, frozenset(nodes), cost, seen[name].distance, seen[name].share))
     return tuple(costs)
+
+
+def rank_layers(layers: Sequence[LayerCost]) -> list[LayerCost]:
+    """Most error for the fewest MACs first; layers without any error are left out."""
+    total = sum(layer.macs for layer in layers) or 1
+    # A layer without MACs costs something too: its neighbours' edges become float.
+    least = total / 1000
+    return sorted(
+        (layer for layer in layers if layer.error > 0),
+        key=lambda layer: (-layer.error / max(layer.macs, least), layer.tensor),
+    )
 
 
 @dataclass
@@ -86,6 +98,10 @@ class _Seen:
     distance: float = 0.0
     all: float = 0.0
     rounding: float = 0.0
+
+    @property
+    def share(self) -> float:
+        return min(self.rounding / self.all, 1.0) if self.all else 1.0
 
 
 def _list_readers(value: ir.Value) -> set[str]:

@@ -43,6 +43,7 @@ class CoreML(Target):
             expand=ops_to_expand(),
             bias="float",
             conv_output="int8",
+            no_wide="Core ML has no such type",
             default_float="fp16",
             baselines=("fp16",),
             weights=weight_forms(level_of(job)),

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit._values import Gap
+from edgekit._values import INT16X8, Gap
 from edgekit.profiles.loader import device_files
 from edgekit.target import DeviceRun, Plan, Target, refuse_unsafe_names
 from edgekit.targets.litert.options import read_options
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from edgekit.target import Job, Session
 
 _PACKAGES = {"ai_edge_litert": "ai-edge-litert>=2.3", "flatbuffers": "flatbuffers>=25"}
+_SLOW = (
+    "LiteRT's CPU kernels for them took 20 to 40 times as long as its float ones where they were timed; "
+    "--option litert.activations=int16x8 allows them, for an NPU"
+)
 
 
 class LiteRT(Target):
@@ -39,12 +43,15 @@ class LiteRT(Target):
         from edgekit.targets.litert.weight_forms import WEIGHT_FORMS
 
         del components
-        _find_compiler(read_options(job).aot)
+        options = read_options(job)
+        _find_compiler(options.aot)
         return Plan(
             max_opset=None,
             expand=ops_to_expand(),
             bias="int32",
             gemm_output="int8",
+            wide=INT16X8 if options.activations == "int16x8" else None,
+            no_wide=_SLOW,
             default_float="fp32",
             baselines=("fp32",),
             weights=WEIGHT_FORMS,

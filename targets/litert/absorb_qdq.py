@@ -17,7 +17,7 @@ from edgekit.passes.remove_unused import remove_unused
 from edgekit.targets.litert.fold_affine import fold_affine
 from edgekit.targets.litert.fold_bias import fold_bias
 from edgekit.targets.litert.graph import Quant
-from edgekit.targets.litert.quantized_values import integers_of, read_quants, sole_quantizer
+from edgekit.targets.litert.quantized_values import INTEGERS, integers_of, read_quants, sole_quantizer
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -34,6 +34,8 @@ def int8_table() -> dict[str, Any]:
 # How much coarser than the graph's a scale may be that LiteRT puts in between: the two roundings then
 # stay within one step of the graph's one (0.5 x 1.01 < 1), and cost little against it.
 _ROOM = 1.01
+# Of 16 bits two may be lost that way, and the result is still finer than 8 bits by far.
+_ROOM_16 = 4.0
 
 
 def absorb_qdq(model: ir.Model, keep_float: Collection[str] = ()) -> Quants:
@@ -66,7 +68,7 @@ def _join_pair(quantize: ir.Node, quants: Quants) -> None:
     source, result = integers_of(quantize.inputs[0], quants), quantize.outputs[0]
     if source is None or result not in quants or constant_array(source) is not None:
         return
-    if quants[source] == quants[result]:
+    if quants[source] == quants[result] and source.dtype == result.dtype:
         result.replace_all_uses_with(source)
     else:
         quantize.replace_input_with(0, source)
@@ -94,7 +96,7 @@ def _quantize_before_clamp(clamp: ir.Node, quants: Quants) -> None:
     assert isinstance(graph, ir.Graph)
     graph.remove(quantize)
     graph.insert_before(clamp, quantize)
-    result.type = ir.TensorType(ir.DataType.INT8)
+    result.type = integers.type
     quants[result] = quants[integers]
 
 
@@ -122,11 +124,13 @@ def _absorb_gate(sigmoid: ir.Node, quants: Quants, keep_float: Collection[str]) 
     if len(others) != 1 or others[0] is None or sole_quantizer(product.outputs[0], quants) is None:
         return
     sigmoid.replace_input_with(0, source)
-    gate.type = ir.TensorType(ir.DataType.INT8)
-    quants[gate] = _fixed_quant(int8_table()["Sigmoid"])
+    gate.type = source.type
+    quants[gate] = _fixed_quant(int8_table()["Sigmoid"], source.dtype)
 
 
-def _fixed_quant(row: Mapping[str, Any]) -> Quant:
+def _fixed_quant(row: Mapping[str, Any], dtype: ir.DataType | None) -> Quant:
+    if dtype == ir.DataType.INT16:
+        return Quant((row["scale_int16"],))
     return Quant((row["scale"],), row["zero_point"])
 
 
@@ -137,6 +141,8 @@ def _absorb(node: ir.Node, quants: Quants) -> None:
     quantizers = [sole_quantizer(value, quants) for value in node.outputs if value.name]
     integers = {index: value for index, value in sources.items() if value is not None}
     known = [item for item in quantizers if item is not None]
+    if not _of_one_width(row, integers.values(), known):
+        return
     if not sources or len(integers) < len(sources) or len(known) < len(quantizers):
         return
     if not all(_CONDITIONS[name](node) for name in row.get("conditions", ())):
@@ -152,6 +158,15 @@ def _absorb(node: ir.Node, quants: Quants) -> None:
         _take_output(item, made, quants)
 
 
+def _of_one_width(
+    row: Mapping[str, Any], sources: Collection[ir.Value], quantizers: Collection[ir.Node]
+) -> bool:
+    """Whether all that is computed, before and behind, has one integer dtype, and the kernel takes that."""
+    computed = [value for value in sources if constant_array(value) is None]
+    widths = {value.dtype for value in (*computed, *(item.outputs[0] for item in quantizers))}
+    return widths <= INTEGERS and len(widths) <= 1 and (ir.DataType.INT16 not in widths or "int16" in row)
+
+
 def _differ(values: Collection[ir.Value], quants: Quants) -> bool:
     """Whether these have several scales; constants stay as they are."""
     computed = all(constant_array(value) is None for value in values)
@@ -165,7 +180,7 @@ def _moved(node: ir.Node, value: ir.Value, quantize: ir.Node, quants: Quants) ->
         return value
     new = ir.node("QuantizeLinear", [value, *quantize.inputs[1:]], name=f"{node.name}/{value.name}/moved")
     new.outputs[0].name = new.name
-    new.outputs[0].type = ir.TensorType(ir.DataType.INT8)
+    new.outputs[0].type = quantize.outputs[0].type
     new.outputs[0].shape = value.shape
     graph = node.graph
     assert isinstance(graph, ir.Graph)
@@ -186,16 +201,18 @@ def _result_quant(
     Where that is not the graph's scale, the QUANTIZE that is left goes from one to the other.
     """
     wanted = {item: quants[item.outputs[0]] for item in quantizers}
+    dtype = quantizers[0].outputs[0].dtype
+    room = _ROOM_16 if dtype == ir.DataType.INT16 else _ROOM
     if row["scales"] == "free":
         finest = ins[0].scale * row.get("finest", 0)
         return wanted if all(quant.scale >= finest for quant in wanted.values()) else None
     if row["scales"] == "fixed":
-        fixed = _fixed_quant(row)
-        near = all(fixed.scale <= quant.scale * _ROOM for quant in wanted.values())
+        fixed = _fixed_quant(row, dtype)
+        near = all(fixed.scale <= quant.scale * room for quant in wanted.values())
         return dict.fromkeys(wanted, fixed) if near else None
     if any(quant != ins[0] for quant in ins):
         return None
-    exact = not row.get("rounds") or all(ins[0].scale <= quant.scale * _ROOM for quant in wanted.values())
+    exact = not row.get("rounds") or all(ins[0].scale <= quant.scale * room for quant in wanted.values())
     return dict.fromkeys(wanted, ins[0]) if exact else None
 
 
@@ -203,7 +220,7 @@ def _take_output(quantize: ir.Node, made: Mapping[ir.Node, Quant], quants: Quant
     """The quantizer's source becomes int8 itself; the quantizer goes where both have one scale."""
     value, integers = quantize.inputs[0], quantize.outputs[0]
     assert value is not None
-    value.type = ir.TensorType(ir.DataType.INT8)
+    value.type = integers.type
     quants[value] = made[quantize]
     if quants[integers] != quants[value]:
         return

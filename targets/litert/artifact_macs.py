@@ -34,7 +34,9 @@ def count_macs(path: Path) -> MacShare:
     """From the shapes and types that the file holds; weights are int8 or int4 beside float data in it too."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         counts = _count_file(*read_file(data))
-    return MacShare(counts["int8"], counts["total"], counts["weight int8"], counts["weight int4"])
+    return MacShare(
+        counts["int8"], counts["total"], counts["weight int8"], counts["weight int4"], counts["int16"]
+    )
 
 
 def _count_file(schema: Any, model: Any) -> Counter[str]:
@@ -65,6 +67,8 @@ def _count_graph(schema: Any, model: Any, graph: Any) -> Counter[str]:
         kinds = types[values.type], stored.get(places[1], types[weights.type])
         if kinds == ("INT8", "INT8"):
             counts["int8"] += macs
+        elif kinds[0] == "INT16" and kinds[1] in ("INT8", "INT16"):
+            counts["int16"] += macs
         elif kinds[1] in ("INT8", "INT4"):
             counts[f"weight {kinds[1].lower()}"] += macs
     return counts

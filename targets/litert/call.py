@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit._lowering import NodeCall, Refused, RuleTable
-from edgekit.targets.litert.graph import DTYPES, Graph, Tensor, constant, int32s
+from edgekit.targets.litert.graph import DTYPES, ROUNDED, Graph, Tensor, constant, int32s
 from edgekit.targets.litert.write_tflite import operator_table
 
 if TYPE_CHECKING:
@@ -61,8 +61,9 @@ class Call(NodeCall[Tensor]):
         assert first is not None
         checked = inputs[1] if code == "SELECT_V2" and inputs[1] is not None else first
         row = operator_table()[code]
-        quantized = "int8_version" in row and checked.quant is not None  # plain int8 has no arithmetic there
-        allowed = {*row["dtypes"], *(("int8",) if quantized else ())}
+        # Plain integers of these widths have no arithmetic there.
+        rounded = {kind for kind in ROUNDED if f"{kind}_version" in row and checked.quant is not None}
+        allowed = {*row["dtypes"], *rounded}
         if code != "SELECT_V2" and checked.dtype not in allowed:
             raise Refused(
                 f"LiteRT's {code} takes no {checked.dtype}",
@@ -71,6 +72,8 @@ class Call(NodeCall[Tensor]):
         odd = next((item.dtype for item in inputs if item is not None and item.dtype not in DTYPES), None)
         if odd is not None:
             raise Refused(f"LiteRT's kernels do not compute on {odd}", "export in float32")
+        if code in ("ADD", "SUB") and checked.dtype == "int16":
+            options["potScaleInt16"] = False  # the schema's default asks for powers of two
         out = Tensor(tuple(int(size) for size in shape), model.dtype, None, model.quant)
         return self.graph.add(code, inputs, out, options)
 

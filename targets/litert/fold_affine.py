@@ -39,8 +39,8 @@ def fold_affine(model: ir.Model, quants: Quants, keep_float: Collection[str]) ->
         last = value.producer() if value is not None else None
         if value is None or last is None or last.domain or last.name in keep_float:
             continue
-        if sole_quantizer(value, quants) is not quantize:
-            continue
+        if sole_quantizer(value, quants) is not quantize or quantize.outputs[0].dtype != ir.DataType.INT8:
+            continue  # 8 bits of a factor are too few for 16-bit data
         writer = _Writer(quants, names, last, quantize)
         made = writer.fold_average() if last.op_type == "AveragePool" else writer.fold_chain()
         if made is not None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # What a tensor may hold: what LiteRT's kernels compute on (int4: weights only).
 DTYPES = frozenset(("float32", "int8", "uint8", "int16", "int32", "int64", "bool", "float16", "int4"))
+# What activations are rounded to.
+ROUNDED = frozenset(("int8", "int16"))
 
 
 @dataclass(frozen=True, eq=False)

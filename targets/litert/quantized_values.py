@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     Quants = dict[ir.Value, Quant]
 
+# What activations are rounded to.
+INTEGERS = frozenset((ir.DataType.INT8, ir.DataType.INT16))
+
 
 def read_quants(model: ir.Model) -> Quants:
     """Per-tensor results of Q, and constants read by DQ (there also per axis)."""
@@ -22,7 +25,7 @@ def read_quants(model: ir.Model) -> Quants:
     for node in model.graph:
         scale, zero = constant_array(input_of(node, 1)), constant_array(input_of(node, 2))
         if node.op_type == "QuantizeLinear" and scale is not None and scale.size == 1 and zero is not None:
-            if zero.dtype == np.int8:
+            if zero.dtype == np.int8 or (zero.dtype == np.int16 and not np.any(zero)):
                 quants[node.outputs[0]] = Quant((float(scale.reshape(-1)[0]),), int(zero.reshape(-1)[0]))
         elif node.op_type == "DequantizeLinear" and scale is not None:
             _read_constant(node, scale, zero, quants)
@@ -49,14 +52,14 @@ def _carry_through_transposes(model: ir.Model, quants: Quants) -> None:
     for node in model.graph:
         source = node.inputs[0] if node.inputs else None
         moves = node.op_type in ("Transpose", "Reshape", "Identity")
-        if moves and source in quants and source.dtype == ir.DataType.INT8:
+        if moves and source in quants and source.dtype in INTEGERS:
             quants[node.outputs[0]] = quants[source]
-            node.outputs[0].type = ir.TensorType(ir.DataType.INT8)
+            node.outputs[0].type = ir.TensorType(source.dtype)
 
 
 def integers_of(value: ir.Value | None, quants: Mapping[ir.Value, Quant]) -> ir.Value | None:
-    """What lies before the value's DequantizeLinear, where its scales are known; the value if it is int8."""
-    if value is not None and value in quants and value.dtype == ir.DataType.INT8:
+    """What lies before the value's DequantizeLinear, where its scales are known; the value if it is such."""
+    if value is not None and value in quants and value.dtype in INTEGERS:
         return value
     producer = value.producer() if value is not None else None
     if producer is None or producer.op_type != "DequantizeLinear":

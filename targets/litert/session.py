@@ -147,9 +147,9 @@ def _read(interpreter: Any, item: Mapping[str, Any]) -> np.ndarray:
 
 
 def _restored(item: Mapping[str, Any], value: np.ndarray) -> np.ndarray:
-    """(code - zero point) * scale of an int8 activation; other values as they are."""
+    """(code - zero point) * scale of an int8 or int16 activation; other values as they are."""
     parameters = item["quantization_parameters"]
-    if value.dtype != np.int8 or len(parameters["scales"]) != 1:
+    if value.dtype not in (np.int8, np.int16) or len(parameters["scales"]) != 1:
         return value
     codes = value.astype(np.int32) - int(parameters["zero_points"][0])
     return codes.astype(np.float32) * np.float32(parameters["scales"][0])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit.targets.litert.graph import Tensor, constant
+from edgekit.targets.litert.graph import ROUNDED, Tensor, constant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,7 +88,8 @@ def pad_spatial(call: Call, x: Tensor, window: Window, *, value: float = 0.0) ->
     paddings = constant(np.array(table, np.int32))
     if value == 0.0:
         return call.add("PAD", [x, paddings], shape)
-    fill = constant(np.asarray(-128 if x.dtype == "int8" else value, x.dtype), x.quant)
+    lowest = np.iinfo(x.dtype).min if x.dtype in ROUNDED else value
+    fill = constant(np.asarray(lowest, x.dtype), x.quant)
     return call.add("PADV2", [x, paddings, fill], shape)
 
 

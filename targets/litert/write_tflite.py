@@ -211,10 +211,15 @@ class ModelWriter:
 
 
 def _version(operator: Operator, row: dict[str, Any]) -> int:
-    """Of the operator for what it computes on: float, int8, or float data with integer weights."""
+    """Of the operator for what it computes on: float, int8, int16, or float data with integer weights."""
     integers = [item for item in operator.inputs if item is not None and item.dtype in ("int8", "int4")]
     key = "version"
-    if integers:
+    if any(
+        item is not None and item.dtype == "int16" and item.quant
+        for item in (*operator.inputs, *operator.outputs)
+    ):
+        key = "int16_version"
+    elif integers:
         weights_only = operator.outputs[0].dtype == "float32" and all(
             item.data is not None for item in integers
         )

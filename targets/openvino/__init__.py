@@ -38,6 +38,7 @@ class OpenVINO(Target):
             max_opset=None,
             expand=ops_to_expand(),
             gemm_output="int8",
+            no_wide="edgekit writes none for OpenVINO",
             default_float="fp16",
             baselines=("fp32", "fp16"),
             weights=WEIGHT_FORMS,

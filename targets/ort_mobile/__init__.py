@@ -45,6 +45,7 @@ class OrtMobile(Target):
             max_opset=newest_opset(),
             scheme=NATIVE_U8,
             bias="int32",
+            no_wide="onnxruntime has no integer kernels for them, and computes their Q/DQ in float",
             default_float="fp32",
             baselines=("fp32",),
             weights=WEIGHT_FORMS,

@@ -36,10 +36,13 @@ class Qnn(Target):
         options = read_options(job)
         chips_of(job.device, options.chips)
         first = NATIVE_U16_S8 if options.activation == "u16" else NATIVE_U8_S8
+        fixed = options.activation != "auto"
         return Plan(
             max_opset=21,
             scheme=first,
-            second_scheme=first if options.activation != "auto" else NATIVE_U16_S8,
+            second_scheme=first if fixed else NATIVE_U16_S8,
+            wide=None if fixed else NATIVE_U16_S8,
+            no_wide=f"--option qnn.activation={options.activation} fixes their width",
             bias="int32",
             gemm_output="all",
             default_float="fp16",

@@ -42,6 +42,7 @@ class TensorRT(Target):
             expand=ops_to_expand(components, table),
             # An int8 convolution may leave float: the activation behind it is fused, and rounds once.
             conv_output="float",
+            no_wide="TensorRT has no such type",
             default_float="fp16",
             baselines=("fp32", "fp16"),
             weights=weight_forms(table),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from edgekit._values import Gap
+from edgekit._values import INT16X8, Gap
 from edgekit.errors import CannotRunHere
 from edgekit.profiles.loader import device_files
 from edgekit.target import DeviceRun, Plan, Target, refuse_unsafe_names
@@ -40,7 +40,7 @@ class EthosU(Target):
 
         del components
         read_options(job)
-        return Plan(max_opset=None, expand=ops_to_expand(), bias="int32", gemm_output="int8")
+        return Plan(max_opset=None, expand=ops_to_expand(), bias="int32", gemm_output="int8", wide=INT16X8)
 
     def check(self, components: Sequence[Component], job: Job) -> list[Gap]:
         """What LiteRT cannot hold, and every precision but int8; what Vela takes shows when it compiles."""

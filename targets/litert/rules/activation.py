@@ -8,7 +8,7 @@ import numpy as np
 
 from edgekit.targets.litert.call import Call, rule
 from edgekit.targets.litert.formula import Formula
-from edgekit.targets.litert.graph import Quant, Tensor, constant
+from edgekit.targets.litert.graph import ROUNDED, Quant, Tensor, constant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ def clip(call: Call) -> Tensor:
         low is not None
         and low.data is not None
         and float(low.data) == 0.0
-        and call.x.dtype in ("float32", "int8")
+        and call.x.dtype in ("float32", *ROUNDED)
     ):
         if high is None:
             return call.emit("RELU", [call.x])

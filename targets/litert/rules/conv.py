@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.targets.litert.call import Call, rule
-from edgekit.targets.litert.graph import Tensor, constant, int32s
+from edgekit.targets.litert.graph import ROUNDED, Tensor, constant, int32s
 from edgekit.targets.litert.layout_rules import is_whole
 from edgekit.targets.litert.parameters import bias_tensor, weights_in
 from edgekit.targets.litert.rules.probed import weighed
@@ -99,7 +99,7 @@ def conv_transpose(call: Call) -> Tensor:
         x, shape = call.reshape(x, _wide(x.shape)), _wide(shape)
     weights = _dilated(call, weights, dilations)
     group = call.integer("group", 1)
-    call.require(group == 1 or x.dtype != "int8", "LiteRT has no grouped int8 transposed convolution")
+    call.require(group == 1 or x.dtype not in ROUNDED, "LiteRT has no grouped int8 transposed convolution")
     parts = _parts(call, x, group)
     step = weights.shape[0] // group
     full = [(n - 1) * s + k for n, s, k in zip(x.shape[1:-1], strides, weights.shape[2:], strict=True)]
@@ -115,7 +115,7 @@ def conv_transpose(call: Call) -> Tensor:
         channels = shape[-1]
         result = call.add("CONCATENATION", made, (x.shape[0], *full, channels), axis=3)
     result = _cropped(call, result, begins, shape)
-    if bias is not None and result.dtype != "int8":
+    if bias is not None and result.dtype not in ROUNDED:
         result = call.add("ADD", [result, bias], shape)
     return call.reshape(result, call.out.shape)
 
@@ -137,7 +137,7 @@ def _full(call: Call, x: Tensor, weights: Tensor, *, strides: Sequence[int], ful
     shape = (x.shape[0], *full, weights.shape[1])
     kernel = weights_in(call, weights, (1, 2, 3, 0), 0)
     inputs: list[Tensor | None] = [int32s(shape), kernel, x]
-    if x.dtype == "int8" and call.has(2):
+    if x.dtype in ROUNDED and call.has(2):
         inputs.append(bias_tensor(call, 2, weights.shape[1], x))
     out = Tensor(shape, call.out.dtype, None, call.out.quant)
     options = {"padding": "VALID", "strideH": strides[0], "strideW": strides[1]}
@@ -180,7 +180,7 @@ def _cropped(call: Call, x: Tensor, begins: Sequence[int], shape: Sequence[int])
     ]
     if any(missing):
         # Only what no product reaches is 0 here; an int8 bias was added already, so it would be lost.
-        call.require(x.dtype != "int8", "output_padding beyond the full result has no int8 LiteRT form")
+        call.require(x.dtype not in ROUNDED, "output_padding beyond the full result has no int8 LiteRT form")
         table = [[0, 0], *([0, size] for size in missing), [0, 0]]
         sizes = [have + more for have, more in zip(x.shape[1:-1], missing, strict=True)]
         x = call.add("PAD", [x, constant(np.array(table, np.int32))], (x.shape[0], *sizes, x.shape[-1]))

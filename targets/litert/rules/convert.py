@@ -6,7 +6,7 @@ import numpy as np
 
 from edgekit.targets.litert.call import Call, rule
 from edgekit.targets.litert.formula import Formula
-from edgekit.targets.litert.graph import Tensor, constant
+from edgekit.targets.litert.graph import ROUNDED, Tensor, constant
 from edgekit.targets.litert.rules.shape import gathered
 
 
@@ -41,9 +41,9 @@ def dropout(call: Call) -> Tensor:
 
 @rule("QuantizeLinear", "axis")
 def quantize(call: Call) -> Tensor:
-    """y = round(x / scale) + zero_point, int8 and per tensor."""
+    """y = round(x / scale) + zero_point, int8 or int16, and per tensor."""
     call.require(
-        call.out.dtype == "int8", f"a Q of {call.out.dtype} has no LiteRT form", "use --scheme portable"
+        call.out.dtype in ROUNDED, f"a Q of {call.out.dtype} has no LiteRT form", "use --scheme portable"
     )
     call.require(
         call.array(1).size == 1, "a Q per axis has no LiteRT form", "quantize activations per tensor"
@@ -69,7 +69,7 @@ def dequantize(call: Call) -> Tensor:
         made = constant(_restored(x.data, scale.data, zero, call.integer("axis", 1)))
         made.integers = x if x.dtype == "int8" and x.quant is not None else None
         return made
-    if x.dtype == "int8" and x.quant is not None:
+    if x.dtype in ROUNDED and x.quant is not None:
         return call.emit("DEQUANTIZE", [x])
     f = Formula(call)
     axis, block = call.integer("axis", 1) % max(x.rank, 1), call.integer("block_size", 0)

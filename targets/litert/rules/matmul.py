@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit.targets.litert.call import Call, rule
-from edgekit.targets.litert.graph import Tensor, constant
+from edgekit.targets.litert.graph import ROUNDED, Tensor, constant
 from edgekit.targets.litert.parameters import bias_tensor, moved_axis
 
 if TYPE_CHECKING:
@@ -25,20 +25,25 @@ def fully_connected(
     )
 
 
+def _are_multiplied(a: Tensor, b: Tensor) -> bool:
+    """Both float, or rounded: 16-bit data take 8-bit constants."""
+    if a.dtype == "int16" and b.data is not None:
+        return b.dtype == "int8"
+    return a.dtype == b.dtype and a.dtype in ("float32", *ROUNDED)
+
+
 @rule("MatMul")
 def matmul(call: Call) -> Tensor:
     """Y = A B as numpy.matmul; one-dim operands are a row or a column."""
     a, b = call.operand(0), call.operand(1)
-    call.require(
-        a.dtype == b.dtype and a.dtype in ("float32", "int8"), f"LiteRT multiplies no {a.dtype} matrices"
-    )
+    call.require(_are_multiplied(a, b), f"LiteRT multiplies no {a.dtype} by {b.dtype} matrices")
     if a.rank == 1:
         a = call.reshape(a, (1, *a.shape))
     if b.rank == 1:
         b = call.reshape(b, (*b.shape, 1))
     if b.data is not None and b.rank == 2:
         weights = _kept_small(call, constant(b.data.T, moved_axis(b.quant, 0)), b, turned=True)
-        bias = bias_tensor(call, 2, weights.shape[0], a) if a.dtype == "int8" else None
+        bias = bias_tensor(call, 2, weights.shape[0], a) if a.dtype in ROUNDED else None
         made = fully_connected(call, a, weights, bias)
     else:
         call.require(max(a.rank, b.rank) <= 5, "LiteRT's BATCH_MATMUL takes at most 5 dims")
@@ -74,9 +79,7 @@ def gemm(call: Call) -> Tensor:
     """Y = alpha A' B' + beta C."""
     alpha, beta = call.number("alpha", 1.0), call.number("beta", 1.0)
     a, b = call.operand(0), call.operand(1)
-    call.require(
-        a.dtype == b.dtype and a.dtype in ("float32", "int8"), f"LiteRT multiplies no {a.dtype} matrices"
-    )
+    call.require(_are_multiplied(a, b), f"LiteRT multiplies no {a.dtype} by {b.dtype} matrices")
     if call.integer("transA", 0):
         a = call.transpose(a, (1, 0))
     if b.data is not None:
@@ -90,7 +93,7 @@ def gemm(call: Call) -> Tensor:
 def _constant_gemm(call: Call, a: Tensor, alpha: float, beta: float) -> Tensor:
     b = call.operand(1)
     weights: Any = call.array(1) if call.integer("transB", 0) else call.array(1).T
-    if a.dtype == "int8":
+    if a.dtype in ROUNDED:
         call.require(alpha == beta == 1, "alpha and beta other than 1 have no int8 form")
         bias = bias_tensor(call, 2, weights.shape[0], a)
         return fully_connected(call, a, constant(weights, moved_axis(b.quant, 0)), bias)

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgekit.targets.litert.call import Call, rule
 from edgekit.targets.litert.formula import Formula
-from edgekit.targets.litert.graph import Tensor, constant, int32s
+from edgekit.targets.litert.graph import ROUNDED, Tensor, constant, int32s
 from edgekit.targets.litert.window import Window, is_same, pad_spatial, read_window
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _folded(call: Call, code: str, x: Tensor, window: Window) -> Tensor:
 def max_pool(call: Call) -> Tensor:
     """Y = MaxPool(X); what lies outside the data never wins."""
     call.require(call.kept == (0,), "LiteRT's MAX_POOL_2D gives no indices")
-    call.require(call.x.dtype in ("float32", "int8"), f"LiteRT's MAX_POOL_2D takes no {call.x.dtype}")
+    call.require(call.x.dtype in ("float32", *ROUNDED), f"LiteRT's MAX_POOL_2D takes no {call.x.dtype}")
 
     def stage(x: Tensor, window: Window) -> Tensor:
         dilated = any(d > 1 for d in window.dilations)

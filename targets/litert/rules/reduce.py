@@ -8,7 +8,7 @@ import numpy as np
 
 from edgekit.targets.litert.call import Call, rule
 from edgekit.targets.litert.formula import Formula
-from edgekit.targets.litert.graph import Tensor, constant, int32s
+from edgekit.targets.litert.graph import ROUNDED, Tensor, constant, int32s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ _ATTRIBUTES = "axes keepdims noop_with_empty_axes"
 def reduced(call: Call, code: str, x: Tensor, axes: Sequence[int]) -> Tensor:
     """The reduction with keepdims, of x's own dtype."""
     shape = [1 if i in axes else size for i, size in enumerate(x.shape)]
-    like = x if x.dtype != "int8" else call.out
+    like = call.out if x.dtype in ROUNDED else x
     return call.add(code, [x, int32s(axes)], shape, like=like, keepDims=True)
 
 
