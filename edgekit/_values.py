@@ -175,7 +175,7 @@ class MacShare:
         counts = {
             "int8 weights only": self.weight_int8,
             "int4 weights only": self.weight_int4,
-            "int16 data": self.int16,
+            "int16x8 (16-bit data)": self.int16,
         }
         shares = {name: count / self.total for name, count in counts.items() if count}
         return [f"{name}: {100 * share:.1f} %" for name, share in shares.items() if share >= _SHOWN]

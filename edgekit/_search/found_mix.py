@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from edgekit._search.sensitivity import LayerCost
     from edgekit.target import Session
 
-_NO_LATENCY = "unknown: no device's fit has 16-bit activations"
+_NO_LATENCY = "unknown: no fit of a device has 16-bit activations"
 
 
 @dataclass(frozen=True)

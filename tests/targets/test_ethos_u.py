@@ -12,6 +12,8 @@ import pytest
 from onnx import TensorProto, helper
 
 import edgekit
+from edgekit._qdq import QdqForm, Steering, Widening, insert_qdq
+from edgekit._values import INT16X8, PORTABLE
 from edgekit.errors import CannotRunHere, GapError, MissingToolError, TargetError, UsageError
 from edgekit.profiles.loader import load_device
 from edgekit.target import Job
@@ -23,8 +25,9 @@ from edgekit.targets.litert.ethos_u.write_out_hardswish import write_out_hardswi
 from edgekit.targets.litert.session import LiteRTSession
 from tests.converted import make_bundle, make_workspace, run
 from tests.models import run_onnx
+from tests.qdq.qdq_nets import all_tensors, normal, record_of, sqnr
 from tests.targets.litert_models import job as litert_job
-from tests.targets.litert_models import prepared
+from tests.targets.litert_models import model_of, prepared
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -171,3 +174,27 @@ def _python_without_vela(folder: Path) -> Path:
     script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "$@"\n')
     script.chmod(0o755)
     return script
+
+
+def test_vela_takes_16_bit_nodes_beside_int8_ones(tmp_path: Path) -> None:
+    weights = {f"w{index}": normal(4, 4, 3, 3, seed=index) for index in range(3)}
+    names = ("x", "a", "b", "y")
+    nodes = [
+        helper.make_node("Conv", [names[i], f"w{i}"], [names[i + 1]], f"conv{i}", pads=[1, 1, 1, 1])
+        for i in range(3)
+    ]
+    component = prepared(model_of(nodes, {"x": [1, 4, 16, 16]}, weights))
+    feeds = {"x": normal(1, 4, 16, 16)}
+    record = record_of(all_tensors(model_of(nodes, {"x": [1, 4, 16, 16]}, weights), feeds))
+    steering = Steering(wide=Widening(INT16X8, frozenset(("conv1",))))
+    form = QdqForm(PORTABLE, "int32", gemm_output="int8")
+    mixed = insert_qdq(component, record, form=form, steering=steering).component
+    artifact = TARGET.build([mixed], job(), tmp_path)[0]
+    assert artifact.macs is not None
+    assert (3 * artifact.macs.int16, artifact.macs.int16) == (artifact.macs.total, artifact.macs.int8 // 2)
+    table = json.loads((tmp_path / "model.int8.vela.json").read_text())
+    units = [row["unit"] for row in table["operators"] if row["operator"] == "Conv2D"]
+    assert units == ["NPU"] * 3
+    want = run_onnx(mixed.model, feeds)["y"]
+    got = TARGET.open(artifact, tmp_path).run(feeds)["y"]
+    assert sqnr(want, got) > 40

@@ -11,14 +11,15 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgekit._qdq import QdqForm, Steering, Widening, insert_qdq
 from edgekit._values import NATIVE_U8_S8, NATIVE_U16_S8, Component
 from edgekit.passes.fuse_hardswish import fuse_hardswish, fuse_unscaled_hardswish
 from edgekit.targets.qnn.chips import load_chips
 from edgekit.targets.qnn.prepare_htp import prepare_htp
 from edgekit.targets.qnn.quantize_chains import quantize_chains
 from tests.models import run_onnx
-from tests.qdq.qdq_nets import all_tensors, sqnr
-from tests.targets.qnn_models import TARGET, build, job, quantized
+from tests.qdq.qdq_nets import all_tensors, record_of, sqnr
+from tests.targets.qnn_models import TARGET, as_component, build, job, quantized
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -137,3 +138,25 @@ def test_a_chip_without_int16_products_is_given_none() -> None:
         grids = [node.inputs[2].const_value for node in model.graph if node.op_type == "QuantizeLinear"]  # type: ignore[union-attr]  # initializers
         assert [item.dtype for item in grids if item].count(ir.DataType.INT16) == wanted
         assert sqnr(run_onnx(component.model, feeds)["y"], run_onnx(model, feeds)["y"]) > 74
+
+
+@pytest.mark.parametrize("wide", [{"d"}, {"d", "e"}, {"a"}])
+def test_a_graph_of_both_widths_runs_whole_on_the_htp(wide: set[str], tmp_path: Path) -> None:
+    chain = [("x", "a"), ("a", "d"), ("r", "e"), ("e", "y")]
+    rows = [("Conv", f"{data} w", made) for data, made in chain]
+    rows.insert(2, ("Relu", "d", "r"))
+    model = as_model(rows, FEEDS, CONSTANTS, "y")
+    record = record_of(all_tensors(model, FEEDS))
+    form = QdqForm(NATIVE_U8_S8, "int32", gemm_output="all")
+    steering = Steering(wide=Widening(NATIVE_U16_S8, frozenset(wide)))
+    component = insert_qdq(as_component(model), record, form=form, steering=steering).component
+    artifact = build(component, tmp_path, job())
+    assert artifact.macs is not None
+    assert artifact.macs.int16 == len(wide) * artifact.macs.total // 4
+    assert artifact.macs.int8 == artifact.macs.total - artifact.macs.int16
+    told = json.loads((tmp_path / "model.int8.partition.json").read_text())["chips"][0]
+    assert told["contexts"] == 1
+    assert {item["op"] for item in told["on_cpu"]} <= {"QuantizeLinear", "DequantizeLinear"}  # of the borders
+    truth, own = (run_onnx(item, FEEDS)["y"] for item in (model, component.model))
+    got = TARGET.open(artifact, tmp_path).run(FEEDS)["y"]
+    assert sqnr(truth, got) > sqnr(truth, own) - 1
