@@ -26,8 +26,8 @@ _LEVELS_16 = 32767
 def derive_scales(record: CalibrationRecord, scheme: Scheme) -> Scales:
     """Scale and zero-point of every recorded tensor under `scheme`.
 
-    Symmetric: scale = threshold / 127 (int16: 32767), zero-point 0. Asymmetric: 256 (uint16: 65536) codes that cover the
-    clip range to both its ends, the zero-point a whole number, so that 0 is exact. Under `fp16_scales` each
+    Symmetric: scale = threshold / 127 (int16: 32767), zero-point 0. Asymmetric: 256 (uint16: 65536) codes
+    that cover the clip range to both its ends, the zero-point a whole number, so that 0 is exact. Under `fp16_scales` each
     scale is rounded up to a number fp16 holds exactly, at least 2^-14; a range too large for that raises
     ModelError.
     """

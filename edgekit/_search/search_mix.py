@@ -158,7 +158,7 @@ class _Search:
         return replace(final, trials=tuple(self.trials), layers=layers)
 
     def widen(self, base: FoundMix, layers: Sequence[LayerCost]) -> FoundMix:
-        """The fewest layers in 16 bits that are enough; where all are not, all or none, the nearer."""
+        """The fewest layers in 16 bits that are enough; where all are not, the nearest mix so far."""
         scheme = self.wide.scheme
         if scheme is None:
             return base
@@ -172,7 +172,7 @@ class _Search:
         count = gallop(len(ranked), lambda count: attempt(ranked[:count]).enough)
         if count is not None:
             give_back(ranked[:count], lambda chosen: attempt(chosen).enough)
-        return self._enough or min((base, self.best), key=lambda mix: mix.drop)
+        return self._enough or self.best
 
     def leave_float(self, base: FoundMix, layers: Sequence[LayerCost]) -> None:
         """Try the fewest layers in float that are enough, as long as that is cheaper than what is known."""

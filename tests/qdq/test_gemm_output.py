@@ -43,7 +43,7 @@ def feed_forward(*, activation: str = "Softplus", bias: str = "b1") -> onnx.Mode
     return net(nodes, {"x": (1, 5, 8)}, ["y"], WEIGHTS)
 
 
-def quantized(model: onnx.ModelProto, *, int8: bool, **pinned: frozenset[str]) -> set[str]:
+def quantized(model: onnx.ModelProto, *, int8: bool, **pinned: Any) -> set[str]:
     record = record_of(all_tensors(model, FEEDS))
     form = QdqForm(PORTABLE, gemm_output="int8" if int8 else "float")
     steering = Steering(**pinned)

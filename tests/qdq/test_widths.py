@@ -101,7 +101,7 @@ def test_weights_stay_the_same_8_bits() -> None:
 def test_more_nodes_in_16_bits_are_nearer_to_float(schemes: tuple[Scheme, Scheme]) -> None:
     model = row_of()
     want = run_onnx(model, FEEDS)["y"]
-    sets = ([], ["three"], ["two", "three"], ["one", "two", "three"])
+    sets: tuple[list[str], ...] = ([], ["three"], ["two", "three"], ["one", "two", "three"])
     rates = [
         sqnr(want, run_onnx(widened(model, names, schemes).component.model, FEEDS)["y"]) for names in sets
     ]
