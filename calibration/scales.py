@@ -27,9 +27,9 @@ def derive_scales(record: CalibrationRecord, scheme: Scheme) -> Scales:
     """Scale and zero-point of every recorded tensor under `scheme`.
 
     Symmetric: scale = threshold / 127 (int16: 32767), zero-point 0. Asymmetric: 256 (uint16: 65536) codes
-    that cover the clip range to both its ends, the zero-point a whole number, so that 0 is exact. Under `fp16_scales` each
-    scale is rounded up to a number fp16 holds exactly, at least 2^-14; a range too large for that raises
-    ModelError.
+    that cover the clip range to both its ends, the zero-point a whole number, so that 0 is exact. Under
+    `fp16_scales` each scale is rounded up to a number fp16 holds exactly, at least 2^-14; a range too large
+    for that raises ModelError.
     """
     tensors = {name: _derive_params(name, seen, scheme) for name, seen in record.ranges.items()}
     return Scales(scheme.name, record.digest, tensors)
