@@ -54,7 +54,7 @@ def _carry_through_transposes(model: ir.Model, quants: Quants) -> None:
         moves = node.op_type in ("Transpose", "Reshape", "Identity")
         if moves and source in quants and source.dtype in INTEGERS:
             quants[node.outputs[0]] = quants[source]
-            node.outputs[0].type = ir.TensorType(source.dtype)
+            node.outputs[0].type = source.type
 
 
 def integers_of(value: ir.Value | None, quants: Mapping[ir.Value, Quant]) -> ir.Value | None:
