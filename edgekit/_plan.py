@@ -232,7 +232,7 @@ def load_source(recipe: Recipe) -> tuple[Component, ...]:
     """The components of a recipe's model."""
     from edgekit.sources.components import load_components
 
-    return load_components(recipe.model, recipe.bind, recipe.cache)
+    return load_components(recipe.model, recipe.bind, recipe.cache, trusted=recipe.trusted)
 
 
 def source_digest(components: Sequence[Component]) -> str:

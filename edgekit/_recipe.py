@@ -67,6 +67,7 @@ class RecipeOptions(TypedDict, total=False):
     archive: bool
     overwrite: bool
     cache: str | Path | None
+    trusted: bool
     options: Mapping[str, Any]
 
 
@@ -92,6 +93,7 @@ class Recipe:
     gate: limits that take the place of gate.toml's (names: GATE_LIMITS; min_top1 may be "90%").
     sketch: nodes or tensors inside the model whose values on the samples are sketched for `drift`.
     output: None is `./<model>-edgekit`. cache: a folder, "off", or None for the default.
+    trusted: pickles in the source may be loaded, which runs code of whoever wrote them.
     options: the targets' own, as text.
     """
 
@@ -121,6 +123,7 @@ class Recipe:
     archive: bool = False
     overwrite: bool = False
     cache: str | None = None
+    trusted: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -332,5 +335,6 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "archive": _switch("archive"),
     "overwrite": _switch("overwrite"),
     "cache": _plain_text("cache"),
+    "trusted": _switch("trusted"),
     "options": _option_texts,
 }

@@ -24,7 +24,7 @@ Trust = Literal["data", "code"]
 VERSION = 1
 MAX_BYTES = 1_000_000  # a recipe is a page of text
 # What only a person at this machine decides; a file that somebody sent never does.
-TYPED_ONLY = ("overwrite", "cache")
+TYPED_ONLY = {"overwrite": "--overwrite", "cache": "--no-cache", "trusted": "--trust"}
 SAVED = tuple(item.name for item in fields(Recipe) if item.name not in TYPED_ONLY)
 _PLACES = ("samples", "vocabulary", "output")  # paths, relative to the recipe file
 _TABLES = ("shapes", "bind", "budget", "gate", "options")  # merged with what is typed
@@ -53,10 +53,11 @@ def read_recipe_table(
     path: Path, table: dict[str, Any], model: str | Path | None, trust: Trust, typed: RecipeOptions
 ) -> Recipe:
     """As `load_recipe`, of a table that was read from `path` (or is a part of it)."""
-    for name in TYPED_ONLY:
+    for name, typed_as in TYPED_ONLY.items():
         if name in table:
             raise UsageError(
-                f"recipe '{path}' sets '{name}'", fix=f"a file cannot decide this: type --{name} or leave it"
+                f"recipe '{path}' sets '{name}'",
+                fix=f"a file cannot decide this: type {typed_as} or leave it",
             )
     refuse_unknown(table, SAVED, f"key in '{path.name}':")
     table = dict(table)
@@ -92,7 +93,7 @@ def read_limits(
 def save_recipe(recipe: Recipe, path: str | Path) -> None:
     """Write a recipe as TOML; paths below the file's folder become relative to it.
 
-    `overwrite` and `cache` are not written. A callable cannot be: UsageError.
+    `overwrite`, `cache` and `trusted` are not written. A callable cannot be: UsageError.
     """
     path = Path(path)
     folder = Path(os.path.abspath(path)).parent  # noqa: PTH100 - resolve() would follow links

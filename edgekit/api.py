@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from edgekit._verify_samples import VerifyOptions
     from edgekit.calibration.record import CalibrationRecord
     from edgekit.reports.write_report import ReportWords
+    from edgekit.sources.export_source import ExportWords
     from edgekit.target import Target
 
 
@@ -73,20 +74,19 @@ def export(
     source: str | Path,
     output: str | Path,
     *,
-    shape_only: bool = False,
-    random_weights: int | None = None,
     progress: Progress | None = None,
+    **options: Unpack[ExportWords],
 ) -> Path:
     """Write a PyTorch or Hugging Face source as ONNX to a new folder, proven against its modules.
 
     OutputError for a folder that exists. What `convert` does with such a source, without the rest.
     shape_only: from the architecture alone; `inspect`, `check` and `estimate` need no more.
-    random_weights: a seed; the same, and `convert` draws the weights a tensor at a time.
+    random_weights: a seed; the same, and `convert` draws the weights a tensor at a time. trusted: pickles in
+    the source may be loaded, which runs code of whoever wrote them.
     """
     from edgekit.sources.export_source import export_to
 
-    hollow = shape_only or random_weights is not None
-    return export_to(Path(source), Path(output), progress or _quiet, shape_only=hollow, seed=random_weights)
+    return export_to(Path(source), Path(output), progress or _quiet, options)
 
 
 def inspect(

@@ -174,7 +174,7 @@ def test_a_folder_with_a_colon_is_a_folder_and_not_code(tmp_path: Path) -> None:
         ('model = "m"\ntarget = ["a"]', "did you mean 'targets'"),
         ('targets = ["a"]', "names no model"),
         ('model = "m"\noverwrite = true', "type --overwrite"),
-        ('model = "m"\ncache = "/"', "type --cache"),
+        ('model = "m"\ncache = "/"', "type --no-cache"),
         ('model = "m"\nversion = 2', "not of version 1"),
         ("model = ", "not TOML"),
         ('model = "\udcff"', "not TOML"),

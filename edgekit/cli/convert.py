@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 @click.option("--overwrite", is_flag=True, help="Replace bundles (and a recipe) that exist.")
 @click.option("--recipe", "recipe_file", metavar="FILE", help="Take every option from this TOML file first.")
 @click.option("--save-recipe", "save_as", metavar="FILE", help="Keep these options as a TOML file.")
-@click.option("--trust", is_flag=True, help="Run the module:function that a recipe file names.")
+@click.option("--trust", is_flag=True, help="Run the code that a recipe names; load a pickled source.")
 @click.option("--dry-run", is_flag=True, help="Check everything, print the plan, write nothing.")
 @cache_option
 @output_form
@@ -82,12 +83,13 @@ def read_recipe(typed: dict[str, Any]) -> Recipe:
     model, path, trust = typed.pop("model"), typed.pop("recipe_file", None), typed.pop("trust", False)
     options = recipe_options(typed)
     if path:
-        return load_recipe(path, model, trust="code" if trust else "data", **options)
-    if trust:
-        raise click.UsageError("--trust is about a recipe file, and no --recipe is given")
+        recipe = load_recipe(path, model, trust="code" if trust else "data", **options)
+        return replace(recipe, trusted=trust)
     if not model:
         raise click.UsageError("no model is given: name an ONNX file, or a recipe with --recipe")
-    return Recipe.of(model, **options)
+    if trust and Path(model).suffix == ".onnx":
+        raise click.UsageError("--trust is about a recipe file or a pickled source, and there is neither")
+    return replace(Recipe.of(model, **options), trusted=trust)
 
 
 def keep_recipe(recipe: Recipe, path: Path) -> None:

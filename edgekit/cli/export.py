@@ -19,6 +19,7 @@ from edgekit.cli.options import output_form, shape_only_option
     metavar="SEED",
     help="As --shape-only; a convert draws the weights, a tensor at a time.",
 )
+@click.option("--trust", "trusted", is_flag=True, help="Load a pickled source: that runs its author's code.")
 @output_form
 def export(source: str, *, output: str, as_json: bool, verbose: bool, **typed: Any) -> None:  # noqa: ARG001
     """Write SOURCE (package.module:factory, a .pt2 file, a Hugging Face folder or id) as ONNX.

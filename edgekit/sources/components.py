@@ -25,16 +25,16 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
 def load_components(
-    model: str | Path, bind: Mapping[str, str], cache: str | None = None
+    model: str | Path, bind: Mapping[str, str], cache: str | None = None, *, trusted: bool = False
 ) -> tuple[Component, ...]:
     """The components of a model, in the scenario's order, with the inputs named in `bind` held constant.
 
-    A PyTorch or Hugging Face source is exported first, into the cache. `bind` names an input that several
-    components have as COMPONENT.INPUT. Raises SourceError and ModelError for what is damaged or hostile,
-    UsageError for a scenario or a word that makes no sense.
+    A PyTorch or Hugging Face source is exported first, into the cache; trusted: pickles of it may be loaded.
+    `bind` names an input that several components have as COMPONENT.INPUT. Raises SourceError and ModelError
+    for what is damaged or hostile, UsageError for a scenario or a word that makes no sense.
     """
     path = Path(model)
-    path = open_export(path, cache) if needs_export(path) else path
+    path = open_export(path, cache, trusted=trusted) if needs_export(path) else path
     if not path.is_dir():
         return (load_bound(path, bind),)
     scenario = open_scenario(path)

@@ -10,10 +10,11 @@ from dataclasses import replace
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from edgekit._cache import key, open_cache
 from edgekit.errors import MissingToolError, OutputError, SourceError, UsageError
+from edgekit.sources.pickled import PICKLED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 SCENARIO = "scenario.toml"
 PLAIN = "model"  # the name of the only component of a source without a scenario
 _ARCHIVES = (".pt2",)
-_SCRIPTS = (".pt", ".pth", ".ckpt", ".bin")
 # Packages that shape an export, beside those of every cache entry.
 _TOOLS = ("torch", "transformers")
 # What an ONNX file of a source holds of its weights: all in itself, in files it shares, or shapes alone.
@@ -41,7 +41,7 @@ def needs_export(model: Path) -> bool:
     if model.is_dir():
         return (model / "config.json").is_file() and not (model / SCENARIO).exists()
     if model.exists():
-        return model.suffix in (*_ARCHIVES, *_SCRIPTS)
+        return model.suffix in (*_ARCHIVES, *PICKLED)
     return is_factory(str(model)) or is_hf_id(str(model))
 
 
@@ -61,35 +61,51 @@ def export_key(model: Path, *, shape_only: bool = False) -> str | None:
     return key("export", digests, {name: _version(name) for name in _TOOLS}, shape_only)
 
 
-def open_export(model: Path, cache: str | None, *, shape_only: bool = False) -> Path:
+def open_export(model: Path, cache: str | None, *, shape_only: bool = False, trusted: bool = False) -> Path:
     """The exported source in the cache: its only ONNX file, or its folder with a scenario.
 
-    shape_only: the weights are neither read nor written.
+    shape_only: the weights are neither read nor written. trusted: pickles of the source may be loaded.
 
     A factory's code can't be told by content, so it is exported each time, to a folder that goes with this
     process; so is everything with the cache off.
     """
+    if not trusted and not shape_only:
+        _refuse_pickles(model)
     entry = export_key(model, shape_only=shape_only) if cache != "off" else None
     if entry is None:
         folder = Path(tempfile.mkdtemp(prefix="edgekit-export-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        export_source(model, folder, shape_only=shape_only)
+        export_source(model, folder, shape_only=shape_only, trusted=trusted)
     else:
         with open_cache(cache) as opened:
             folder = opened.folder(
-                "export", entry, lambda made: export_source(model, made, shape_only=shape_only)
+                "export",
+                entry,
+                lambda made: export_source(model, made, shape_only=shape_only, trusted=trusted),
             )
     return folder if (folder / SCENARIO).exists() else folder / f"{PLAIN}.onnx"
 
 
-def export_source(model: Path, folder: Path, *, shape_only: bool = False) -> None:
+def _refuse_pickles(model: Path) -> None:
+    """What a cache holds of a source that was trusted once is no reason to trust it again."""
+    from edgekit.sources.hf_folder import list_pickles
+    from edgekit.sources.pickled import refuse_pickles, refuse_script
+
+    if model.is_file() and model.suffix in PICKLED:
+        refuse_script(model)
+        refuse_pickles([model])
+    if model.is_dir() and (pickles := list_pickles(model)):
+        refuse_pickles(pickles)
+
+
+def export_source(model: Path, folder: Path, *, shape_only: bool = False, trusted: bool = False) -> None:
     """Write `model.onnx`, or an ONNX file a component with weights they share once and scenario.toml.
 
     Every file is run in ONNX Runtime beside its module on two sets of inputs and two lengths of each open
     dim. Raises SourceError, ModelError; OutputError where the disk has no room, before the work.
-    shape_only: weights are neither read nor written, and nothing is run.
+    shape_only: weights are neither read nor written, and nothing is run. trusted: as in `load_torch`.
     """
-    export_components(load_torch(model, shape_only=shape_only), folder, str(model))
+    export_components(load_torch(model, shape_only=shape_only, trusted=trusted), folder, str(model))
 
 
 def export_components(
@@ -109,14 +125,25 @@ def export_components(
         (folder / SCENARIO).write_text(source.scenario, encoding="utf-8")
 
 
-def export_to(
-    model: Path, folder: Path, progress: Progress, *, shape_only: bool = False, seed: int | None = None
-) -> Path:
+class ExportWords(TypedDict, total=False):
+    """How to export.
+
+    shape_only: weights are neither read nor written. random_weights: a seed; the same, and a convert draws
+    them with it. trusted: pickles of the source may be loaded.
+    """
+
+    shape_only: bool
+    random_weights: int | None
+    trusted: bool
+
+
+def export_to(model: Path, folder: Path, progress: Progress, words: ExportWords) -> Path:
     """`export_source` into a folder that appears when it is whole; returns the folder.
 
-    seed: under shape_only, weights are drawn with it when a convert reads them.
     OutputError where something of that name exists; UsageError for what is ONNX already.
     """
+    seed = words.get("random_weights")
+    hollow = words.get("shape_only", False) or seed is not None
     if not needs_export(model):
         raise UsageError(
             f"'{model}' needs no export, or there is no such model",
@@ -129,7 +156,8 @@ def export_to(
         with tempfile.TemporaryDirectory(prefix=".edgekit-export-", dir=folder.parent) as place:
             made = Path(place) / "made"
             made.mkdir()
-            source = replace(load_torch(model, shape_only=shape_only), seed=seed if shape_only else None)
+            loaded = load_torch(model, shape_only=hollow, trusted=words.get("trusted", False))
+            source = replace(loaded, seed=seed)
             export_components(source, made, str(model), progress)
             made.rename(folder)
     except OSError as error:
@@ -139,18 +167,21 @@ def export_to(
     return folder
 
 
-def load_torch(model: Path, *, shape_only: bool = False) -> TorchSource:
-    """The modules of a source, loaded and with example inputs."""
+def load_torch(model: Path, *, shape_only: bool = False, trusted: bool = False) -> TorchSource:
+    """The modules of a source, loaded and with example inputs; pickles of it only where it is trusted."""
     from edgekit.sources.hf_folder import is_hf_id, load_hf, locate_hf
-    from edgekit.sources.torch_archive import load_archive, refuse_script
+    from edgekit.sources.pickled import load_pickled
+    from edgekit.sources.torch_archive import load_archive
     from edgekit.sources.torch_factory import call_factory, is_factory
 
-    if model.is_file() and model.suffix in _SCRIPTS:
-        refuse_script(model)
+    if model.is_file() and model.suffix in PICKLED and not trusted:
+        _refuse_pickles(model)
     if find_spec("torch") is None:
         raise MissingToolError(f"'{model}' needs PyTorch", fix="pip install torch==2.13.0")
     if model.is_dir():
-        return load_hf(model, shape_only=shape_only)
+        return load_hf(model, shape_only=shape_only, trusted=trusted)
+    if model.is_file() and model.suffix in PICKLED:
+        return load_pickled(model)
     if model.is_file():
         return load_archive(model)
     if is_factory(str(model)):

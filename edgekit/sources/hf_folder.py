@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import MissingToolError, SourceError
+from edgekit.sources.pickled import holds_tensors_alone, refuse_pickles
 from edgekit.sources.torch_component import DynamicDim, TorchComponent, TorchSource
 
 if TYPE_CHECKING:
@@ -54,7 +55,13 @@ def locate_hf(text: str, *, shape_only: bool = False) -> Path:
 
 def list_hf_files(folder: Path) -> list[Path]:
     """The files that a model is made of, in name order."""
-    return sorted(path for pattern in _PATTERNS for path in folder.glob(pattern))
+    return sorted([*(path for pattern in _PATTERNS for path in folder.glob(pattern)), *list_pickles(folder)])
+
+
+def list_pickles(folder: Path) -> list[Path]:
+    """The pickled weights of a folder that holds no others."""
+    held = any(folder.glob("*.safetensors"))
+    return [] if held else sorted(folder.glob("pytorch_model*.bin"))
 
 
 def read_config(folder: Path) -> Any:
@@ -82,16 +89,16 @@ def read_config(folder: Path) -> Any:
         ) from error
 
 
-def load_hf(folder: Path, *, shape_only: bool = False) -> TorchSource:
+def load_hf(folder: Path, *, shape_only: bool = False, trusted: bool = False) -> TorchSource:
     """The model of a folder as components: prefill and decode of a decoder, else one with open dims.
 
-    SourceError for missing weights, weights that are no safetensors, and a config that does not match them.
-    shape_only: from the config alone.
+    SourceError for missing weights, pickled ones of a folder that is not trusted, and a config that does not
+    match them. shape_only: from the config alone.
     """
     from edgekit.sources.hf_decoder import decoder_source, is_decoder
 
     config = read_config(folder)
-    module = make_hollow(config) if shape_only else load_weights(folder, config)
+    module = make_hollow(config) if shape_only else load_weights(folder, config, trusted=trusted)
     if is_decoder(config):
         return decoder_source(module, shape_only=shape_only)
     return TorchSource({"model": _one_component(module, config, shape_only=shape_only)}, "", shape_only)
@@ -122,30 +129,19 @@ def architecture(config: Any) -> Any:
     return found
 
 
-def load_weights(folder: Path, config: Any) -> torch.nn.Module:
-    """The module in float32 with every weight from the folder's safetensors."""
-    import torch
-
-    if not any(folder.glob("*.safetensors")):
-        other = sorted(path.name for path in folder.glob("*.bin"))
-        held = f"only pickled weights ({other[0]})" if other else "no weights"
+def load_weights(folder: Path, config: Any, *, trusted: bool = False) -> torch.nn.Module:
+    """The module in float32 with every weight from the folder's safetensors, or its trusted pickles."""
+    pickles = list_pickles(folder)
+    if pickles and not trusted:
+        refuse_pickles(pickles)
+    if not pickles and not any(folder.glob("*.safetensors")):
         raise SourceError(
-            f"'{folder}' holds {held}: a .safetensors file is missing",
-            fix="copy the model's .safetensors files there (convert .bin ones where you trust them); "
-            "--shape-only needs none",
+            f"'{folder}' holds no weights: a .safetensors file is missing",
+            fix="copy the model's .safetensors files there; --shape-only needs none",
         )
     _check_index(folder)
     try:
-        module, info = architecture(config).from_pretrained(
-            folder,
-            config=config,
-            dtype=torch.float32,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
+        module, info = _from_pretrained(folder, config, pickles)
     except SourceError:
         raise
     except Exception as error:
@@ -159,9 +155,28 @@ def load_weights(folder: Path, config: Any) -> torch.nn.Module:
     return found.eval()
 
 
+def _from_pretrained(folder: Path, config: Any, pickles: Sequence[Path]) -> tuple[Any, Any]:
+    """The module and what transformers tells of loading it; pickles as tensors alone wherever they are."""
+    import torch
+
+    words = {
+        "config": config,
+        "dtype": torch.float32,
+        "local_files_only": True,
+        "trust_remote_code": False,
+        "use_safetensors": not pickles,
+        "ignore_mismatched_sizes": True,
+        "output_loading_info": True,
+    }
+    plain = all(holds_tensors_alone(path) for path in pickles)
+    found: tuple[Any, Any] = architecture(config).from_pretrained(folder, weights_only=plain, **words)
+    return found
+
+
 def _check_index(folder: Path) -> None:
     """SourceError for a shard that the index names and the folder lacks, or that lies elsewhere."""
-    for index in folder.glob("*.safetensors.index.json"):
+    indices = [*folder.glob("*.safetensors.index.json")] or [*folder.glob("pytorch_model*.bin.index.json")]
+    for index in indices:
         try:
             shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
@@ -170,7 +185,7 @@ def _check_index(folder: Path) -> None:
             if "/" in shard or "\\" in shard or not (folder / shard).is_file():
                 raise SourceError(
                     f"'{folder}': the weights file '{shard[:100]}' is missing",
-                    fix="copy every .safetensors file",
+                    fix="copy every file of weights",
                 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import SourceError
 from edgekit.sources.torch_component import DynamicDim, TorchComponent, TorchSource
@@ -39,16 +39,6 @@ def load_archive(path: Path) -> TorchSource:
     if program.example_inputs is None:
         raise SourceError(f"{path} holds no example inputs", fix=_SAVE_AGAIN)
     return TorchSource({"model": _component(program, path)})
-
-
-def refuse_script(path: Path) -> NoReturn:
-    """SourceError for `.pt` and `.pth`: TorchScript, or a pickle, which can run any code."""
-    raise SourceError(
-        f"{path} is TorchScript or a pickled checkpoint, which is not loaded: unpickling runs code of "
-        "whoever wrote it, and TorchScript has no export to ONNX any more",
-        fix="build the nn.Module in Python, load the weights there (safetensors, or torch.load with "
-        "weights_only=True), and give it as package.module:factory; or save it as .pt2 (torch.export.save)",
-    )
 
 
 def _refuse_pickles(path: Path) -> None:

@@ -82,7 +82,10 @@ def damage_config(folder: Path) -> None:
 
 BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "no weights": (drop_weights, "holds no weights: a .safetensors file is missing"),
-    "pickles": (leave_pickles, r"holds only pickled weights \(pytorch_model.bin\)"),
+    "pickles": (
+        leave_pickles,
+        r"pytorch_model\.bin is pickled, and unpickling runs code",
+    ),
     "a weight": (drop_a_weight, "does not match its weights: 'classifier.weight' is missing"),
     "cut short": (cut_weights, "can't be loaded"),
     "a shard": (name_a_shard, "the weights file 'model-00002-of-00002.safetensors' is missing"),

@@ -128,19 +128,6 @@ def test_a_pt2_archive_never_unpickles_what_it_holds(archive: Path, tmp_path: Pa
     assert not (tmp_path / "made").exists()
 
 
-def test_torchscript_and_checkpoints_are_refused_with_the_way_out(tmp_path: Path) -> None:
-    scripted = tmp_path / "m.pt"
-    torch.jit.save(torch.jit.script(torch_zoo.FixedWidth()), scripted)
-    for path in (scripted, tmp_path / "m.pth"):
-        if not path.exists():
-            torch.save({"weight": torch.zeros(3)}, path)
-        result = run("convert", path, "-t", "ort-mobile", "-o", tmp_path / "out")
-        assert result.exit_code == 1
-        assert "is not loaded" in result.stderr
-        assert "package.module:factory" in result.stderr
-    assert not (tmp_path / "out").exists()
-
-
 AT = r".*torch_zoo\.py:\d+ in "
 BAD = {
     "branching": rf"numbers in a tensor at module 'head', {AT}forward: `if x\.sum\(\) > 0:.*torch\.where",
