@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tomllib
 from dataclasses import replace
@@ -266,6 +267,33 @@ def test_a_measured_component_wins_on_its_device_and_stays_a_part_of_the_sum(tmp
     assert [figures[name].kind for name in ("latency", "tokens_per_s")] == ["predicted", "measured"]
     other = next(row for row in plain.devices if row.device == "galaxy-s24")
     assert rows["galaxy-s24"].steps == other.steps  # a step of a language model is carried to no other device
+
+
+def test_what_a_fleet_took_of_a_component_counts_as_measured(tmp_path: Path) -> None:
+    path, name = _make(tmp_path), "jetson-orin-nano-super"
+    plain = edgekit.estimate(scenario=path, devices=[name])
+    row = {"name": "latency/mean", "value": 20.0, "unit": "ms", "basis": "field: 1 device", "interval": None}
+    works = {part: {"macs": one.macs, "weights": one.weights} for part, one in plain.work.items()}
+    data: dict[str, object] = {
+        "schema": "edgekit.measured",
+        "version": 1,
+        "bundle": "ab" * 32,
+        "device": name,
+        "target": "tensorrt",
+        "devices": 1,
+        "work": works,
+        "artifacts": [{"component": "decode", "variant": plain.precision, "figures": [row]}],
+    }
+    (tmp_path / "measured.json").write_text(json.dumps(data))
+    made = edgekit.estimate(scenario=path, devices=[name], measured_field=tmp_path / "measured.json")
+    (was, _), (prefill, decode) = plain.devices[0].steps, made.devices[0].steps
+    assert (decode.latency.kind, decode.latency.value) == ("measured", 20.0)
+    assert decode.latency.basis == "measured: field: 1 device"
+    assert prefill == was
+    works["decode"]["macs"] *= 2
+    (tmp_path / "measured.json").write_text(json.dumps(data))
+    with pytest.raises(UsageError, match="not of what is asked"):
+        edgekit.estimate(scenario=path, devices=[name], measured_field=tmp_path / "measured.json")
 
 
 @pytest.mark.parametrize(
