@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _INT8 = frozenset({ir.DataType.INT8, ir.DataType.UINT8})
+_INT8_OR_LESS = _INT8 | {ir.DataType.INT4}
 _INT16 = frozenset({ir.DataType.INT16, ir.DataType.UINT16})
 # Shape arithmetic and flags are no parameters, though they are weights in the file.
 NO_PARAMETERS = frozenset({ir.DataType.INT64, ir.DataType.BOOL, ir.DataType.STRING})
@@ -70,7 +71,8 @@ def count_macs(model: ir.Model) -> MacShare | None:
     """How many MACs of a Q/DQ or integer graph are int8; None where a dim is unknown.
 
     Conv, ConvTranspose, Gemm and MatMul count when data and weight both come from a DequantizeLinear
-    of an int8 or uint8 tensor; the QLinear and Integer ops count by their operands' dtypes.
+    of an int8 or uint8 tensor (the weight: or of an int4 one); the QLinear and Integer ops count by their
+    operands' dtypes.
     """
     int8 = int16 = total = 0
     weights = {4: 0, 8: 0}
@@ -89,19 +91,20 @@ def count_macs(model: ir.Model) -> MacShare | None:
 
 
 def is_int8(node: ir.Node) -> bool:
-    """Whether both factors of the node's product are int8 (or uint8) numbers."""
+    """Whether both factors of the node's product are int8 (or uint8) numbers, or the weights int4."""
     if node.op_type in _FLOAT_PRODUCTS:
-        return all(_is_dequantized_int8(input_at(node, index)) for index in (0, 1))
+        weight = _dequantized_dtype(input_at(node, 1))
+        return _is_dequantized_int8(input_at(node, 0)) and weight in _INT8_OR_LESS
     places = _INTEGER_PRODUCTS.get(node.op_type)
     return places is not None and all(_dtype_of(input_at(node, index)) in _INT8 for index in places)
 
 
 def _is_16_by_8(node: ir.Node) -> bool:
-    """Whether the node multiplies dequantized 16-bit data by dequantized 8-bit weights (or 16-bit data)."""
+    """Whether the node multiplies dequantized 16-bit data by dequantized integers of 16 bits or fewer."""
     if node.op_type not in _FLOAT_PRODUCTS:
         return False
     data, weight = (_dequantized_dtype(input_at(node, index)) for index in (0, 1))
-    return data in _INT16 and weight in (*_INT8, *_INT16)
+    return data in _INT16 and weight in (*_INT8_OR_LESS, *_INT16)
 
 
 def _weight_bits(node: ir.Node) -> int:

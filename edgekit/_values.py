@@ -79,13 +79,14 @@ class Scheme:
     `portable`: int8 symmetric activations, zero-point 0, scales that fp16 holds exactly.
     `native-u8`: uint8 asymmetric activations, uint8 weights around 128 (ONNX Runtime).
     `native-u8-s8`, `native-u16-s8`: uint8 or uint16 asymmetric activations, int8 weights (Hexagon).
+    `native-u8-s4`, `native-u16-s4`: int4 weights where they are many, the others int8 (Hexagon).
     `int16x8`: int16 symmetric activations, int8 weights (LiteRT); of single nodes only.
     """
 
     name: str
     activation: Activation
     symmetric: bool
-    weight: Literal["int8", "uint8"]
+    weight: Literal["int4", "int8", "uint8"]
     fp16_scales: bool
 
 
@@ -93,8 +94,13 @@ PORTABLE = Scheme("portable", "int8", True, "int8", True)
 NATIVE_U8 = Scheme("native-u8", "uint8", False, "uint8", False)
 NATIVE_U8_S8 = Scheme("native-u8-s8", "uint8", False, "int8", False)
 NATIVE_U16_S8 = Scheme("native-u16-s8", "uint16", False, "int8", False)
+NATIVE_U8_S4 = Scheme("native-u8-s4", "uint8", False, "int4", False)
+NATIVE_U16_S4 = Scheme("native-u16-s4", "uint16", False, "int4", False)
 INT16X8 = Scheme("int16x8", "int16", True, "int8", False)
-SCHEMES = {scheme.name: scheme for scheme in (PORTABLE, NATIVE_U8, NATIVE_U8_S8, NATIVE_U16_S8)}
+SCHEMES = {
+    scheme.name: scheme
+    for scheme in (PORTABLE, NATIVE_U8, NATIVE_U8_S8, NATIVE_U16_S8, NATIVE_U8_S4, NATIVE_U16_S4)
+}
 
 
 @dataclass(frozen=True)
@@ -153,10 +159,10 @@ _SHOWN = 0.0005
 
 @dataclass(frozen=True)
 class MacShare:
-    """Multiply-accumulates of one artifact, and those whose operands are both int8 in it.
+    """Multiply-accumulates of one artifact, and those of 8-bit data with 8- or 4-bit operands in it.
 
     weight_int8 and weight_int4 count those on float data whose weights alone are integers: that is no
-    int8 arithmetic, and never part of `share`; nor is int16, of 16-bit data with 8- or 16-bit operands.
+    int8 arithmetic, and never part of `share`; nor is int16, of 16-bit data with 4-, 8- or 16-bit operands.
     """
 
     int8: int

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from edgekit._values import Component, Scheme
     from edgekit.calibration.record import CalibrationRecord
 
-_OPSET_16_BIT, _IR_16_BIT = 21, 10
+_OPSET_16_AND_4_BIT, _IR_16_AND_4_BIT = 21, 10
 
 
 @dataclass(frozen=True)
@@ -78,13 +78,14 @@ def insert_qdq(
 
 
 def reach_scheme(component: Component, scheme: Scheme, steering: Steering | None = None) -> Component:
-    """The component in an opset that has the Q and DQ it needs: 16-bit ones came with opset 21."""
+    """The component in an opset that has the Q and DQ it needs: 16- and 4-bit ones came with opset 21."""
     wide = scheme.activation == "uint16" or (steering is not None and steering.wide is not None)
-    if not wide or component.model.opset_imports[""] >= _OPSET_16_BIT:
+    newer = wide or scheme.weight == "int4"
+    if not newer or component.model.opset_imports[""] >= _OPSET_16_AND_4_BIT:
         return component
     model = component.model.clone()
-    reach_opset(model, _OPSET_16_BIT)
-    model.ir_version = max(model.ir_version, _IR_16_BIT)
+    reach_opset(model, _OPSET_16_AND_4_BIT)
+    model.ir_version = max(model.ir_version, _IR_16_AND_4_BIT)
     return replace(component, model=model)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit._qdq.placement import place
-from edgekit._qdq.weights import bias_units, channel_axis, quantize_weight, round_bias
+from edgekit._qdq.weights import bias_units, channel_axis, quantize_weight, round_bias, scheme_of
 from edgekit.calibration.scales import weight_zero_point
 from edgekit.errors import ModelError
 from edgekit.passes._rewire import graph_of, input_of
@@ -68,7 +68,7 @@ class ParameterWriter:
             quantized = quantize_weight(
                 weight.const_value.numpy(),
                 channel_axis(node),
-                scheme=self.form.scheme,
+                scheme=scheme_of(node, weight, self.form.scheme),
                 bias=bias,
                 input_scale=input_scale,
             )

@@ -6,16 +6,13 @@ target says in its Plan which forms it holds; equal forms have equal codes and s
 
 from __future__ import annotations
 
-import tomllib
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
-from edgekit._qdq.round_weights import Grouping
+from edgekit._qdq.round_weights import Grouping, smallest_elements, weight_table
 from edgekit._qdq.steering import Decision, Steering
 from edgekit._qdq.weight_rounder import METHOD_WORDS, WeightRounder
 from edgekit._values import WEIGHT_BITS
@@ -70,7 +67,7 @@ def quantize_weights(
     decisions = [
         _decide(node, [form for form in forms if form.bits >= bits], steering, writer)
         for node in tuple(model.graph)
-        if node.op_type in _table()["ops"] and not node.domain
+        if node.op_type in weight_table()["ops"] and not node.domain
     ]
     remove_unused(model)
     told = tuple(decision for decision in decisions if decision is not None)
@@ -84,16 +81,11 @@ def _words(decisions: Sequence[Decision]) -> str:
     return "".join(f"{count} {precision}; " for precision, count in sorted(counts.items()))
 
 
-@cache
-def _table() -> dict[str, Any]:
-    return tomllib.loads((files("edgekit._qdq") / "weight_only.toml").read_text(encoding="utf-8"))
-
-
 def _decide(
     node: ir.Node, forms: Sequence[WeightForm], steering: Steering, writer: _Writer
 ) -> Decision | None:
     """Quantize one node's weight; None where it has none that could be."""
-    row = _table()["ops"][node.op_type]
+    row = weight_table()["ops"][node.op_type]
     weight = input_of(node, row["weight"])
     if weight is None or not _is_candidate(weight, row):
         return None
@@ -116,14 +108,14 @@ def _is_candidate(weight: ir.Value, row: dict[str, Any]) -> bool:
     tensor = weight.const_value
     if tensor is None or not weight.is_initializer() or tensor.dtype != ir.DataType.FLOAT:
         return False
-    return tensor.size >= _table()["smallest"]["elements"] and row.get("rank") in (None, len(tensor.shape))
+    return tensor.size >= smallest_elements() and row.get("rank") in (None, len(tensor.shape))
 
 
 def _choose(
     node: ir.Node, weight: ir.Value, forms: Sequence[WeightForm], block: int
 ) -> tuple[WeightBits, Grouping] | None:
     """int4 in blocks, or what of the target's forms with a scale a channel is nearest to what was asked."""
-    row = _table()["ops"][node.op_type]
+    row = weight_table()["ops"][node.op_type]
     channel, summed = row["channel"], row["summed"]
     transposed = node.attributes.get("transB")
     if transposed is not None and transposed.as_int():

@@ -68,9 +68,20 @@ class _Range(NamedTuple):
 
 
 @cache
+def weight_table() -> dict[str, Any]:
+    """weight_only.toml: codes, the smallest weight that is worth them, and where each op has its weight."""
+    return tomllib.loads((files("edgekit._qdq") / "weight_only.toml").read_text(encoding="utf-8"))
+
+
+def smallest_elements() -> int:
+    """A weight of fewer elements stays as it is."""
+    elements: int = weight_table()["smallest"]["elements"]
+    return elements
+
+
+@cache
 def _range_of(form: str) -> _Range:
-    text = (files("edgekit._qdq") / "weight_only.toml").read_text(encoding="utf-8")
-    row = tomllib.loads(text)["codes"][form]
+    row = weight_table()["codes"][form]
     return _Range(row["low"], row["high"], np.array(row["clips"], np.float32))
 
 

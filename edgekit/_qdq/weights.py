@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import ml_dtypes
 import numpy as np
 
+from edgekit._qdq.round_weights import Grouping, code_range, round_weight, smallest_elements
 from edgekit.calibration.scales import quantize_weights, weight_scales
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ _INT32_ROOM = 2**30  # half of int32: the accumulator adds to the bias
 
 @dataclass(frozen=True)
 class QuantizedWeight:
-    """Integers (int8, or uint8 around 128) of the weight's own shape, and one scale per `axis` entry.
+    """Integers (int4, int8, or uint8 around 128) of the weight's own shape, and one scale per `axis` entry.
 
     axis None: one scale, of shape (), for the whole tensor.
     """
@@ -49,7 +52,7 @@ def channel_axis(node: ir.Node) -> int | None:
 def quantize_weight(
     weight: Floats, axis: int | None, *, scheme: Scheme, bias: Floats | None, input_scale: float
 ) -> QuantizedWeight:
-    """Symmetric rounding to +-127 of each channel's largest magnitude.
+    """Symmetric rounding to +-127 of each channel's largest magnitude (int4: +-7 of what loses least).
 
     A channel's scale is raised where its bias would leave int32 in units of input_scale * scale (a
     dead channel with a large bias).
@@ -59,8 +62,36 @@ def quantize_weight(
         magnitudes = np.abs(bias.astype(np.float64)) / (input_scale * _INT32_ROOM)
         entries = 1 if axis is None else weight.shape[axis]
         floors = magnitudes.reshape(-1, entries).max(axis=0).reshape(() if axis is None else -1)
-    scales = weight_scales(weight, axis, scheme, floors=None if floors is None else floors.astype(np.float32))
+    least = None if floors is None else floors.astype(np.float32)
+    if scheme.weight == "int4" and axis is not None:
+        return _quantize_to_4_bits(weight, axis, least)
+    scales = weight_scales(weight, axis, scheme, floors=least)
     return QuantizedWeight(quantize_weights(weight, axis, scheme, scales), scales, axis)
+
+
+def scheme_of(node: ir.Node, weight: ir.Value, scheme: Scheme) -> Scheme:
+    """The scheme for one weight: int4 ones are for many weights a channel, else it is int8.
+
+    Depthwise filters stay int8: nine numbers a channel are few bytes, and their errors do not average out.
+    """
+    if scheme.weight != "int4":
+        return scheme
+    shape = () if weight.shape is None else tuple(weight.shape.numpy())
+    group = node.attributes.get("group")
+    is_dense = group is None or group.as_int() == 1
+    many = len(shape) > 1 and math.prod(shape) >= smallest_elements()
+    return scheme if is_dense and many and channel_axis(node) is not None else replace(scheme, weight="int8")
+
+
+def _quantize_to_4_bits(weight: Floats, axis: int, least: Floats | None) -> QuantizedWeight:
+    rounded = round_weight(weight, 4, Grouping(channel=axis, summed=0 if axis else 1))
+    codes, scales = rounded.codes, rounded.scales
+    if least is not None and np.any(least > scales):
+        scales = np.maximum(scales, least)
+        others = tuple(i for i in range(weight.ndim) if i != axis)
+        low, high = code_range(4, Grouping(axis, 0))
+        codes = np.clip(np.rint(weight / np.expand_dims(scales, others)), low, high)
+    return QuantizedWeight(codes.astype(ml_dtypes.int4), scales, axis)
 
 
 def bias_units(bias: Floats, input_scale: float, scales: Floats) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit._values import NATIVE_U8_S8, NATIVE_U16_S8, Gap
+from edgekit._values import NATIVE_U8_S4, NATIVE_U8_S8, NATIVE_U16_S4, NATIVE_U16_S8, Gap
 from edgekit.profiles.loader import device_files
 from edgekit.target import DeviceRun, Plan, Target, refuse_unsafe_names
 from edgekit.targets.qnn.chips import chips_of
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from edgekit._values import Artifact, Component, Device
     from edgekit.target import Job, Session
+
+# With 8- and with 16-bit activations, by qnn.weights.
+_SCHEMES = {"int8": (NATIVE_U8_S8, NATIVE_U16_S8), "int4": (NATIVE_U8_S4, NATIVE_U16_S4)}
 
 
 class Qnn(Target):
@@ -35,14 +38,16 @@ class Qnn(Target):
         del components
         options = read_options(job)
         chips_of(job.device, options.chips)
-        first = NATIVE_U16_S8 if options.activation == "u16" else NATIVE_U8_S8
-        fixed = options.activation != "auto"
+        narrow, wide = _SCHEMES[options.weights]
+        measures = options.activation == "auto" and options.weights == "int8"
+        first = narrow if measures or options.activation == "u8" else wide
+        fixed_by = f"activation={options.activation}" if options.activation != "auto" else "weights=int4"
         return Plan(
             max_opset=21,
             scheme=first,
-            second_scheme=first if fixed else NATIVE_U16_S8,
-            wide=None if fixed else NATIVE_U16_S8,
-            no_wide=f"--option qnn.activation={options.activation} fixes their width",
+            second_scheme=wide if measures else first,
+            wide=wide if measures else None,
+            no_wide=f"--option qnn.{fixed_by} fixes their width",
             bias="int32",
             gemm_output="all",
             default_float="fp16",

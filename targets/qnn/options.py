@@ -13,8 +13,13 @@ if TYPE_CHECKING:
 
 Activation = Literal["auto", "u8", "u16"]
 Fallback = Literal["allow", "refuse"]
+Weights = Literal["int8", "int4"]
 
-_CHOICES = {"activation": ("auto", "u8", "u16"), "fallback": ("allow", "refuse")}
+_CHOICES = {
+    "activation": ("auto", "u8", "u16"),
+    "fallback": ("allow", "refuse"),
+    "weights": ("int8", "int4"),
+}
 _KNOWN = (*_CHOICES, "chips", "vtcm-mb")
 _MOST_VTCM_MB = 64
 
@@ -23,12 +28,15 @@ _MOST_VTCM_MB = 64
 class Options:
     """activation: 8- or 16-bit, `auto` measures. fallback: `refuse` stops where a node would run on the CPU.
 
+    activation `auto` beside int4 weights is 16-bit.
+    weights: `int4` is for those of 1024 elements or more, but depthwise filters, with a scale a channel.
     chips: names of chips.toml to compile for, "" for the device's own. vtcm_mb: most tightly coupled memory
     that the graph may take, 0 for all that the chip has.
     """
 
     activation: Activation = "auto"
     fallback: Fallback = "allow"
+    weights: Weights = "int8"
     chips: str = ""
     vtcm_mb: int = 0
 
@@ -43,6 +51,7 @@ def read_options(job: Job) -> Options:
     return Options(
         activation=cast("Activation", job.options.get("activation", "auto")),
         fallback=cast("Fallback", job.options.get("fallback", "allow")),
+        weights=cast("Weights", job.options.get("weights", "int8")),
         chips=job.options.get("chips", ""),
         vtcm_mb=_megabytes(job.options.get("vtcm-mb", "0")),
     )

@@ -36,6 +36,11 @@ def prepare_htp(model: ir.Model, chips: Sequence[Chip]) -> tuple[ir.Model, tuple
     """
     clone = model.clone()
     notes = []
+    narrow = _count_int4(clone)
+    if narrow:
+        notes.append(
+            f"{narrow} weights are int4 with a scale a channel; small ones and depthwise filters int8"
+        )
     moved = to_unsigned(clone)
     if moved:
         notes.append(f"{moved} int8 tensors are uint8 around 128: the same numbers, in codes the HTP wants")
@@ -71,3 +76,9 @@ def prepare_htp(model: ir.Model, chips: Sequence[Chip]) -> tuple[ir.Model, tuple
 def _has_16_bits(model: ir.Model) -> bool:
     grids = [grid_of(node) for node in model.graph if node.op_type == "QuantizeLinear"]
     return any(grid is not None and grid.dtype == np.uint16 for grid in grids)
+
+
+def _count_int4(model: ir.Model) -> int:
+    codes = [node.inputs[0] for node in model.graph if node.op_type == "DequantizeLinear"]
+    tensors = [value.const_value for value in codes if value is not None]
+    return sum(tensor is not None and tensor.dtype.name == "INT4" for tensor in tensors)

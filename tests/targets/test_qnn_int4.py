@@ -1,0 +1,87 @@
+"""int4 weights on the HTP: what the Q/DQ graph holds, what Qualcomm's library computes, what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgekit._values import NATIVE_U8_S4, NATIVE_U16_S4, PORTABLE, Scales, Scheme
+from edgekit.errors import UsageError
+from tests.models import run_onnx, toy_cnn
+from tests.targets.qnn_models import TARGET, as_component, build, job, quantized
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RNG = np.random.default_rng(6)
+FEEDS = {"x": RNG.standard_normal((1, 16, 8, 8)).astype(np.float32)}
+
+
+def net() -> onnx.ModelProto:
+    """A convolution of 2304 weights, a depthwise one of 2304 and a small one of 256."""
+    shapes = {"dense": (16, 16, 3, 3), "depthwise": (16, 1, 12, 12), "small": (16, 16, 1, 1)}
+    rng = np.random.default_rng(7)
+    weights = [
+        numpy_helper.from_array((rng.standard_normal(shape) / 8).astype(np.float32), name)
+        for name, shape in shapes.items()
+    ]
+    nodes = [
+        helper.make_node("Conv", ["x", "dense"], ["a"], "a", pads=[1] * 4),
+        helper.make_node("Conv", ["a", "depthwise"], ["b"], "b", pads=[5, 5, 6, 6], group=16),
+        helper.make_node("Conv", ["b", "small"], ["y"], "y"),
+    ]
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 16, 8, 8)) for name in ("x", "y")]
+    graph = helper.make_graph(nodes, "g", infos[:1], infos[1:], weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize("scheme", [NATIVE_U8_S4, NATIVE_U16_S4], ids=lambda scheme: scheme.name)
+def test_the_htp_computes_on_int4_weights_what_the_qdq_graph_says(scheme: Scheme, tmp_path: Path) -> None:
+    component = quantized(net(), scheme, FEEDS)
+    activation = "u8" if scheme is NATIVE_U8_S4 else "u16"
+    artifact = build(component, tmp_path, job(weights="int4", activation=activation))
+    held = onnx.load(tmp_path / "model.int8.qdq.onnx")
+    kinds = {row.name: row.data_type for row in held.graph.initializer if row.name.endswith("/integers")}
+    assert kinds == {
+        "dense/integers": TensorProto.INT4,
+        "depthwise/integers": TensorProto.INT8,
+        "small/integers": TensorProto.INT8,
+    }
+    want = run_onnx(component.model, FEEDS)["y"]
+    got = TARGET.open(artifact, tmp_path).run(FEEDS)["y"]
+    assert np.abs(got - want).max() < (0.03 if activation == "u8" else 0.001) * np.abs(want).max()
+    assert any(note.startswith("1 weights are int4") for note in artifact.notes)
+    assert artifact.macs is not None
+    assert artifact.macs.total == artifact.macs.int8 + artifact.macs.int16 > 0
+
+
+def test_int4_codes_are_the_weights_to_half_a_step() -> None:
+    model = quantized(net(), NATIVE_U16_S4, FEEDS).model
+    onnx.checker.check_model(ir.to_proto(model), full_check=True)
+    values = {name: value.const_value for name, value in model.graph.initializers.items()}
+    codes, scale = (np.asarray(values[f"dense/{part}"], np.float32) for part in ("integers", "scale"))
+    weight = next(numpy_helper.to_array(row) for row in net().graph.initializer if row.name == "dense")
+    steps = weight / scale.reshape(16, 1, 1, 1)
+    assert np.abs(codes).max() == 7
+    np.testing.assert_allclose(codes, np.clip(steps, -7, 7), atol=0.5001)
+
+
+def test_options_that_the_scheme_contradicts_are_refused(tmp_path: Path) -> None:
+    component = quantized(toy_cnn(), PORTABLE)
+    for asked in (job(weights="int4"), job(activation="u16")):
+        given = replace(asked, scales={"model": Scales("portable", "0" * 64, {})})
+        with pytest.raises(UsageError, match="scheme 'portable' has no"):
+            build(component, tmp_path, given)
+    assert not list(tmp_path.iterdir())
+
+
+def test_int4_weights_come_with_16_bit_activations_unless_8_are_asked_for() -> None:
+    component = as_component(net())
+    assert TARGET.plan([component], job(weights="int4")).scheme is NATIVE_U16_S4
+    assert TARGET.plan([component], job(weights="int4", activation="u8")).scheme is NATIVE_U8_S4
