@@ -106,7 +106,11 @@ def search(model: str, way: str) -> dict[str, Any]:
             (name for name in artifact.files if name.endswith(".qdq.onnx")), artifact.main
         )
         return {
-            "shares": [macs.share, macs.int16 / macs.total, 1 - macs.share - macs.int16 / macs.total],
+            "shares": [
+                macs.share,
+                macs.int16 / macs.total,
+                (macs.total - macs.int8 - macs.int16) / macs.total,
+            ],
             "kept": table["drop"] <= table["allowed"],
             "tries": len(table["trials"]),
             "held_out": agree(file, judged, held, classes=model not in _NO_CLASSES),
