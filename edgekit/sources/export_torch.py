@@ -118,10 +118,33 @@ def _convert(
         input_names=list(component.flat_inputs()),
         output_names=outputs,
         verbose=False,
+        optimize=False,
     )
     if made is None:
         raise RuntimeError("torch.onnx gave no model")
+    _tidy(made.model)
     return made.model
+
+
+def _tidy(model: ir.Model) -> None:
+    """Functions inlined, constants folded and lifted; the rest passes do later."""
+    from onnx_ir.passes import common
+    from onnxscript import optimizer
+
+    common.InlinePass()(model)
+    optimizer.fold_constants(model)
+    passes = (
+        common.RemoveUnusedNodesPass(),
+        common.RemoveUnusedOpsetsPass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.LiftSubgraphInitializersToMainGraphPass(),
+        common.DeduplicateInitializersPass(),
+        common.CommonSubexpressionEliminationPass(),
+        common.OutputFixPass(),
+        common.NameFixPass(),
+    )
+    for one in passes:
+        one(model)
 
 
 def _dynamic_shapes(component: TorchComponent) -> dict[str, Any]:
