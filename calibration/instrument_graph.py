@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
-from edgekit.errors import ModelError
+from edgekit.calibration.plan_measures import plan_measures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from edgekit.calibration.follow_extremes import Follows
+    from edgekit.calibration.plan_measures import Measure, WatchList
 
 # Ratios of tensor size to wanted elements above this take the stride of this one, and so more elements.
 _LARGEST_RATIO = 4096
-
-# Every value stays and none comes to it; and elementwise ops that never fall as their input rises.
-_RESHAPING = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Identity"})
-_RISING = frozenset({"Relu", "Clip"})
 
 
 @dataclass(frozen=True)
 class Instrumented:
     """A clone whose outputs are the measurements of `tensors`, in their order in the graph.
 
-    Output names of tensor i: `<prefix>low<i>`, `high`, `sum`, and for histograms `size`, `part`;
-    then the graph has two more inputs, `<prefix>take` (int64 scalar, wanted elements) and
-    `<prefix>phase` (int64 [1]). `places` names what makes each
-    tensor. For the tensors at `by_channel`
-    there are `channel_low` and `channel_high` too, one value an entry of its axis. `shown`: the graph's own
-    outputs, where they stay beside the measurements.
+    Output names of tensor i: `<prefix>low<i>`, `high`, and for histograms `size`, `part`; then the graph has
+    two more inputs, `<prefix>take` (int64 scalar, wanted elements) and `<prefix>phase` (int64 [1]). `places`
+    names what makes each tensor. The tensors at `summed` have their `sum`: a NaN of any tensor shows in one
+    of those. For the tensors at `by_channel` there are `channel_low` and `channel_high` too, one value an
+    entry of its axis. `shown`: the graph's own outputs, where they stay beside the measurements.
     """
 
     model: ir.Model
@@ -40,75 +40,52 @@ class Instrumented:
     places: tuple[str, ...]
     prefix: str
     sampled: bool
+    summed: tuple[int, ...] = ()
     by_channel: tuple[int, ...] = ()
     shown: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class WatchList:
-    """The tensors to measure (None: every float32 activation, graph inputs included).
-
-    by_channel: those whose extremes are wanted for each entry of an axis too, and which axis. show: is handed
-    the inputs and the graph's own outputs of each sample, by name.
-    """
-
-    tensors: tuple[str, ...] | None = None
-    by_channel: Mapping[str, int] = field(default_factory=dict)
-    show: Callable[[Mapping[str, Any], Mapping[str, Any]], None] | None = None
 
 
 def instrument_graph(model: ir.Model, watch: WatchList, *, parts: tuple[str, ...]) -> Instrumented:
     """Clone `model` and measure what is on `watch`.
 
-    parts: `("extremes",)` or `("extremes", "sample")`. Extremes are exact; the sum tells whether a NaN
-    is among the values, which ReduceMin and ReduceMax of ONNX Runtime pass over. The sample is every
-    k-th value of the flattened tensor, k a prime, so that it does not follow the width or the channels.
+    parts: `extremes`, which are exact; `sample`, every k-th value of the flattened tensor, k a prime, so that
+    it does not follow the width or the channels; `nans`, a sum of each tensor, which tells whether a NaN is
+    among its values: ReduceMin and ReduceMax of ONNX Runtime pass over it. Without `nans` there are sums only
+    where a NaN would show in no other sum.
     """
     clone = _infer_types(model.clone())
-    values = _choose_values(clone, watch.tensors)
+    measures = plan_measures(clone.graph, watch, parts)
     builder = _Builder(clone)
     outputs: list[ir.Value] = []
-    for index, value in enumerate(values):
-        axis = watch.by_channel.get(str(value.name))
-        nodes = builder.measure(value, index, sampled="sample" in parts, channel_axis=axis)
-        producer = value.producer()
+    for measure in measures:
+        nodes = builder.measure(measure)
+        producer = measure.value.producer()
         if producer is None:
             builder.at_start.extend(nodes)
         else:
             clone.graph.insert_after(producer, nodes)
         outputs.extend(node.outputs[0] for node in nodes if _is_result(node.outputs[0], builder.prefix))
     # ONNX Runtime loads no graph without outputs: where nothing is measured its own stay.
-    shown = list(clone.graph.outputs) if watch.show is not None or not values else []
+    shown = list(clone.graph.outputs) if watch.show is not None or not measures else []
     builder.finish([*shown, *outputs])
     if watch.tensors is not None:
         RemoveUnusedNodesPass()(clone)
-    names = tuple(str(value.name) for value in values)
-    places = tuple(map(_describe, values))
-    indices = tuple(index for index, name in enumerate(names) if name in watch.by_channel)
-    own = tuple(str(value.name) for value in shown)
-    return Instrumented(clone, names, places, builder.prefix, "sample" in parts, indices, own)
+    return Instrumented(
+        clone,
+        tuple(str(measure.value.name) for measure in measures),
+        tuple(_describe(measure.value) for measure in measures),
+        builder.prefix,
+        sampled="sample" in parts,
+        summed=tuple(measure.index for measure in measures if measure.summed),
+        by_channel=tuple(measure.index for measure in measures if measure.channel_axis is not None),
+        shown=tuple(str(value.name) for value in shown),
+    )
 
 
 def _infer_types(clone: ir.Model) -> ir.Model:
     if all(output.dtype is not None for node in clone.graph for output in node.outputs):
         return clone
     return ShapeInferencePass()(clone).model
-
-
-def _choose_values(model: ir.Model, tensors: Sequence[str] | None) -> list[ir.Value]:
-    graph = model.graph
-    inputs = [value for value in graph.inputs if value.name not in graph.initializers]
-    made = [output for node in graph for output in node.outputs if output.name]
-    floats = [value for value in inputs + made if value.dtype == ir.DataType.FLOAT]
-    if tensors is None:
-        return floats
-    absent = set(tensors) - {value.name for value in floats}
-    if absent:
-        raise ModelError(
-            f"tensor '{min(absent)}' is no float32 activation of this model, so it has no range to observe",
-            fix="take the name from `edgekit inspect`, of a graph input or a node's float output",
-        )
-    return [value for value in floats if value.name in set(tensors)]
 
 
 def _describe(value: ir.Value) -> str:
@@ -140,21 +117,24 @@ class _Builder:
             prefix += "_"
         return prefix
 
-    def measure(
-        self, value: ir.Value, index: int, *, sampled: bool, channel_axis: int | None = None
-    ) -> list[ir.Node]:
+    def measure(self, wanted: Measure) -> list[ir.Node]:
         """The nodes that measure one tensor, in an order that ONNX accepts."""
-        by_channel = channel_axis is not None
-        channels = [] if channel_axis is None else self._reduce_channels(value, index, channel_axis)
-        low, high = [node.outputs[0] for node in channels] or [value, value]
-        nodes = ([] if by_channel else self._follow(value, index)) or [
-            self._node("ReduceMin", [low], f"low{index}", keepdims=0),
-            self._node("ReduceMax", [high], f"high{index}", keepdims=0),
-            self._node("ReduceSum", [value], f"sum{index}", keepdims=0),
-        ]
+        value, index = wanted.value, wanted.index
+        channels = (
+            [] if wanted.channel_axis is None else self._reduce_channels(value, index, wanted.channel_axis)
+        )
+        if wanted.follows is not None:
+            nodes = self._follow(wanted.follows, index)
+        else:
+            low, high = [node.outputs[0] for node in channels] or [value, value]
+            nodes = [
+                self._node("ReduceMin", [low], f"low{index}", keepdims=0),
+                self._node("ReduceMax", [high], f"high{index}", keepdims=0),
+            ]
         self._extremes[value] = (nodes[0].outputs[0], nodes[1].outputs[0])
-        nodes = [*channels, *nodes]
-        return nodes + self._sample(value, index) if sampled else nodes
+        if wanted.summed:
+            nodes.append(self._node("ReduceSum", [value], f"sum{index}", keepdims=0))
+        return [*channels, *nodes, *(self._sample(value, index) if wanted.sampled else [])]
 
     def _reduce_channels(self, value: ir.Value, index: int, kept: int) -> list[ir.Node]:
         """Extremes of each entry of axis `kept`; axes are an attribute up to opset 17 and an input after."""
@@ -165,31 +145,20 @@ class _Builder:
         given = self._constant(f"axes{index}", axes)
         return [self._node(kind, [value, given], name, keepdims=0) for kind, name in ends]
 
-    def _follow(self, value: ir.Value, index: int) -> list[ir.Node]:
-        """Extremes that follow exactly from the input's: the same op on two scalars; none if they do not.
-
-        A NaN of the input is found there, and these ops make none of their own.
-        """
-        node = value.producer()
-        source = node.inputs[0] if node is not None and node.inputs else None
-        if (
-            node is None
-            or source is None
-            or node.domain not in ("", "ai.onnx")
-            or source not in self._extremes
-        ):
-            return []
-        low, high = self._extremes[source]
-        if node.op_type in _RESHAPING:
-            kind, bounds = "Identity", []
-        elif node.op_type in _RISING and not node.attributes:
-            kind, bounds = node.op_type, list(node.inputs[1:])
-        else:
-            return []
-        made = [
-            self._node(kind, [end, *bounds], f"{name}{index}") for name, end in (("low", low), ("high", high))
+    def _follow(self, follows: Follows, index: int) -> list[ir.Node]:
+        """The same op on the extremes alone."""
+        others = [
+            self._constant(f"number{index}", item) if isinstance(item, np.ndarray) else item
+            for item in follows.others
         ]
-        return [*made, self._node("Identity", [made[0].outputs[0]], f"sum{index}")]
+        ends = [self._extremes[source] for source in follows.sources]
+        lows, highs = [low for low, _ in ends], [high for _, high in ends]
+        if follows.falls:
+            lows, highs = highs, lows
+        return [
+            self._node(kind, [*found, *others], f"{name}{index}")
+            for kind, found, name in zip(follows.kinds, (lows, highs), ("low", "high"), strict=True)
+        ]
 
     def _sample(self, value: ir.Value, index: int) -> list[ir.Node]:
         """size = Size(x); k = stride[min(size / take, last)]; part = x.flat[phase % k :: k]."""
@@ -242,14 +211,15 @@ class _Builder:
     def _strides(self) -> ir.Value:
         return self._constant("strides", _prime_strides())
 
-    def _constant(self, name: str, numbers: int | Sequence[int]) -> ir.Value:
+    def _constant(self, name: str, numbers: int | Sequence[int] | NDArray[np.float32]) -> ir.Value:
+        """An initializer: int64, or of the array's own type."""
         if name not in self._constants:
-            array = np.array(numbers, np.int64)
+            array = numbers if isinstance(numbers, np.ndarray) else np.array(numbers, np.int64)
             tensor = ir.tensor(array, name=self.prefix + name)
             value = ir.Value(
                 name=self.prefix + name,
                 const_value=tensor,
-                type=ir.TensorType(ir.DataType.INT64),
+                type=ir.TensorType(tensor.dtype),
                 shape=ir.Shape(array.shape),
             )
             self._graph.register_initializer(value)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from edgekit.calibration.histogram import Histogram
-from edgekit.calibration.instrument_graph import Instrumented, WatchList, instrument_graph
+from edgekit.calibration.instrument_graph import instrument_graph
 from edgekit.calibration.observers import (
     Observation,
     observer_parameters,
@@ -17,12 +17,15 @@ from edgekit.calibration.observers import (
     settle_range,
 )
 from edgekit.calibration.open_session import RUN_FAILURES, open_session
+from edgekit.calibration.plan_measures import WatchList
 from edgekit.calibration.record import CalibrationRecord, ChannelRange
 from edgekit.calibration.settings import get_count
 from edgekit.errors import SamplesError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    import onnx_ir as ir
 
     from edgekit._values import Component, Progress
     from edgekit.calibration.samples import Sample, Samples
@@ -49,8 +52,7 @@ def observe_ranges(
     parameters = observer_parameters(observer)
     parts = ("extremes", "sample") if reads_histogram(observer) else ("extremes",)
     watch = watch or WatchList()
-    graph = instrument_graph(component.model, watch, parts=parts)
-    seen = _Watch(graph, len(samples))
+    seen = _Watch(component.model, watch, parts, len(samples))
     count = 0
     for sample in samples:
         outputs = seen.see(sample, count)
@@ -78,8 +80,9 @@ def observe_ranges(
 class _Watch:
     """One session over the instrumented clone, and what each tensor has shown so far."""
 
-    def __init__(self, graph: Instrumented, count: int) -> None:
-        self._graph = graph
+    def __init__(self, model: ir.Model, watch: WatchList, parts: tuple[str, ...], count: int) -> None:
+        self._model, self._list = model, watch
+        self._graph = graph = instrument_graph(model, watch, parts=parts)
         self._sampled = graph.sampled and bool(graph.tensors)
         self._session = open_session(self._graph.model)
         self._take = math.ceil(get_count("observation", "elements") / max(count, 1)) + 1
@@ -96,16 +99,18 @@ class _Watch:
         if self._sampled:
             feeds[self._graph.prefix + "take"] = np.array(self._take, np.int64)
             feeds[self._graph.prefix + "phase"] = np.array([index * _PHASE], np.int64)
-        words = ["low", "high", "sum"] + (["size"] if self._sampled else [])
+        words = ["low", "high"] + (["size"] if self._sampled else [])
         every = range(len(self._graph.tensors))
-        once = self._names(words, every) + self._names(_BY_CHANNEL, self._graph.by_channel)
+        once = self._names(words, every) + self._names(["sum"], self._graph.summed)
+        channels = len(once)
+        once += self._names(_BY_CHANNEL, self._graph.by_channel)
         measured, outputs = len(once), dict[str, Any]()
         once += self._graph.shown
         for group in self._groups():
             results = self._run(once + self._names(["part"], group), feeds, sample)
             if once:
-                self._read_extremes(results, sample)
-                self._read_channels(results[len(words) * len(every) : measured])
+                self._read_extremes(results[:channels], sample)
+                self._read_channels(results[channels:measured])
                 outputs = dict(zip(self._graph.shown, results[measured:], strict=False))
             once = []
             self._read_parts(results[len(results) - len(group) :], group)
@@ -140,16 +145,19 @@ class _Watch:
 
     def _read_extremes(self, results: list[Any], sample: Sample) -> None:
         count = len(self._graph.tensors)
-        lows, highs, sums = (
+        lows, highs = (
             np.array([float(value) for value in results[part * count : (part + 1) * count]])
-            for part in range(3)
+            for part in range(2)
         )
         if self._sampled:
-            self._sizes = [int(value) for value in results[3 * count : 4 * count]]
+            self._sizes = [int(value) for value in results[2 * count : 3 * count]]
+        sums = np.zeros(count)
+        summed = list(self._graph.summed)
+        sums[summed] = [float(value) for value in results[len(results) - len(summed) :]]
         empty = lows > highs  # ReduceMin and ReduceMax of nothing are inf and -inf
         bad = ~empty & ~(np.isfinite(lows) & np.isfinite(highs) & ~np.isnan(sums))
         if bad.any():
-            raise self._not_finite(int(np.argmax(bad)), sample)
+            self._refuse(int(np.argmax(bad)), sample)
         for index in np.flatnonzero(~empty):
             self._widen(int(index), float(lows[index]), float(highs[index]))
 
@@ -175,8 +183,11 @@ class _Watch:
             if seen is not None and seen.histogram is not None:
                 seen.histogram.add(part)
 
-    def _not_finite(self, index: int, sample: Sample) -> SamplesError:
-        return SamplesError(
+    def _refuse(self, index: int, sample: Sample) -> NoReturn:
+        """SamplesError naming the first tensor that is not finite, where a NaN may show in a later one."""
+        if len(self._graph.summed) < len(self._graph.tensors):
+            _Watch(self._model, self._list, ("extremes", "nans"), 1).see(sample, 0)
+        raise SamplesError(
             f"tensor '{self._graph.tensors[index]}' ({self._graph.places[index]}) becomes NaN or infinite "
             f"on sample '{sample.name}'",
             fix="check the sample and its preprocessing, and the model's weights; "

@@ -70,9 +70,9 @@ def calibrate_component(
     """
     from edgekit._qdq import ALL, list_candidates, list_equalized
     from edgekit.calibration.data_sketches import DataSketches
-    from edgekit.calibration.instrument_graph import WatchList
     from edgekit.calibration.observe_ranges import observe_ranges
     from edgekit.calibration.observers import observer_parameters
+    from edgekit.calibration.plan_measures import WatchList
     from edgekit.calibration.record import CalibrationRecord
 
     observer = recipe.observer or default_observer(recipe)

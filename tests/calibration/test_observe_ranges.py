@@ -17,8 +17,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgekit._values import Component, DimRange, TensorInfo
 from edgekit.calibration import observe_ranges as observing
-from edgekit.calibration.instrument_graph import WatchList
 from edgekit.calibration.observe_ranges import observe_ranges
+from edgekit.calibration.plan_measures import WatchList
 from edgekit.calibration.record import CalibrationRecord
 from edgekit.calibration.samples import Sample, Samples, load_samples
 from edgekit.errors import ModelError, SamplesError, UsageError
