@@ -11,8 +11,8 @@ import numpy as np
 
 from edgekit._verify import WHOLE_BYTES, float_session, reference_session, with_taps
 from edgekit.calibration.data_sketches import DataSketches
-from edgekit.calibration.instrument_graph import WatchList
 from edgekit.calibration.observe_ranges import observe_ranges
+from edgekit.calibration.plan_measures import WatchList
 from edgekit.errors import UsageError
 from edgekit.passes.serialize_model import weight_bytes
 
