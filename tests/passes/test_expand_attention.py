@@ -64,6 +64,16 @@ def test_the_expansion_gives_what_onnx_expects_for_every_output(name: str) -> No
         np.testing.assert_allclose(result, expected, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("name", [name for name in attention_cases() if "flex" in name])
+def test_the_model_that_was_given_keeps_its_tensors_names(name: str) -> None:
+    """The tensors of a body that is put in are the caller's own."""
+    given = onnx.ModelProto.FromString(attention_cases()[name].model.SerializeToString())
+    before = given.SerializeToString(deterministic=True)
+    component = prepare_component(Component("model", ir.from_proto(given), "0" * 64), shapes={})
+    expand_functions(component.model, OPS)
+    assert given.SerializeToString(deterministic=True) == before
+
+
 def test_keys_of_grouped_heads_are_not_repeated() -> None:
     model = expanded(attention_cases()["test_attention_4d_gqa"].model)
     assert {node.op_type for node in model.graph.node} <= {"Mul", "Reshape", "Transpose", "MatMul", "Softmax"}
