@@ -48,6 +48,21 @@ class Names:
         graph.register_initializer(value)
         return value
 
+    def take_initializers(self, body: ir.Graph, graph: ir.Graph, prefix: str) -> dict[ir.Value, ir.Value]:
+        """Move a subgraph's own into `graph`; old value -> the new one, which has its users.
+
+        They are new values: renaming the old one would rename its tensor, which the caller's model holds too.
+        """
+        moved: dict[ir.Value, ir.Value] = {}
+        for name, value in tuple(body.initializers.items()):
+            del body.initializers[name]
+            if value.const_value is not None:
+                new = initializer_from(value.const_value, self.free(f"{prefix}/{name}"))
+                value.replace_all_uses_with(new)
+                graph.register_initializer(new)
+                moved[value] = new
+        return moved
+
     def insert_before(
         self,
         node: ir.Node,
@@ -72,9 +87,7 @@ def initializer_from(tensor: ir.TensorProtocol, name: str) -> ir.Value:
 
 def _renamed(tensor: ir.TensorProtocol, name: str) -> ir.TensorProtocol:
     """The same data under another name; clones of the model share tensors, so the one given stays."""
-    if isinstance(tensor, ir.LazyTensor) or (
-        isinstance(tensor, ir.ExternalTensor) and not lies_in_file(tensor)
-    ):
+    if isinstance(tensor, ir.LazyTensor) or is_hollow(tensor):
         twin = copy(tensor)  # a weight without values, or one that is drawn or turned
         twin.name = name
         return twin
@@ -153,6 +166,11 @@ def constant_array(value: ir.Value | None) -> np.ndarray | None:
 def lies_in_file(tensor: ir.TensorProtocol | None) -> TypeGuard[ir.ExternalTensor]:
     """Whether a tensor is a part of a file: a subclass stands for numbers made when they are read."""
     return type(tensor) is ir.ExternalTensor
+
+
+def is_hollow(tensor: ir.TensorProtocol) -> bool:
+    """Whether it stands for numbers that lie neither in memory nor in a file."""
+    return isinstance(tensor, ir.ExternalTensor) and not lies_in_file(tensor)
 
 
 def let_go(tensor: ir.TensorProtocol) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.passes._attention_bias import BiasBuilder
-from edgekit.passes._rewire import Names, graph_of, initializer_from, input_of, static_shape
+from edgekit.passes._rewire import Names, graph_of, input_of, static_shape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -148,14 +148,7 @@ class _Attention:
         (source,), (result,) = body.inputs, body.outputs
         body.outputs.clear()
         prefix = f"{self.node.outputs[0].name}/{name}"
-        for weight in tuple(body.initializers.values()):
-            if weight.const_value is None:
-                continue
-            # Under a new value: to rename the old one would rename the tensor in the caller's own model.
-            twin = initializer_from(weight.const_value, self.names.free(f"{prefix}/{weight.name}"))
-            weight.replace_all_uses_with(twin)
-            graph.register_initializer(twin)
-            result = twin if result is weight else result
+        result = self.names.take_initializers(body, graph, prefix).get(result, result)
         source.replace_all_uses_with(value)
         for inner in tuple(body):
             body.remove(inner)

@@ -16,8 +16,8 @@ from edgekit.passes._rewire import (
     graphs_of,
     initializer_from,
     input_of,
+    is_hollow,
     let_go,
-    lies_in_file,
     nodes_of,
     static_shape,
 )
@@ -131,18 +131,13 @@ def _turn_weights(graphs: Iterable[ir.Graph]) -> int:
         if node.op_type != "Transpose" or node.domain or node.outputs[0].is_graph_output():
             continue
         tensor = constant_tensor(node.inputs[0])
-        if tensor is None or tensor.nbytes <= LARGEST_FOLDED_BYTES or _is_hollow(tensor):
+        if tensor is None or tensor.nbytes <= LARGEST_FOLDED_BYTES or is_hollow(tensor):
             continue
         perm, last = node.attributes.get("perm"), range(len(tensor.shape))[::-1]
         axes = tuple(last if perm is None else perm.as_ints())
         if sorted(axes) == sorted(last):
             folded += _replace(node.outputs[0], _turned(tensor, axes))
     return folded
-
-
-def _is_hollow(tensor: ir.TensorProtocol) -> bool:
-    """Whether it stands for numbers that lie neither in memory nor in a file."""
-    return isinstance(tensor, ir.ExternalTensor) and not lies_in_file(tensor)
 
 
 def _turned(tensor: ir.TensorProtocol, axes: tuple[int, ...]) -> ir.LazyTensor:

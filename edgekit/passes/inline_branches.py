@@ -45,10 +45,8 @@ def _inline(node: ir.Node, branch: ir.Graph, names: Names) -> None:
     graph = graph_of(node)
     results = list(branch.outputs)
     branch.outputs.clear()
-    for value in tuple(branch.initializers.values()):
-        branch.initializers.pop(value.name or "")
-        value.name = names.free(f"{node.name or 'If'}/{value.name}")
-        graph.register_initializer(value)
+    moved = names.take_initializers(branch, graph, node.name or "If")
+    results = [moved.get(value, value) for value in results]
     for inner in tuple(branch):
         branch.remove(inner)
         for output in inner.outputs:

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from onnx import helper, numpy_helper
 
 from edgekit._values import Component, DimRange
 from edgekit.passes.bind_inputs import bind_inputs
@@ -183,3 +184,36 @@ def test_serialization_gives_the_same_bytes_twice() -> None:
         for _ in range(2)
     )
     assert first == second
+
+
+def test_a_branch_is_put_in_and_the_model_that_was_given_stays_as_it_is() -> None:
+    """A branch's tensors are the caller's own and keep their names: one is the result, one is read."""
+    shift, other = (numpy_helper.from_array(np.array([number], np.float32), "w") for number in (2.0, 5.0))
+    branches = [
+        helper.make_graph([], "then", [], [helper.make_tensor_value_info("w", 1, [1])], [shift]),
+        helper.make_graph(
+            [helper.make_node("Neg", ["w"], ["v"])],
+            "else",
+            [],
+            [helper.make_tensor_value_info("v", 1, [1])],
+            [other],
+        ),
+    ]
+    for taken in (True, False):
+        choose = helper.make_node(
+            "If", ["on"], ["chosen"], "choose", then_branch=branches[0], else_branch=branches[1]
+        )
+        graph = helper.make_graph(
+            [choose, helper.make_node("Add", ["x", "chosen"], ["y"])],
+            "chosen",
+            [helper.make_tensor_value_info("x", 1, [1])],
+            [helper.make_tensor_value_info("y", 1, [1])],
+            [numpy_helper.from_array(np.array(taken), "on")],
+        )
+        given = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        before = given.SerializeToString(deterministic=True)
+        prepared = prepare_component(Component("chosen", ir.from_proto(given), "0" * 64), shapes={})
+        assert given.SerializeToString(deterministic=True) == before
+        assert {node.op_type for node in prepared.model.graph} == {"Add"}
+        feeds = {"x": np.array([1.0], np.float32)}
+        assert_same_outputs(run_onnx(prepared.model, feeds), run_onnx(before, feeds))
