@@ -24,8 +24,10 @@ def choose_offers(
     """One offer a component: its first artifact, but no INT8 that lost too much, or is larger or slower.
 
     sizes: main file -> bytes that a runtime loads. latencies: (component, variant) -> ms as measured on the
-    device, where it was. INT8 is held against the bundle's fp16 artifact, or without one its fp32. Where no
-    float artifact passed its own gate, INT8 stays the offer, with the reasons against it.
+    device, where it was. INT8 is held against the bundle's fp16 artifact, or without one its fp32; in size
+    only where one runtime loads both, for code compiled for one unit is no larger or smaller form of a file
+    that another unit reads. Where no float artifact passed its own gate, INT8 stays the offer, with the
+    reasons against it.
     """
     components = dict.fromkeys(artifact.component for artifact in artifacts)
     by_key: dict[tuple[str, str], Parity] = {
@@ -54,7 +56,8 @@ def _offer(
     baseline = next((by_variant[name] for name in _BASELINES if name in by_variant), None)
     reasons = _lost(parities.get((first.component, "int8")))
     if baseline is not None:
-        reasons += _worse("larger", "{} B", sizes.get(first.main), sizes.get(baseline.main), baseline)
+        if first.runtime == baseline.runtime:
+            reasons += _worse("larger", "{} B", sizes.get(first.main), sizes.get(baseline.main), baseline)
         ours, theirs = (latencies.get((first.component, one.variant)) for one in (first, baseline))
         reasons += _worse("slower", "{:.4g} ms", ours, theirs, baseline)
     variant = by_variant[passing[0]].variant if reasons and passing else first.variant

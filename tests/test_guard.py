@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -62,6 +63,18 @@ def test_int8_that_is_worse_in_one_way_is_not_offered_and_the_line_says_why(
 def test_without_an_fp16_artifact_fp32_takes_its_place() -> None:
     (offer,) = choose_offers((ALL[0], ALL[2]), GOOD, SIZES | {"model.int8.onnx": 500})
     assert (offer.variant, offer.reasons) == ("fp32", ("it is larger than fp32: 500 B beside 400 B",))
+
+
+def test_size_is_no_reason_where_another_runtime_loads_the_baseline() -> None:
+    compiled, sizes = replace(ALL[0], runtime="onnxruntime-qnn"), SIZES | {"model.int8.onnx": 500}
+    (offer,) = choose_offers((compiled, ALL[2]), GOOD, sizes)
+    assert (offer.variant, offer.reasons) == ("int8", ())
+    twin = replace(ALL[1], runtime="onnxruntime-qnn")
+    (offer,) = choose_offers((compiled, twin, ALL[2]), GOOD, sizes)
+    assert (offer.variant, offer.reasons) == ("fp16", ("it is larger than fp16: 500 B beside 200 B",))
+    slow = {("model", "int8"): 3.0, ("model", "fp32"): 2.0}
+    (offer,) = choose_offers((compiled, ALL[2]), GOOD, sizes, slow)
+    assert offer.reasons == ("it is slower than fp32: 3 ms beside 2 ms",)
 
 
 def test_a_baseline_that_failed_itself_is_not_offered_either() -> None:
