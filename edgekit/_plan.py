@@ -210,7 +210,7 @@ def weight_gaps(item: ResolvedTarget, plan: Plan, precisions: Iterable[Precision
             "",
             precision,
             rule.format(item.device.title, WEIGHT_BITS[precision]),
-            "use --precision fp16 or int8, or another target",
+            plan.no_weights,
         )
         for precision in precisions
         if precision in WEIGHT_BITS and WEIGHT_BITS[precision] not in {form.bits for form in plan.weights}

@@ -53,7 +53,8 @@ class Plan:
     scheme/bias/conv_output/gemm_output: the form of its INT8 graph (QdqForm). `portable` must always be
     accepted; `native` is what the target does best from the same record.
     second_scheme: what is tried where the samples show `scheme` to be far from fp32.
-    weights: how it holds integer weights beside float data (w8, w4); empty: it does not.
+    weights: how it holds integer weights beside float data (w8, w4); empty: it does not, and the way out for
+    a form that is missing is no_weights.
     wide: 16-bit activations that a search may give to single nodes of an int8 graph; None, because no_wide.
     default_float: what a user gets who brings no samples.
     baselines: float variants built beside an INT8 artifact.
@@ -71,6 +72,7 @@ class Plan:
     default_float: Precision = "fp32"
     baselines: tuple[Precision, ...] = ()
     weights: tuple[WeightForm, ...] = ()
+    no_weights: str = "use --precision fp16 or int8, or another target"
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ class Qnn(Target):
             gemm_output="all",
             default_float="fp16",
             baselines=("fp32",),
+            no_weights="use --precision int8 (with --option qnn.weights=int4 for 4-bit weights) or fp16",
         )
 
     def check(self, components: Sequence[Component], job: Job) -> list[Gap]:

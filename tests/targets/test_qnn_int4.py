@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,13 +12,17 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+import edgekit
 from edgekit._values import NATIVE_U8_S4, NATIVE_U16_S4, PORTABLE, Scales, Scheme
-from edgekit.errors import UsageError
+from edgekit.errors import GapError, UsageError
+from edgekit.targets.qnn.options import read_options
 from tests.models import run_onnx, toy_cnn
 from tests.targets.qnn_models import TARGET, as_component, build, job, quantized
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from edgekit._values import Precision
 
 RNG = np.random.default_rng(6)
 FEEDS = {"x": RNG.standard_normal((1, 16, 8, 8)).astype(np.float32)}
@@ -79,6 +84,20 @@ def test_options_that_the_scheme_contradicts_are_refused(tmp_path: Path) -> None
         with pytest.raises(UsageError, match="scheme 'portable' has no"):
             build(component, tmp_path, given)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("precision", ["w8", "w4"])
+def test_integer_weights_beside_float_data_are_refused_with_the_option_that_is_nearest(
+    precision: Precision, tmp_path: Path
+) -> None:
+    onnx.save(net(), tmp_path / "m.onnx")
+    with pytest.raises(GapError) as refused:
+        edgekit.convert(tmp_path / "m.onnx", targets="qnn", precisions=precision, output=tmp_path / "out")
+    (gap,) = refused.value.gaps
+    assert gap.op == precision
+    (option,) = re.findall(r"--option qnn\.(\w+)=(\w+)", gap.way_out)
+    assert read_options(job(**dict([option]))).weights == "int4"
+    assert not (tmp_path / "out").exists()
 
 
 def test_int4_weights_come_with_16_bit_activations_unless_8_are_asked_for() -> None:
