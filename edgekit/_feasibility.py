@@ -29,7 +29,7 @@ from edgekit._profile import (
 from edgekit.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from edgekit._budget import Limit
@@ -143,7 +143,7 @@ def _describe(
         artifacts = read_artifacts(bundle)
         sizes = {artifact.main: loaded_size([artifact], bundle.folder) for artifact in artifacts}
         device = bundle.manifest["device"]
-        known = (*host_figures(bundle), *_measured(profiles))
+        known = (*host_figures(bundle), *_measured(profiles, {one.component for one in artifacts}))
         field = next((one for one in fields if one.bundle == bundle.digest), None)
         seen = () if field is None else _beyond(known, field.budget(artifacts))
         figures = (*known, *seen, *_beyond((*known, *seen), foretell_known(bundle)))
@@ -197,11 +197,11 @@ def device_latencies(profiles: Sequence[Profile]) -> dict[tuple[str, str], float
     return {name: row.value for name, row in found.items() if row is not None and row.value is not None}
 
 
-def _measured(profiles: Sequence[Profile]) -> tuple[Measurement, ...]:
+def _measured(profiles: Sequence[Profile], components: Collection[str]) -> tuple[Measurement, ...]:
     """What the newest profile tells of the device; nothing where it ran on another machine."""
     if not profiles or profiles[-1].matches is not True:
         return ()
-    return budget_figures(profiles[-1])
+    return budget_figures(profiles[-1], components)
 
 
 def _beyond(known: Sequence[Measurement], more: Sequence[Measurement]) -> tuple[Measurement, ...]:

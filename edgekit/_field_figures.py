@@ -79,7 +79,7 @@ class FieldFigures:
             tools={},
             artifacts=chosen,
         )
-        return budget_figures(profile)
+        return budget_figures(profile, offered)
 
 
 def measured_json(figures: FieldFigures) -> str:

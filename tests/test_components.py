@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -11,12 +12,16 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import edgekit
+from edgekit._profile import save_profile
 from edgekit.errors import EdgekitError
 from tests.converted import JETSON, ORT, read_tree, run
 from tests.models import run_onnx
+from tests.reports.test_feasibility import hand_made, verdicts
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from edgekit._profile import ArtifactProfile, Profile
 
 SIZE = 48
 SCENARIO = """
@@ -154,6 +159,25 @@ def test_a_set_is_verified_inspected_checked_and_planned_by_the_same_commands(pl
     plan = run("convert", place / "set", *words, "--samples", place / "data", "--dry-run")
     assert plan.exit_code == 0
     assert "4 .npz files" in plan.stdout
+
+
+def test_a_profile_of_one_component_says_nothing_of_the_whole_bundle(place: Path, tmp_path: Path) -> None:
+    bundle = place / "out" / ORT
+    profile = hand_made(bundle, [40.0, 50.0])
+    assert [one.component for one in profile.artifacts] == ["encode"]
+    files = {"one": profile, "all": replace(profile, artifacts=(*profile.artifacts, _step(profile)))}
+    for name, one in files.items():
+        save_profile(one, tmp_path / f"{name}.json")
+        words: dict[str, Any] = {"profiles": [tmp_path / f"{name}.json"], "budget": "latency=80ms"}
+        _, status, _ = verdicts(bundle, tmp_path / name, **words)
+        assert status == {"latency": "unknown" if name == "one" else "does not fit"}
+
+
+def _step(profile: Profile) -> ArtifactProfile:
+    """The second component, which takes as long as the first."""
+    first = profile.artifacts[0]
+    rows = [replace(row, metric=row.metric.replace("encode", "step")) for row in first.measurements]
+    return replace(first, component="step", measurements=tuple(rows))
 
 
 def test_debug_tells_the_layers_of_each_component(place: Path) -> None:

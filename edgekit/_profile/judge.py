@@ -9,7 +9,7 @@ from edgekit._budget import judge_budget
 from edgekit._values import Measurement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from edgekit._budget import Limit
     from edgekit._profile.values import ArtifactProfile, Profile
@@ -45,19 +45,21 @@ _ADD: Mapping[str, Callable[[Sequence[float]], float]] = {
 
 
 def judge_profile(
-    profile: Profile, limits: Mapping[str, Limit], host: Sequence[Measurement]
+    profile: Profile, components: Collection[str], limits: Mapping[str, Limit], host: Sequence[Measurement]
 ) -> tuple[Verdict, ...]:
     """One verdict a limit, on the first variant of each component (what the bundle offers).
 
     Components run one after the other: their latencies and energies add up, of memory and power the
-    largest counts. A figure that one component lacks is unknown. host: size and accuracy loss.
+    largest counts. A figure that one of the bundle's `components` lacks is unknown. host: size and accuracy
+    loss.
     """
-    return judge_budget(limits, (*host, *budget_figures(profile)))
+    return judge_budget(limits, (*host, *budget_figures(profile, components)))
 
 
-def budget_figures(profile: Profile) -> tuple[Measurement, ...]:
-    """What a profile says of each budget metric, as `judge_profile` counts it."""
-    rows = [row for name in _NAMES if (row := _total(profile, name)) is not None]
+def budget_figures(profile: Profile, components: Collection[str]) -> tuple[Measurement, ...]:
+    """What a profile says of each budget metric of a bundle, as `judge_profile` counts it."""
+    whole = {one.component for one in profile.artifacts} >= set(components)
+    rows = [row for name in _NAMES if whole and (row := _total(profile, name)) is not None]
     rows += _tokens(profile)
     hottest = [max(trace.values) for trace in profile.traces if trace.unit == "C" and trace.values]
     if hottest:
@@ -85,10 +87,26 @@ def _total(profile: Profile, metric: str) -> Measurement | None:
     known = [row for row in rows if row is not None and row.value is not None]
     if not known or len(known) < len(rows):
         return None
-    values = [row.value for row in known if row.value is not None]
-    total = _ADD.get(metric, sum)(values)
+    add = _ADD.get(metric, sum)
+    total = add([row.value for row in known if row.value is not None])
     basis = known[0].basis if len(known) == 1 else f"{len(known)} components one after the other"
-    return replace(known[0], metric=metric, value=total, basis=f"{basis}; on {profile.place}")
+    return replace(
+        known[0],
+        metric=metric,
+        value=total,
+        basis=f"{basis}; on {profile.place}",
+        interval=_add_intervals(known, add),
+    )
+
+
+def _add_intervals(
+    rows: Sequence[Measurement], add: Callable[[Sequence[float]], float]
+) -> tuple[float, float] | None:
+    """All low ends together, and all high ones: as wide as it can be. None where no figure has one."""
+    if all(row.interval is None for row in rows):
+        return None
+    ends = [row.interval or (row.value or 0.0, row.value or 0.0) for row in rows]
+    return add([low for low, _ in ends]), add([high for _, high in ends])
 
 
 def find_measurement(artifact: ArtifactProfile, name: str) -> Measurement | None:

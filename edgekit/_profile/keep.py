@@ -81,11 +81,12 @@ def profile_and_keep(
     options = _options(words)
     with open_bundle(bundle) as opened:
         host = host_figures(opened) if limits else ()
+        components = {one.component for one in opened.artifacts}
     profile = profile_bundle(bundle, place, options=options, targets=targets, progress=progress)
     given = words.get("output")
     file = Path(given) if given is not None else _beside(bundle, profile)
     save_profile(profile, file)
-    return ProfileResult(profile, file, judge_profile(profile, limits, host))
+    return ProfileResult(profile, file, judge_profile(profile, components, limits, host))
 
 
 def _beside(bundle: Path, profile: Profile) -> Path:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from edgekit._profile import Profile
 
+BOTH = ("prefill", "decode")
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -165,13 +167,51 @@ def test_tokens_a_second_are_the_decoders_runs(profile: Profile) -> None:
     prefill = with_figures(profile, "prefill", "int8", throughput=4.0, latency_mean=250.0)
     decode = with_figures(profile, "decode", "int8", throughput=12.0, latency_mean=83.0)
     both = replace(profile, artifacts=(prefill, decode), traces=())
-    found = {row.metric: row for row in budget_figures(both)}
+    found = {row.metric: row for row in budget_figures(both, BOTH)}
     assert (found["tokens_per_s"].value, found["tokens_per_s"].unit) == (12.0, "tokens/s")
     assert found["throughput"].value == pytest.approx(1 / (1 / 4 + 1 / 12))
     limits = parse_budget("tokens_per_s=10tokens/s")
     units = replace(both, artifacts=(replace(decode),))
-    (verdict,) = judge_profile(units, limits, ())
+    (verdict,) = judge_profile(units, BOTH, limits, ())
     assert verdict.status == "fits"
+
+
+def test_a_profile_of_some_components_is_no_profile_of_the_bundle(profile: Profile) -> None:
+    decode = with_figures(profile, "decode", "int8", throughput=12.0, latency_mean=83.0, memory_peak=1e6)
+    alone = replace(profile, artifacts=(decode,), traces=())
+    assert [row.metric for row in budget_figures(alone, BOTH)] == ["tokens_per_s"]
+    assert "latency" in {row.metric for row in budget_figures(alone, {"decode"})}
+    for limit in ("latency=100ms", "latency=1ms"):
+        (verdict,) = judge_profile(alone, BOTH, parse_budget(limit), ())
+        assert verdict.status == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "latency", "power"),
+    [
+        ((4.0, 6.0), (9.0, 12.0), (13.0, 18.0), (9.0, 12.0)),
+        ((4.0, 6.0), None, (14.0, 16.0), (10.0, 10.0)),
+        (None, None, None, None),
+    ],
+)
+def test_the_interval_of_components_is_of_their_sum(
+    profile: Profile,
+    first: tuple[float, float] | None,
+    second: tuple[float, float] | None,
+    latency: tuple[float, float] | None,
+    power: tuple[float, float] | None,
+) -> None:
+    parts = [
+        with_figures(profile, "prefill", "int8", latency_mean=5.0, power_mean=5.0),
+        with_figures(profile, "decode", "int8", latency_mean=10.0, power_mean=10.0),
+    ]
+    parts = [
+        replace(part, measurements=tuple(replace(row, interval=ends) for row in part.measurements))
+        for part, ends in zip(parts, (first, second), strict=True)
+    ]
+    found = {row.metric: row for row in budget_figures(replace(profile, artifacts=tuple(parts)), BOTH)}
+    assert (found["latency"].value, found["latency"].interval) == (15.0, latency)
+    assert (found["power"].value, found["power"].interval) == (10.0, power)
 
 
 def test_a_soak_that_slows_down_tells_when() -> None:
