@@ -6,6 +6,7 @@ A dim that isn't a number makes a figure None, never a guess.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,9 @@ from edgekit._macs import dims_of, input_at, node_macs, subgraphs_of, sum_or_non
 from edgekit._values import MacShare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 _INT8 = frozenset({ir.DataType.INT8, ir.DataType.UINT8})
-_INT8_OR_LESS = _INT8 | {ir.DataType.INT4}
 _INT16 = frozenset({ir.DataType.INT16, ir.DataType.UINT16})
 # Shape arithmetic and flags are no parameters, though they are weights in the file.
 NO_PARAMETERS = frozenset({ir.DataType.INT64, ir.DataType.BOOL, ir.DataType.STRING})
@@ -67,56 +67,45 @@ def peak_activation_bytes(model: ir.Model) -> int | None:
     return None if sum_or_none(peak) is None else max(size or 0 for size in peak)
 
 
-def count_macs(model: ir.Model) -> MacShare | None:
-    """How many MACs of a Q/DQ or integer graph are int8; None where a dim is unknown.
+def count_macs(model: ir.Model, in_float: Collection[ir.Node] = ()) -> MacShare | None:
+    """How many MACs of a Q/DQ or integer graph are on which integers; None where a dim is unknown.
 
-    Conv, ConvTranspose, Gemm and MatMul count when data and weight both come from a DequantizeLinear
-    of an int8 or uint8 tensor (the weight: or of an int4 one); the QLinear and Integer ops count by their
-    operands' dtypes.
+    Conv, ConvTranspose, Gemm and MatMul count by the dtypes that DequantizeLinear makes their data and weight
+    of; the QLinear and Integer ops by their operands' own. in_float: nodes that compute in float anyhow.
     """
-    int8 = int16 = total = 0
-    weights = {4: 0, 8: 0}
+    counts: Counter[str] = Counter()
     for node in model.graph:
         macs = node_macs(node)
         if macs is None:
             return None
-        total += macs
-        if is_int8(node):
-            int8 += macs
-        elif _is_16_by_8(node):
-            int16 += macs
-        elif bits := _weight_bits(node):
-            weights[bits] += macs
-    return MacShare(int8, total, weight_int8=weights[8], weight_int4=weights[4], int16=int16)
+        counts["total"] += macs
+        form = None if node in in_float else _product_form(node)
+        if form is not None:
+            counts[form] += macs
+    return MacShare(**{"int8": 0, **counts})
 
 
-def is_int8(node: ir.Node) -> bool:
-    """Whether both factors of the node's product are int8 (or uint8) numbers, or the weights int4."""
-    if node.op_type in _FLOAT_PRODUCTS:
-        weight = _dequantized_dtype(input_at(node, 1))
-        return _is_dequantized_int8(input_at(node, 0)) and weight in _INT8_OR_LESS
+def _product_form(node: ir.Node) -> str | None:
+    """Which count of MacShare the node's products belong to; None where they are plain float."""
     places = _INTEGER_PRODUCTS.get(node.op_type)
-    return places is not None and all(_dtype_of(input_at(node, index)) in _INT8 for index in places)
-
-
-def _is_16_by_8(node: ir.Node) -> bool:
-    """Whether the node multiplies dequantized 16-bit data by dequantized integers of 16 bits or fewer."""
+    if places is not None:
+        return "int8" if all(_dtype_of(input_at(node, index)) in _INT8 for index in places) else None
     if node.op_type not in _FLOAT_PRODUCTS:
-        return False
+        return None
     data, weight = (_dequantized_dtype(input_at(node, index)) for index in (0, 1))
-    return data in _INT16 and weight in (*_INT8_OR_LESS, *_INT16)
+    if data in _INT8:
+        return "int8" if weight in _INT8 else "int8x4" if weight == ir.DataType.INT4 else None
+    if data in _INT16 and weight is not None:
+        return "int16x4" if weight == ir.DataType.INT4 else "int16" if weight in _INT8 | _INT16 else None
+    restored = input_at(node, 1)
+    return None if restored is None else _WEIGHTS_ONLY.get(_constant_dtype(restored))
 
 
-def _weight_bits(node: ir.Node) -> int:
-    """Bits of a float product's constant weight behind a DequantizeLinear beside float data, else 0."""
-    weight = None if node.op_type not in _FLOAT_PRODUCTS else input_at(node, 1)
-    producer = None if weight is None else weight.producer()
-    if producer is None or producer.op_type != "DequantizeLinear":
-        return 0
-    codes = input_at(producer, 0)
-    if codes is None or codes.const_value is None or _is_dequantized_int8(input_at(node, 0)):
-        return 0
-    return {ir.DataType.INT8: 8, ir.DataType.INT4: 4}.get(codes.const_value.dtype, 0)
+def _constant_dtype(restored: ir.Value) -> ir.DataType | None:
+    """Of the constant that a DequantizeLinear makes the value of."""
+    producer = restored.producer()
+    codes = None if producer is None or producer.op_type != "DequantizeLinear" else input_at(producer, 0)
+    return None if codes is None or codes.const_value is None else codes.const_value.dtype
 
 
 def _node_cost(node: ir.Node, counted: set[ir.Value]) -> NodeCost:
@@ -168,10 +157,6 @@ def _dtype_of(value: ir.Value | None) -> ir.DataType | None:
     return value.dtype
 
 
-def _is_dequantized_int8(value: ir.Value | None) -> bool:
-    return _dequantized_dtype(value) in _INT8
-
-
 def _dequantized_dtype(value: ir.Value | None) -> ir.DataType | None:
     """The integers' dtype where a DequantizeLinear makes the value, else None."""
     producer = None if value is None else value.producer()
@@ -180,6 +165,10 @@ def _dequantized_dtype(value: ir.Value | None) -> ir.DataType | None:
     return _dtype_of(input_at(producer, 0))
 
 
+_WEIGHTS_ONLY: dict[ir.DataType | None, str] = {
+    ir.DataType.INT8: "weight_int8",
+    ir.DataType.INT4: "weight_int4",
+}
 _FLOAT_PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 # Op -> where its two factors stand among the inputs.
 _INTEGER_PRODUCTS: dict[str, tuple[int, int]] = {

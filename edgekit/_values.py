@@ -89,6 +89,11 @@ class Scheme:
     weight: Literal["int4", "int8", "uint8"]
     fp16_scales: bool
 
+    @property
+    def is_wide(self) -> bool:
+        """Whether its activations have 16 bits."""
+        return self.activation in ("int16", "uint16")
+
 
 PORTABLE = Scheme("portable", "int8", True, "int8", True)
 NATIVE_U8 = Scheme("native-u8", "uint8", False, "uint8", False)
@@ -159,10 +164,11 @@ _SHOWN = 0.0005
 
 @dataclass(frozen=True)
 class MacShare:
-    """Multiply-accumulates of one artifact, and those of 8-bit data with 8- or 4-bit operands in it.
+    """Multiply-accumulates of one artifact, and those of two 8-bit operands in it.
 
     weight_int8 and weight_int4 count those on float data whose weights alone are integers: that is no
-    int8 arithmetic, and never part of `share`; nor is int16, of 16-bit data with 4-, 8- or 16-bit operands.
+    int8 arithmetic, and never part of `share`. Nor are int16, of 16-bit data with 8- or 16-bit operands, and
+    int8x4 and int16x4, of 8- and 16-bit data with 4-bit weights.
     """
 
     int8: int
@@ -170,18 +176,22 @@ class MacShare:
     weight_int8: int = 0
     weight_int4: int = 0
     int16: int = 0
+    int8x4: int = 0
+    int16x4: int = 0
 
     @property
     def share(self) -> float:
         """Fraction in int8, 0..1; a model without MACs has 0."""
         return self.int8 / self.total if self.total else 0.0
 
-    def weight_words(self) -> list[str]:
-        """Shares of the MACs on float data with integer weights, in words; none below 0.05 %."""
+    def other_words(self) -> list[str]:
+        """Shares of the MACs with integers that are not int8, in words; none below 0.05 %."""
         counts = {
             "int8 weights only": self.weight_int8,
             "int4 weights only": self.weight_int4,
+            "int8x4 (4-bit weights)": self.int8x4,
             "int16x8 (16-bit data)": self.int16,
+            "int16x4 (16-bit data, 4-bit weights)": self.int16x4,
         }
         shares = {name: count / self.total for name, count in counts.items() if count}
         return [f"{name}: {100 * share:.1f} %" for name, share in shares.items() if share >= _SHOWN]

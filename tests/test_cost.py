@@ -146,6 +146,8 @@ def test_macs_are_int8_only_where_data_and_weight_both_are() -> None:
     assert count_macs(quantized("x", weight_dtype=np.uint8, with_data=True)) == MacShare(288, 384)
     assert count_macs(quantized("x", weight_dtype=np.int8, with_data=False)) == MacShare(0, 384, 288)
     assert count_macs(quantized("x", weight_dtype=np.int32, with_data=True)) == MacShare(0, 384)
+    model = quantized("x", weight_dtype=np.int8, with_data=True)
+    assert count_macs(model, {node for node in model.graph if node.name == "conv"}) == MacShare(0, 384)
 
 
 def test_integer_ops_count_as_int8() -> None:

@@ -26,7 +26,7 @@ VERSION = 1
 
 Json = dict[str, Any]
 # MACs that are not int8 arithmetic; a count of none is left out of the manifest.
-_OTHER_MACS = ("weight_int8", "weight_int4", "int16")
+_OTHER_MACS = ("weight_int8", "weight_int4", "int16", "int8x4", "int16x4")
 
 
 def render_manifest(draft: BundleDraft, files: Mapping[str, Json], golden: Mapping[str, Json]) -> bytes:

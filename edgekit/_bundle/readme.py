@@ -40,7 +40,7 @@ def _lines(draft: BundleDraft) -> Iterator[str]:
 
 
 def _mac_words(macs: MacShare) -> str:
-    return "; ".join((f"{macs.share:.1%}", *macs.weight_words()))
+    return "; ".join((f"{macs.share:.1%}", *macs.other_words()))
 
 
 def _component_lines(component: ComponentDraft) -> Iterator[str]:

@@ -21,4 +21,3 @@ from edgekit._qdq.steering import Mix as Mix
 from edgekit._qdq.steering import Steering as Steering
 from edgekit._qdq.steering import Widening as Widening
 from edgekit._qdq.weight_rounder import WeightRounder as WeightRounder
-from edgekit._qdq.widths import INT16 as INT16

@@ -73,13 +73,13 @@ def insert_qdq(
     remove_unused(model)  # the float weights that integers replaced
     scales = Scales(form.scheme.name, record.digest, dict(sorted(named.items())))
     narrowed = frozenset(str(value.name) for value in islands.chain_inputs)
-    decisions = tell_widths(islands.decisions, {str(node.name) for node in widths.nodes})
+    decisions = tell_widths(islands.decisions, islands.nodes, wide=widths.nodes, scheme=form.scheme)
     return QdqResult(replace(component, model=model), scales, decisions, narrowed)
 
 
 def reach_scheme(component: Component, scheme: Scheme, steering: Steering | None = None) -> Component:
     """The component in an opset that has the Q and DQ it needs: 16- and 4-bit ones came with opset 21."""
-    wide = scheme.activation == "uint16" or (steering is not None and steering.wide is not None)
+    wide = scheme.is_wide or (steering is not None and steering.wide is not None)
     newer = wide or scheme.weight == "int4"
     if not newer or component.model.opset_imports[""] >= _OPSET_16_AND_4_BIT:
         return component

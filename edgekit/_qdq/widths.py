@@ -18,11 +18,16 @@ if TYPE_CHECKING:
 
     from edgekit._qdq.islands import Islands
     from edgekit._qdq.steering import Decision
-    from edgekit._values import QuantParams
+    from edgekit._values import QuantParams, Scheme
 
-INT16 = "int16x8"
-"""The precision of nodes on 16-bit activations and int8 weights, in decision tables."""
 _REASON = "16-bit activations, given by the search for --max-drop"
+# Whether activations have 16 bits and weights 4 -> the precision in decision tables.
+_PRECISIONS = {
+    (False, False): "int8",
+    (False, True): "int8x4",
+    (True, False): "int16x8",
+    (True, True): "int16x4",
+}
 _MOVING = ("carry", "group")
 
 
@@ -49,12 +54,33 @@ class Widths:
         return self.params(all(self.is_wide(node) for node in readers))[value]
 
 
-def tell_widths(decisions: Iterable[Decision], wide: Collection[str]) -> tuple[Decision, ...]:
-    """The decisions with those of the nodes called `wide` as what they are."""
+def tell_widths(
+    decisions: Iterable[Decision], inside: Iterable[ir.Node], *, wide: Collection[ir.Node], scheme: Scheme
+) -> tuple[Decision, ...]:
+    """The decisions on nodes of a Q/DQ graph; its integer ones, `inside`, by the widths they have in it."""
+    searched, small = (
+        {str(node.name) for node in nodes} for nodes in (wide, filter(_has_int4_weight, inside))
+    )
     return tuple(
-        replace(one, precision=INT16, reason=_REASON) if one.precision == "int8" and one.node in wide else one
+        _tell(one, searched=one.node in searched, small=one.node in small, scheme=scheme)
+        if one.precision == "int8"
+        else one
         for one in decisions
     )
+
+
+def _tell(one: Decision, *, searched: bool, small: bool, scheme: Scheme) -> Decision:
+    reason = _REASON if searched else one.reason
+    if scheme.is_wide or small:
+        reason += f"; as scheme {scheme.name} has it"
+    return replace(one, precision=_PRECISIONS[searched or scheme.is_wide, small], reason=reason)
+
+
+def _has_int4_weight(node: ir.Node) -> bool:
+    makers = [value.producer() for value in node.inputs if value is not None]
+    codes = [maker.inputs[0] for maker in makers if maker is not None and maker.op_type == "DequantizeLinear"]
+    tensors = [value.const_value for value in codes if value is not None]
+    return any(tensor is not None and tensor.dtype.name == "INT4" for tensor in tensors)
 
 
 def find_wide(graph: ir.Graph, islands: Islands, names: Collection[str]) -> frozenset[ir.Node]:

@@ -6,8 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgekit._qdq import INT16
-
 if TYPE_CHECKING:
     from edgekit._qdq import Mix, QdqForm, QdqResult
     from edgekit._search.sensitivity import LayerCost
@@ -95,9 +93,9 @@ class FoundMix:
         }
 
     def _precision(self, nodes: frozenset[str]) -> str:
-        if nodes <= self.mix.float_nodes:
-            return "float"
-        return INT16 if nodes <= self.wide_nodes | self.mix.float_nodes else "int8"
+        """What the integer nodes among them are, all forms where they differ; `float` without any."""
+        told = {one.precision for one in self.result.decisions if one.node in nodes} - {"float"}
+        return " and ".join(sorted(told)) or "float"
 
     def _sixteen_bits(self) -> dict[str, Any]:
         """The nodes on 16-bit activations and the scheme of those; or why they were no choice."""

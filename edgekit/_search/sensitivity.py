@@ -69,12 +69,12 @@ def measure_sensitivity(
             rounded = round_activation(known[name], quantized.scales.tensors[name]) - known[name]
             seen[name].rounding += float(np.sum(rounded.astype(np.float64) ** 2))
     macs = {cost.name: cost.macs or 0 for cost in node_costs(float_model)}
-    int8 = {decision.node for decision in quantized.decisions if decision.precision == "int8"}
+    integer = {decision.node for decision in quantized.decisions if decision.precision != "float"}
     costs = []
     for name in tensors:
         nodes = collect_layer(float_model, name, set(tensors))[0]
         if 2 * seen[name].rounding > seen[name].all:
-            nodes |= _list_readers(values[name]) & int8
+            nodes |= _list_readers(values[name]) & integer
         cost = sum(macs[node] for node in nodes)
         costs.append(LayerCost(name, frozenset(nodes), cost, seen[name].distance, seen[name].share))
     return tuple(costs)

@@ -192,7 +192,7 @@ def _budget_word(verdict: Verdict) -> str:
 
 def mac_words(macs: MacShare | None) -> str:
     """The share of multiply-accumulates in int8, and of those that integers weigh; `-` if not counted."""
-    return "-" if macs is None else "; ".join((f"{100 * macs.share:.1f} %", *macs.weight_words()))
+    return "-" if macs is None else "; ".join((f"{100 * macs.share:.1f} %", *macs.other_words()))
 
 
 def _worst_sqnr(outputs: Sequence[OutputParity]) -> str:

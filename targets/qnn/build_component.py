@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgekit._cost import count_macs
@@ -71,7 +70,7 @@ def build_component(component: Component, job: Job, out: Path) -> Artifact:
         main=main.folder,
         files=(*files, *(one.trace for one in contexts), *(path.name for path in source), report),
         runtime=f"onnxruntime-qnn {version()}",
-        macs=_without_fallbacks(count_macs(model), model, main.partition),
+        macs=_count_macs(model, main.partition),
         notes=(*notes, *_words(contexts)),
         proves=PROVES,
     )
@@ -83,7 +82,7 @@ def _refuse_other_scheme(component: Component, job: Job) -> None:
     if scales is None:
         return
     scheme = SCHEMES[scales.scheme]
-    held = {"weights": scheme.weight, "activation": "u16" if scheme.activation == "uint16" else "u8"}
+    held = {"weights": scheme.weight, "activation": "u16" if scheme.is_wide else "u8"}
     asked = {"weights": options.weights, "activation": options.activation}
     for name, value in asked.items():
         if value in ("int4", "u16") and value != held[name]:
@@ -147,18 +146,12 @@ def _write_report(contexts: Sequence[Context], out: Path, stem: str) -> str:
     return name
 
 
-def _without_fallbacks(macs: MacShare | None, model: ir.Model, partition: Partition) -> MacShare | None:
-    """The count less the products whose weights the CPU restores: those run in float on the HTP."""
-    from edgekit._cost import is_int8
-    from edgekit._macs import node_macs
-
+def _count_macs(model: ir.Model, partition: Partition) -> MacShare | None:
+    """The products whose operands the CPU restores run in float on the HTP, and count so."""
     restored = {fallback.node for fallback in partition.fallbacks}
-    if macs is None or not restored:
-        return macs
-    lost = sum(
-        node_macs(node) or 0
+    in_float = {
+        node
         for node in model.graph
-        if is_int8(node)
-        and any((maker := value.producer()) and maker.name in restored for value in node.inputs if value)
-    )
-    return replace(macs, int8=macs.int8 - lost)
+        if any((maker := value.producer()) and maker.name in restored for value in node.inputs if value)
+    }
+    return count_macs(model, in_float)

@@ -9,7 +9,7 @@ import onnx_ir as ir
 import pytest
 
 from edgekit._qdq import QdqForm, Steering, Widening, insert_qdq
-from edgekit._values import INT16X8, NATIVE_U8_S8, NATIVE_U16_S8, PORTABLE
+from edgekit._values import INT16X8, NATIVE_U8_S4, NATIVE_U8_S8, NATIVE_U16_S4, NATIVE_U16_S8, PORTABLE
 from tests.models import run_onnx
 from tests.qdq.qdq_nets import all_tensors, as_component, net, node, normal, record_of, sqnr
 
@@ -107,6 +107,39 @@ def test_more_nodes_in_16_bits_are_nearer_to_float(schemes: tuple[Scheme, Scheme
     ]
     assert rates == sorted(rates)
     assert rates[-1] > rates[0] + 3  # what is left is the weights'
+
+
+@pytest.mark.parametrize(
+    ("scheme", "many", "few"),
+    [
+        (NATIVE_U8_S8, "int8", "int8"),
+        (NATIVE_U16_S8, "int16x8", "int16x8"),
+        (NATIVE_U8_S4, "int8x4", "int8"),
+        (NATIVE_U16_S4, "int16x4", "int16x8"),
+    ],
+    ids=lambda given: getattr(given, "name", given),
+)
+def test_a_decision_names_the_widths_that_the_node_has(scheme: Scheme, many: str, few: str) -> None:
+    """Weights of fewer than 1024 elements keep 8 bits."""
+    nodes = [
+        node("Conv", ["x", "large"], ["a"], "many", **SAME),
+        node("Relu", ["a"], ["r"], "relu"),
+        node("Conv", ["r", "small"], ["y"], "few", **SAME),
+    ]
+    weights = {"large": normal(32, 4, 3, 3), "small": normal(3, 32, 3, 3, seed=1)}
+    model = net(nodes, {"x": [1, 4, 8, 8]}, ["y"], weights)
+    record = record_of(all_tensors(model, FEEDS))
+    result = insert_qdq(as_component(model), record, form=QdqForm(scheme, "int32"))
+    dtypes = {
+        name: value.const_value.dtype.name  # type: ignore[union-attr]  # initializers
+        for name, value in result.component.model.graph.initializers.items()
+        if name.endswith("/integers")
+    }
+    four = scheme.weight == "int4"
+    assert dtypes == {"large/integers": "INT4" if four else "INT8", "small/integers": "INT8"}
+    told = {one.node: (one.precision, one.reason) for one in result.decisions}
+    assert {name: form for name, (form, _) in told.items()} == {"many": many, "relu": few, "few": few}
+    assert all((scheme.name in reason) == (form != "int8") for form, reason in told.values())
 
 
 def test_nodes_without_a_rounding_between_them_are_of_one_width() -> None:

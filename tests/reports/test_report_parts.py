@@ -159,8 +159,8 @@ def test_a_machine_whose_cores_all_had_other_work_is_called_busy(load: str, core
 
 
 def test_a_share_that_prints_as_nothing_is_left_out() -> None:
-    assert MacShare(100_000, 99_990, weight_int8=10).weight_words() == []
-    assert MacShare(100_000, 99_900, weight_int8=100).weight_words() == ["int8 weights only: 0.1 %"]
+    assert MacShare(100_000, 99_990, weight_int8=10).other_words() == []
+    assert MacShare(100_000, 99_900, weight_int8=100).other_words() == ["int8 weights only: 0.1 %"]
 
 
 def test_tokens_a_second_are_the_decoders_runs(profile: Profile) -> None:

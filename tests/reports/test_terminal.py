@@ -83,7 +83,7 @@ def test_values_become_json_and_numbers_json_has_not_become_words() -> None:
     assert plain({"b", "a"}) == ["a", "b"]
     with pytest.raises(TypeError, match="has no JSON form"):
         plain(object())
-    share = {"int8": 1, "total": 2, "weight_int8": 0, "weight_int4": 0, "int16": 0}
+    share = {"int8": 1, "total": 2, "weight_int8": 0, "weight_int4": 0, "int16": 0, "int8x4": 0, "int16x4": 0}
     assert plain(MacShare(1, 2)) == share
 
 

@@ -62,8 +62,17 @@ def test_the_htp_computes_on_int4_weights_what_the_qdq_graph_says(scheme: Scheme
     got = TARGET.open(artifact, tmp_path).run(FEEDS)["y"]
     assert np.abs(got - want).max() < (0.03 if activation == "u8" else 0.001) * np.abs(want).max()
     assert any(note.startswith("1 weights are int4") for note in artifact.notes)
-    assert artifact.macs is not None
-    assert artifact.macs.total == artifact.macs.int8 + artifact.macs.int16 > 0
+    macs = artifact.macs
+    assert macs is not None
+    # Each of the 16 x 8 x 8 outputs: 16 x 3 x 3 products on int4, and 12 x 12 and 16 on int8.
+    dense, rest, outputs = 16 * 3 * 3, 12 * 12 + 16, 16 * 8 * 8
+    on_4, on_8 = (macs.int8x4, macs.int8) if activation == "u8" else (macs.int16x4, macs.int16)
+    assert (on_4, on_8, macs.total) == (dense * outputs, rest * outputs, (dense + rest) * outputs)
+    assert macs.share == (on_8 / macs.total if activation == "u8" else 0)
+    width = "int8" if activation == "u8" else "int16"
+    words = "; ".join(macs.other_words())
+    assert f"{width}x4 (" in words
+    assert ("int16x8" in words) == (activation == "u16")
 
 
 def test_int4_codes_are_the_weights_to_half_a_step() -> None:
