@@ -17,16 +17,15 @@ import edgekit
 from edgekit._cache import open_cache
 from edgekit._layers import cut_layers
 from edgekit._plan import resolve_all
-from edgekit._qdq import Mix, QdqForm, Widening
+from edgekit._qdq import QdqForm
 from edgekit._recipe import Recipe
 from edgekit._search import LayerCost, measure_sensitivity
 from edgekit._search.fit_ranges import choose_clipped
 from edgekit._search.judge import Judge
 from edgekit._search.output_distance import measure_distance
-from edgekit._search.price import Prices
 from edgekit._search.search_mix import gallop, give_back
 from edgekit._search.sensitivity import rank_layers
-from edgekit._values import INT16X8, PORTABLE, OutputParity, QuantParams, TaskScore
+from edgekit._values import PORTABLE, OutputParity, QuantParams, TaskScore
 from edgekit._verify import float_session, reference_session
 from edgekit._workshop import Workshop
 from edgekit.calibration.samples import Sample
@@ -232,17 +231,6 @@ def test_a_target_without_16_bits_says_so(place: Path, tmp_path: Path) -> None:
     assert table["float_nodes"]
     assert "no integer kernels" in table["sixteen_bits"]["no_choice"]
     assert any("16-bit activations were no choice: onnxruntime has no" in note for note in result.notes)
-
-
-def test_16_bits_are_taken_only_where_float_is_not_cheaper() -> None:
-    prices = Prices({"small": 10, "large": 1000, "other": 990})
-    wide = Mix(wide=Widening(INT16X8, frozenset(("large", "other"))))
-    assert prices.of(Mix()) == 0
-    assert prices.of(Mix(float_nodes=frozenset(("small",)))) < prices.of(wide)
-    assert prices.of(wide) < prices.of(Mix(float_nodes=frozenset(("large", "other"))))
-    # A node that is both is float.
-    both = Mix(frozenset(("large",)), wide=wide.wide)
-    assert prices.of(both) == 3 * 1000 + 990
 
 
 def test_one_targets_table_is_tried_on_the_next_before_its_own_search(place: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The cheapest INT8 that keeps what a user allows: schemes, ranges and layers in float, each try verified."""
+"""The cheapest INT8 that keeps what a user allows: schemes, ranges, 16 bits and float, each try verified."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from edgekit._values import Scheme
     from edgekit._workshop import Workshop
 
-# Tries that give layers back to int8, once enough are in float.
+# Tries that give layers back to int8, once enough are in 16 bits or in float.
 _MOST_RETURNS = 8
 
 
@@ -38,15 +38,14 @@ class WideChoice:
     why_not: str = ""
 
 
-def search_mix(
-    workshop: Workshop, forms: Sequence[QdqForm], allowed: float, wide: WideChoice | None = None
-) -> FoundMix:
-    """INT8 with as few multiply-accumulates in float as its drop on the samples allows.
+def search_mix(workshop: Workshop, forms: Sequence[QdqForm], allowed: float, wide: WideChoice) -> FoundMix:
+    """INT8 with as few multiply-accumulates in 16 bits or in float as its drop on the samples allows.
 
     In this order, the first that is enough is taken: each of `forms` whole; the nearest of them with each
-    tensor's range chosen by what it does to the outputs; what an earlier target's search found; layers on
-    16-bit activations where `wide` has them; layers left in float; each time the most sensitive for their
-    MACs first, as few as are enough, less those that can go back.
+    tensor's range chosen by what it does to the outputs; what an earlier target's search found. Then layers
+    get 16-bit activations, where `wide` has them, the most sensitive for their MACs first, as few as are
+    enough, less those that can go back; and layers are left in float in the same way, as far as that is
+    cheaper, or on top of the nearest mix where 16 bits were not enough. The cheapest of these is taken.
     Where nothing is enough, the best one tried. UsageError without real samples, and where nothing judges.
     """
     if workshop.samples.kind == "random":
@@ -54,8 +53,7 @@ def search_mix(
             "--max-drop and --precision auto judge INT8 by samples, and random ones say nothing",
             fix="give real ones with --samples DATA, or leave the option out",
         )
-    choice = wide or WideChoice()
-    search = _Search(workshop, Judge(workshop, allowed), choice)
+    search = _Search(workshop, Judge(workshop, allowed), wide)
     for form in forms:
         found = search.attempt(form, Mix(), f"{form.scheme.name} scheme, all in int8")
         if found.enough:
@@ -96,11 +94,17 @@ class _Search:
         session = reference_session(result.component.model)
         drop = self.judge.measure(session)
         self.trials.append(Trial(words, drop.share, drop.samples))
-        judge = self.judge
         made = FoundMix(
-            result, session, form, mix, drop.share, judge.allowed, judge.words, tuple(self.trials)
+            result,
+            session,
+            form,
+            mix,
+            drop=drop.share,
+            allowed=self.judge.allowed,
+            judged_by=self.judge.words,
+            trials=tuple(self.trials),
+            no_wide="" if self.wide.scheme else self.wide.why_not,
         )
-        made = replace(made, no_wide="" if self.wide.scheme else self.wide.why_not)
         if self._best is None or made.drop < self._best.drop:
             self._best = made
         if made.enough and (self._enough is None or self._price(made) <= self._price(self._enough)):
@@ -152,6 +156,8 @@ class _Search:
         layers = measure_sensitivity(shop.equalized.model, base.result, feeds)
         widened = self.widen(base, layers)
         self.leave_float(base if widened.enough else widened, layers)
+        if self._enough is not None and not widened.enough:
+            self.narrow(self._enough, layers)
         final = self._enough or replace(self.best, drop=self.judge.measure_all(self.best.reference).share)
         if final.enough:
             shop.mixes.append(final.mix)
@@ -190,6 +196,20 @@ class _Search:
         count = gallop(len(cheaper), lambda count: enough(ranked[:count]))
         if count is not None:
             give_back(ranked[:count], enough)
+
+    def narrow(self, found: FoundMix, layers: Sequence[LayerCost]) -> None:
+        """Give back 16 bits that alone were not enough, and are not needed beside the layers in float."""
+        if found.mix.wide is None:
+            return
+        wide = found.mix.wide
+
+        def enough(chosen: Sequence[LayerCost]) -> bool:
+            kept = replace(wide, nodes=names_of(chosen)) if chosen else None
+            words = f"{len(chosen)} of {len(layers)} layers in 16 bits beside those in float"
+            return self.attempt(found.form, replace(found.mix, wide=kept), words).enough
+
+        if not enough(()):
+            give_back([layer for layer in layers if layer.nodes <= wide.nodes], enough)
 
 
 def names_of(layers: Sequence[LayerCost]) -> frozenset[str]:
