@@ -47,18 +47,26 @@ def needs_export(model: Path) -> bool:
 
 def export_key(model: Path, *, shape_only: bool = False) -> str | None:
     """Of the content that an export follows from; None where that can't be told (a factory's code)."""
-    from edgekit.sources.hf_folder import is_hf_id, list_hf_files, locate_hf
+    from edgekit.sources.hf_folder import list_hf_files
     from edgekit.sources.torch_factory import is_factory
 
     if is_factory(str(model)) and not model.exists():
         return None
-    folder = (
-        locate_hf(str(model), shape_only=shape_only) if is_hf_id(str(model)) and not model.exists() else model
-    )
-    files = list_hf_files(folder) if folder.is_dir() else [folder]
-    files = [file for file in files if not (shape_only and file.suffix == WEIGHTS)]
+    files = [place := _locate(model, shape_only=shape_only)]
+    if place.is_dir():
+        weights = (WEIGHTS, *PICKLED) if shape_only else ()
+        files = [file for file in list_hf_files(place) if file.suffix not in weights]
     digests = [(file.name, _digest(file)) for file in files]
     return key("export", digests, {name: _version(name) for name in _TOOLS}, shape_only)
+
+
+def _locate(model: Path, *, shape_only: bool = False) -> Path:
+    """The file or folder of a source that is no factory; that of an id lies in Hugging Face's cache."""
+    from edgekit.sources.hf_folder import is_hf_id, locate_hf
+
+    if model.exists() or not is_hf_id(str(model)):
+        return model
+    return locate_hf(str(model), shape_only=shape_only)
 
 
 def open_export(model: Path, cache: str | None, *, shape_only: bool = False, trusted: bool = False) -> Path:
@@ -91,10 +99,11 @@ def _refuse_pickles(model: Path) -> None:
     from edgekit.sources.hf_folder import list_pickles
     from edgekit.sources.pickled import refuse_pickles, refuse_script
 
-    if model.is_file() and model.suffix in PICKLED:
-        refuse_script(model)
-        refuse_pickles([model])
-    if model.is_dir() and (pickles := list_pickles(model)):
+    place = _locate(model)
+    if place.is_file() and place.suffix in PICKLED:
+        refuse_script(place)
+        refuse_pickles([place])
+    if place.is_dir() and (pickles := list_pickles(place)):
         refuse_pickles(pickles)
 
 
@@ -169,7 +178,7 @@ def export_to(model: Path, folder: Path, progress: Progress, words: ExportWords)
 
 def load_torch(model: Path, *, shape_only: bool = False, trusted: bool = False) -> TorchSource:
     """The modules of a source, loaded and with example inputs; pickles of it only where it is trusted."""
-    from edgekit.sources.hf_folder import is_hf_id, load_hf, locate_hf
+    from edgekit.sources.hf_folder import load_hf
     from edgekit.sources.pickled import load_pickled
     from edgekit.sources.torch_archive import load_archive
     from edgekit.sources.torch_factory import call_factory, is_factory
@@ -178,16 +187,15 @@ def load_torch(model: Path, *, shape_only: bool = False, trusted: bool = False) 
         _refuse_pickles(model)
     if find_spec("torch") is None:
         raise MissingToolError(f"'{model}' needs PyTorch", fix="pip install torch==2.13.0")
-    if model.is_dir():
-        return load_hf(model, shape_only=shape_only, trusted=trusted)
+    place = _locate(model, shape_only=shape_only)
+    if place.is_dir():
+        return load_hf(place, shape_only=shape_only, trusted=trusted)
     if model.is_file() and model.suffix in PICKLED:
         return load_pickled(model)
     if model.is_file():
         return load_archive(model)
     if is_factory(str(model)):
         return call_factory(str(model), shape_only=shape_only)
-    if is_hf_id(str(model)):
-        return load_hf(locate_hf(str(model), shape_only=shape_only), shape_only=shape_only)
     raise SourceError(
         f"there is no model '{model}'",
         fix="give an .onnx or .pt2 file, a folder, a Hugging Face id, or package.module:factory",

@@ -28,9 +28,7 @@ _TEXT_LENGTH = 16  # of example texts; the dim stays open
 
 def is_hf_id(text: str) -> bool:
     """Whether a model may be an id of a Hugging Face repository (`org/name`)."""
-    return _ID.fullmatch(text) is not None and not text.endswith(
-        (".onnx", ".ort", ".pt2", ".pt", ".pth", ".bin")
-    )
+    return _ID.fullmatch(text) is not None and not text.endswith(_FILES)
 
 
 def locate_hf(text: str, *, shape_only: bool = False) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import pickletools
 import re
 import sys
@@ -32,6 +31,9 @@ _TENSORS = frozenset(
 _STORAGE = re.compile(r"torch\.[A-Za-z0-9]+Storage")
 _MOST_PICKLE_BYTES = 256 << 20
 _MOST_NAMED = 8
+_LONGEST_NAME = 100
+# By what torch tells its archives from the older form: a file may be another one by its end.
+_ARCHIVE = b"PK\x03\x04"
 _BUILD = (
     "build the nn.Module in Python, load the weights there (safetensors, or torch.load with "
     "weights_only=True), and give it as package.module:factory"
@@ -66,7 +68,7 @@ def unpickle(path: Path) -> Any:
 
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError):
+    except Exception:  # noqa: BLE001 - what more than tensors and what is damaged raise; told below
         here = str(Path.cwd())
         if here not in sys.path:
             sys.path.append(here)
@@ -85,7 +87,8 @@ def refuse_pickles(paths: Sequence[Path]) -> None:
     odd = list_odd_names(paths)
     shown = [*odd, *(name for name in names if name not in odd)]
     more = f" and {len(shown) - _MOST_NAMED} more" if len(shown) > _MOST_NAMED else ""
-    said = f"it names {', '.join(shown[:_MOST_NAMED])}{more}" if names else "its names could not be read"
+    told = ", ".join(name[:_LONGEST_NAME] for name in shown[:_MOST_NAMED])
+    said = f"it names {told}{more}" if names else "its names could not be read"
     raise SourceError(
         f"{paths[0]} is pickled, and unpickling runs code of whoever wrote it: {said}",
         fix="take the model's .safetensors or .pt2 form; or look at these names, and add --trust to `export` "
@@ -126,20 +129,21 @@ def list_names(path: Path) -> list[str]:
     A name that is put together while unpickling is told as `?`.
     """
     try:
-        if not zipfile.is_zipfile(path):
-            with path.open("rb") as file:
+        with path.open("rb") as file:
+            if file.read(len(_ARCHIVE)) != _ARCHIVE:
+                file.seek(0)
                 return list(dict.fromkeys(_names_of_several(file)))
         found: dict[str, None] = {}
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():
-                if not info.filename.endswith((".pkl", ".pickle")):
+                if not info.filename.lower().endswith((".pkl", ".pickle")):
                     continue
                 if info.file_size > _MOST_PICKLE_BYTES:
                     raise ValueError(f"'{info.filename[:80]}' is too large")
                 with archive.open(info) as member:
                     found |= dict.fromkeys(_names(member))
         return list(found)
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    except Exception as error:
         raise SourceError(
             f"{path} can't be read as torch.save's: {type(error).__name__}: {str(error)[:200]}",
             fix="get the file again",
@@ -153,7 +157,7 @@ def _names_of_several(file: IO[bytes]) -> Iterator[str]:
         try:
             yield from _names(file)
             read = True
-        except (ValueError, UnicodeDecodeError):
+        except (ValueError, MemoryError):  # raw numbers that read as a text of any length
             if not read:
                 raise
             return

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
+import shutil
+import struct
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +17,7 @@ import torch
 
 import edgekit
 from edgekit.errors import SourceError
+from edgekit.sources.export_source import export_key, open_export
 from edgekit.sources.pickled import list_names
 from tests.converted import run
 from tests.models import run_onnx
@@ -67,6 +72,78 @@ def test_every_name_is_told_and_nothing_runs(tmp_path: Path, old: bool) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_scripts_and_weights_alone_are_refused_by_the_command_and_nothing_is_written(tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.script(torch_zoo.FixedWidth()), tmp_path / "script.pt")
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "weights.pth")
+    for name, problem, way_out in (
+        ("script.pt", "is TorchScript, which has no export", "package.module:factory"),
+        ("weights.pth", "is pickled, and unpickling runs code", ".safetensors or .pt2"),
+    ):
+        result = run("convert", tmp_path / name, *SPEAKS, "-o", tmp_path / "out")
+        assert result.exit_code == 1
+        assert problem in result.stderr
+        assert way_out in result.stderr
+        trusted = run("convert", tmp_path / name, *SPEAKS, "-o", tmp_path / "out", "--trust")
+        assert trusted.exit_code == 1
+        assert "package.module:factory" in trusted.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def _damage(packed: int) -> bytes:
+    """An archive of torch's kind whose pickle is compressed, with wrong bytes in it."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", packed) as archive:
+        archive.writestr("m/data.pkl", pickle.dumps(list(range(1000))))
+    data = bytearray(file.getvalue())
+    data[60:90] = b"\xff" * 30
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        _damage(zipfile.ZIP_DEFLATED),
+        _damage(zipfile.ZIP_LZMA),
+        b"\x80\x04\x8d" + struct.pack("<Q", 2**62),  # a text of 4 exabytes
+        b"PK\x03\x04",
+        b"",
+    ],
+)
+def test_a_damaged_file_is_one_error(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "m.pt").write_bytes(data)
+    with pytest.raises(SourceError, match=r"m\.pt can't be read as torch\.save's"):
+        edgekit.export(tmp_path / "m.pt", tmp_path / "made")
+    with pytest.raises(SourceError, match=r"m\.pt can't be loaded"):
+        edgekit.export(tmp_path / "m.pt", tmp_path / "made", trusted=True)
+
+
+def test_the_names_are_of_what_torch_would_load(tmp_path: Path) -> None:
+    path, danger = tmp_path / "m.pt", f"{os.mkdir.__module__}.mkdir"
+    torch.save({"a": torch.zeros(3)}, path)
+    # torch goes by the first bytes, zip by the last: a pickle in front of an archive.
+    path.write_bytes(pickle.dumps(Runs(tmp_path / "ran"), 2) + path.read_bytes())
+    assert list_names(path) == [danger]
+    torch.save({"a": Runs(tmp_path / "ran")}, path)
+    with zipfile.ZipFile(path) as given, zipfile.ZipFile(tmp_path / "loud.pt", "w") as loud:
+        for name in given.namelist():
+            loud.writestr(name.replace("data.pkl", "DATA.PKL"), given.read(name))
+    assert danger in list_names(tmp_path / "loud.pt")  # torch finds its members whatever their case
+    assert not (tmp_path / "ran").exists()
+
+
+def test_raw_numbers_behind_old_pickles_are_read_as_no_text(tmp_path: Path) -> None:
+    # 141 is the opcode of a text with eight bytes of length.
+    torch.save({"a": torch.ones(141)}, tmp_path / "m.pt", _use_new_zipfile_serialization=False)
+    assert "torch.FloatStorage" in list_names(tmp_path / "m.pt")
+
+
+def test_names_of_any_length_are_told_short(tmp_path: Path) -> None:
+    (tmp_path / "m.pt").write_bytes(b"c" + b"m" * 10**6 + b"\nn\n.")
+    with pytest.raises(SourceError, match="it names mmm") as caught:
+        edgekit.export(tmp_path / "m.pt", tmp_path / "made")
+    assert len(str(caught.value)) < 1000
+
+
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_names_are_found_in_every_protocol(tmp_path: Path, protocol: int) -> None:
     path = tmp_path / "m.bin"
@@ -77,10 +154,9 @@ def test_names_are_found_in_every_protocol(tmp_path: Path, protocol: int) -> Non
 def test_a_trusted_file_is_loaded_and_proven(mixer: Path, tmp_path: Path) -> None:
     made = run("export", mixer, "-o", tmp_path / "made", "--trust")
     assert made.exit_code == 0, made.output
-    random = torch.Generator().manual_seed(9)
-    x, scale = torch.randn(5, 3, 8, 12, generator=random), torch.tensor(0.5)
     module, inputs, _ = torch_zoo.mixer()
-    x = torch.randn(inputs["x"].shape, generator=random)
+    x = torch.randn(inputs["x"].shape, generator=torch.Generator().manual_seed(9))
+    scale = torch.tensor(0.5)
     with torch.no_grad():
         want = module(x, scale).numpy()
     got = run_onnx(tmp_path / "made" / "model.onnx", {"x": x.numpy(), "scale": scale.numpy()})["output"]
@@ -120,6 +196,29 @@ def test_pickled_weights_of_a_folder_need_trust_and_are_then_the_model(
     np.testing.assert_allclose(got, want, atol=1e-5)
 
 
+def test_an_id_that_was_trusted_once_is_refused_again_too(
+    pickled_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = tmp_path / "hub" / "models--me--bert"
+    (hub / "refs").mkdir(parents=True)
+    (hub / "refs" / "main").write_text("ab" * 20)
+    shutil.copytree(pickled_bert, hub / "snapshots" / ("ab" * 20))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    cache = str(tmp_path / "cache")
+    assert open_export(Path("me/bert"), cache, trusted=True).is_file()
+    with pytest.raises(SourceError, match=r"pytorch_model\.bin is pickled"):
+        open_export(Path("me/bert"), cache)
+
+
+def test_shapes_alone_read_no_pickles(pickled_bert: Path) -> None:
+    before = [export_key(pickled_bert, shape_only=alone) for alone in (True, False)]
+    (pickled_bert / "pytorch_model.bin").write_bytes(b"other weights")
+    after = [export_key(pickled_bert, shape_only=alone) for alone in (True, False)]
+    assert before[0] == after[0]
+    assert before[1] != after[1]
+
+
 def test_shapes_alone_need_no_trust(tmp_path: Path) -> None:
     folder = hf_models.save(hf_models.qwen3(), tmp_path / "qwen")
     (folder / "model.safetensors").unlink()
@@ -135,15 +234,14 @@ def test_what_is_no_module_with_inputs_is_refused_though_trusted(tmp_path: Path)
     torch.save(module, tmp_path / "module.pth")
     (tmp_path / "noise.pt").write_bytes(b"\x00\x01\x02 no pickle")
     for name, told in {
-        "script.pt": "is TorchScript",
-        "weights.ckpt": r"holds a table \(w\) and no module",
-        "module.pth": "without example inputs",
-        "noise.pt": "can't be loaded|can't be read",
+        "script.pt": ("is TorchScript", "is TorchScript"),
+        "weights.ckpt": (r"holds a table \(w\) and no module", "is pickled"),
+        "module.pth": ("without example inputs", "is pickled"),
+        "noise.pt": ("can't be loaded", "can't be read"),
     }.items():
-        with pytest.raises(SourceError, match=told):
-            edgekit.export(tmp_path / name, tmp_path / "made", trusted=True)
-        with pytest.raises(SourceError, match=r"TorchScript|pickled|can't be read"):
-            edgekit.export(tmp_path / name, tmp_path / "made")
+        for trusted, problem in zip((True, False), told, strict=True):
+            with pytest.raises(SourceError, match=problem):
+                edgekit.export(tmp_path / name, tmp_path / "made", trusted=trusted)
     assert not (tmp_path / "made").exists()
 
 
