@@ -8,6 +8,7 @@ one run on `feed`, so dynamic models are counted as they ran.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     Shapes = Mapping[str, tuple[int, ...]]
 
+_INT8 = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
 _OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
@@ -31,8 +33,11 @@ def count_int8_share(model: Path, feed: Mapping[str, NDArray[np.float32]]) -> fl
     proto = onnx.load(model)
     nodes = [node for node in proto.graph.node if node.op_type in _OPS]
     shapes = _observe_shapes(proto, nodes, feed)
-    makers = {name: node for node in proto.graph.node for name in node.output}
-    macs = [(_count_macs(node, shapes), _is_int8(node, makers)) for node in nodes]
+    graph = _Graph(
+        {name: node for node in proto.graph.node for name in node.output},
+        {item.name: item.data_type for item in proto.graph.initializer},
+    )
+    macs = [(_count_macs(node, shapes), all(map(graph.is_int8, node.input[:2]))) for node in nodes]
     total = sum(count for count, _ in macs)
     return sum(count for count, int8 in macs if int8) / total if total else 0.0
 
@@ -72,13 +77,29 @@ def _count_macs(node: onnx.NodeProto, shapes: Shapes) -> int:
     return math.prod(result) * depth
 
 
-def _is_int8(node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]) -> bool:
-    return all(_is_dequantized(name, makers) for name in node.input[:2])
+@dataclass(frozen=True)
+class _Graph:
+    """Tensor -> the node that makes it, and initializer -> its element type."""
 
+    makers: Mapping[str, onnx.NodeProto]
+    types: Mapping[str, int]
 
-def _is_dequantized(name: str, makers: Mapping[str, onnx.NodeProto]) -> bool:
-    """Whether a tensor leaves a DequantizeLinear, perhaps through a Reshape or Transpose."""
-    node = makers.get(name)
-    while node is not None and node.op_type in ("Reshape", "Transpose", "Squeeze", "Unsqueeze"):
-        node = makers.get(node.input[0])
-    return node is not None and node.op_type == "DequantizeLinear"
+    def is_int8(self, name: str) -> bool:
+        """Whether a tensor is restored from 8-bit integers, perhaps through a Reshape or Transpose."""
+        node = self.makers.get(name)
+        while node is not None and node.op_type in ("Reshape", "Transpose", "Squeeze", "Unsqueeze"):
+            node = self.makers.get(node.input[0])
+        return (
+            node is not None and node.op_type == "DequantizeLinear" and self._type_of(node.input[0]) in _INT8
+        )
+
+    def _type_of(self, codes: str) -> int | None:
+        """Of an initializer, a Constant or a QuantizeLinear's result: ONNX's uint8 without a zero-point."""
+        node = self.makers.get(codes)
+        if node is None:
+            return self.types.get(codes)
+        if node.op_type == "Constant":
+            return int(node.attribute[0].t.data_type)
+        if node.op_type != "QuantizeLinear":
+            return self._type_of(node.input[0])
+        return self._type_of(node.input[2]) if len(node.input) > 2 else onnx.TensorProto.UINT8
