@@ -40,7 +40,8 @@ def bias_tensor(call: Call, index: int, count: int, x: Tensor) -> Tensor:
             return call.reshape(found, (count,))
         values = call.array(index).reshape(-1)
         return constant(
-            values.astype(_BIAS[x.dtype]) if x.dtype in ROUNDED else values, moved_axis(found.quant, 0)
+            values.astype(_BIAS[x.dtype], casting="safe") if x.dtype in ROUNDED else values,
+            moved_axis(found.quant, 0),
         )
     if x.dtype not in ROUNDED:
         return constant(np.zeros(count, np.float32))
