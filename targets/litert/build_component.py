@@ -58,6 +58,8 @@ def build_component(
         notes += [f"{kept} weights stay float32: fp16 cannot hold their range"] if kept else []
     restored = restore_weights(lowered.graph, options.weights)
     notes += weight_notes(lowered.graph, restored) + gate_notes(lowered.graph)
+    if job.precision == "int8" and options.activations == "int16x8":
+        notes += width_notes(lowered.graph)
     notes += adapt(lowered.graph) if adapt is not None else []
     name = f"{component.name}.{job.precision}.tflite"
     description = f"edgekit {component.name} {job.precision}"
@@ -89,13 +91,29 @@ def build_component(
 
 
 def gate_notes(graph: Graph) -> list[str]:
-    """Where LiteRT fixes the scale of an int8 result, so that it is not the record's."""
-    fixed = {"LOGISTIC": "1/256 around -128", "TANH": "1/128"}
-    counts = Counter(item.code for item in graph.operators if item.outputs[0].dtype == "int8")
+    """Where LiteRT fixes the scale of an integer result, so that it is not the record's."""
+    fixed = {
+        ("int8", "LOGISTIC"): "1/256 around -128",
+        ("int8", "TANH"): "1/128",
+        ("int16", "LOGISTIC"): "1/32768",
+        ("int16", "TANH"): "1/32768",
+    }
+    counts = Counter((item.outputs[0].dtype, item.code) for item in graph.operators)
     return [
-        f"{counts[code]} int8 {code} give LiteRT's own scale {scale}; what follows is back in the record's"
-        for code, scale in fixed.items()
-        if counts[code]
+        f"{counts[dtype, code]} {dtype} {code} give LiteRT's own scale {scale}; what follows is "
+        "back in the record's"
+        for (dtype, code), scale in fixed.items()
+        if counts[dtype, code]
+    ]
+
+
+def width_notes(graph: Graph) -> list[str]:
+    """That 16-bit activations were allowed and no operator has them."""
+    if any(item.outputs[0].dtype == "int16" for item in graph.operators):
+        return []
+    return [
+        "no operator has 16-bit activations: only a search (--precision auto, --max-drop) gives them, and "
+        "only where 8 bits lose too much"
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,7 @@ from edgekit.targets.litert.session import LiteRTSession
 from tests.converted import sqnr_db
 from tests.models import run_onnx
 from tests.qdq.qdq_nets import all_tensors, node, normal, record_of
-from tests.targets.litert_models import build, model_of, prepared
+from tests.targets.litert_models import TARGET, build, job, model_of, prepared
 from tests.targets.test_litert_int8_nets import Int8Net
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ OPS = {
     "HardSwish": [node("HardSwish", ["c"], ["o"])],
 }
 IN_FLOAT = {"Resize", "HardSwish"}  # between a DEQUANTIZE and a QUANTIZE
+OF_ONE_SCALE = {"Sigmoid", "SiLU", "Tanh"}
 
 
 @pytest.mark.parametrize("op", OPS)
@@ -124,12 +126,27 @@ def test_each_op_on_16_bits_is_what_its_qdq_graph_says(op: str, tmp_path: Path) 
     assert artifact.macs is not None
     assert artifact.macs.int8 == 0
     assert artifact.macs.int16 == artifact.macs.total
+    told = any(" int16 " in note and "LiteRT's own scale 1/32768" in note for note in artifact.notes)
+    assert told == (op in OF_ONE_SCALE)
     want = run_onnx(result.component.model, feeds)["y"]
     step = float(np.abs(want).max()) / 32767
     for kernel in KERNELS:
         got = LiteRTSession(tmp_path / artifact.main, kernel).run(feeds)["y"]
         assert np.abs(got - want).max() <= 5 * step, kernel
     assert _is_float(tmp_path / artifact.main) == (op in IN_FLOAT)
+
+
+@pytest.mark.parametrize(("wide", "told"), [((), True), (("c",), False)])
+def test_an_option_that_gave_nothing_is_told(wide: tuple[str, ...], told: bool, tmp_path: Path) -> None:
+    nodes = [node("Conv", ["x", "conv", "bias"], ["c"], "c"), node("Conv", ["c", "last"], ["y"], "y")]
+    weights = {"conv": WEIGHTS["conv"], "bias": WEIGHTS["bias"], "last": normal(3, 6, 1, 1)}
+    component = prepared(model_of(nodes, {"x": [1, 3, 12, 12]}, weights))
+    result = quantized(component, {"x": normal(1, 3, 12, 12)}, frozenset(wide))
+    given = replace(job("int8"), options={"activations": "int16x8"})
+    (artifact,) = TARGET.build([result.component], given, tmp_path)
+    assert any(note.startswith("no operator has 16-bit activations") for note in artifact.notes) is told
+    plain = build(result.component, tmp_path, "int8")
+    assert not any(note.startswith("no operator has 16-bit activations") for note in plain.notes)
 
 
 def _is_float(path: Path) -> bool:
