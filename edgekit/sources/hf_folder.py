@@ -240,12 +240,30 @@ def output_names(
     """The names that transformers gives the tensors of an output (`logits`, `last_hidden_state` ...)."""
     import torch
 
+    words: dict[str, Any] = {**inputs, "return_dict": True}
+    if shape_only:
+        given = _run_fake(module, words)
+    else:
+        with torch.no_grad():
+            given = module(**words)
+    return tuple(name for name, value in given.items() if isinstance(value, torch.Tensor))
+
+
+def _run_fake(module: torch.nn.Module, words: dict[str, Any]) -> Any:
+    """As `run_fake`; SourceError for a model that asks for numbers."""
+    from torch._subclasses.fake_tensor import DataDependentOutputException
+
+    from edgekit.sources.explain_export import user_line
     from edgekit.sources.weightless import run_fake
 
-    words: dict[str, Any] = {**inputs, "return_dict": True}
-    with torch.no_grad():
-        given = run_fake(module, words) if shape_only else module(**words)
-    return tuple(name for name, value in given.items() if isinstance(value, torch.Tensor))
+    try:
+        return run_fake(module, words)
+    except DataDependentOutputException as error:
+        raise SourceError(
+            f"{type(module).__name__} decides by numbers in a tensor, and shapes alone have none: "
+            f"{user_line(error)}",
+            fix="give it with its weights, without --shape-only and --random-weights",
+        ) from error
 
 
 def wrap_outputs(module: torch.nn.Module, names: Sequence[str]) -> torch.nn.Module:

@@ -19,6 +19,7 @@ from edgekit.cli import main
 from edgekit.errors import SourceError
 from edgekit.sources.onnx_file import load_onnx
 from edgekit.sources.shape_only import LOCATION
+from tests.converted import run
 from tests.sources import hf_models
 
 if TYPE_CHECKING:
@@ -118,6 +119,18 @@ def test_an_export_holds_shapes_and_no_values_and_is_refused_where_values_are_ne
 def test_weights_are_asked_for_where_they_are_missing_and_the_option_is_named(bare: Path) -> None:
     with pytest.raises(SourceError, match="--shape-only needs none"):
         edgekit.inspect_components(bare, SIZES)
+
+
+@pytest.mark.parametrize("option", [("--shape-only",), ("--random-weights", "1")])
+def test_a_model_that_decides_by_numbers_is_one_error(tmp_path: Path, option: tuple[str, ...]) -> None:
+    folder = hf_models.save(hf_models.bert(), tmp_path / "bert")
+    result = run("export", folder, *option, "-o", tmp_path / "made")
+    assert result.exit_code == 1
+    assert "BertForSequenceClassification decides by numbers in a tensor" in result.stderr
+    assert "modeling_attn_mask_utils.py" in result.stderr
+    assert "without --shape-only" in result.stderr
+    assert "bug" not in result.stderr
+    assert not (tmp_path / "made").exists()
 
 
 def test_a_factory_is_called_without_memory_for_parameters(
