@@ -116,11 +116,13 @@ def describe_bundles(
     """Each bundle (folder or archive) with the profiles beside it, or those among `profiles` that name it.
 
     What no profile measured, the fleets' measured.json in `fields` tell. BundleError for a damaged bundle or
-    profile, FieldError for a damaged measured.json; UsageError for one of none of the bundles.
+    profile, FieldError for a damaged measured.json; UsageError for one of none of the bundles, for two of the
+    same, and for one that lacks a component.
     """
     given = {path: load_profile(path) for path in profiles}
     seen = {path: load_measured(path) for path in fields}
-    made = tuple(_describe(path, limits, list(given.values()), list(seen.values())) for path in paths)
+    by_bundle = _by_bundle(seen)
+    made = tuple(_describe(path, limits, list(given.values()), by_bundle) for path in paths)
     known = {device.digest for device in made}
     of = [("profile", path, one.bundle) for path, one in given.items()]
     of += [("field file", path, one.bundle) for path, one in seen.items()]
@@ -133,8 +135,21 @@ def describe_bundles(
     return made
 
 
+def _by_bundle(fields: Mapping[Path, FieldFigures]) -> dict[str, FieldFigures]:
+    """Digest -> what its fleet took; UsageError for two files of one bundle."""
+    found: dict[str, FieldFigures] = {}
+    for path, one in fields.items():
+        if one.bundle in found:
+            raise UsageError(
+                f"field file '{path}' is the second of bundle {one.bundle[:12]}",
+                fix="merge the fleet with one `edgekit drift`",
+            )
+        found[one.bundle] = one
+    return found
+
+
 def _describe(
-    path: Path, limits: Mapping[str, Limit], given: Sequence[Profile], fields: Sequence[FieldFigures]
+    path: Path, limits: Mapping[str, Limit], given: Sequence[Profile], fields: Mapping[str, FieldFigures]
 ) -> DeviceReport:
     with open_bundle(path) as bundle:
         profiles = [one for one in given if one.bundle == bundle.digest] or find_profiles(path, bundle.digest)
@@ -144,7 +159,7 @@ def _describe(
         sizes = {artifact.main: loaded_size([artifact], bundle.folder) for artifact in artifacts}
         device = bundle.manifest["device"]
         known = (*host_figures(bundle), *_measured(profiles, {one.component for one in artifacts}))
-        field = next((one for one in fields if one.bundle == bundle.digest), None)
+        field = fields.get(bundle.digest)
         seen = () if field is None else _beyond(known, field.budget(artifacts))
         figures = (*known, *seen, *_beyond((*known, *seen), foretell_known(bundle)))
         verdicts = judge_budget(limits, figures)

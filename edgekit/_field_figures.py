@@ -10,7 +10,7 @@ from edgekit._bundle import check_schema, load_schema
 from edgekit._profile import ArtifactProfile, Profile, budget_figures, find_measurement
 from edgekit._strict_json import read_json
 from edgekit._values import Measurement
-from edgekit.errors import BundleError, FieldError
+from edgekit.errors import BundleError, FieldError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,13 +59,21 @@ class FieldFigures:
         return None
 
     def budget(self, artifacts: Sequence[Artifact]) -> tuple[Measurement, ...]:
-        """What it says of each budget metric of a bundle, as a profile of its first variants would."""
+        """What it says of each budget metric of a bundle, as a profile of its first variants would.
+
+        UsageError where it lacks one of them.
+        """
         offered: dict[str, str] = {}
         for one in artifacts:
             offered.setdefault(one.component, one.variant)
         mine = {(one.component, one.variant): one for one in self.artifacts}
-        if not offered or not set(offered.items()) <= set(mine):
-            return ()
+        lacking = [f"{name} in {variant}" for name, variant in offered.items() if (name, variant) not in mine]
+        if lacking:
+            raise UsageError(
+                f"the field file of bundle {self.bundle[:12]} has nothing of {', '.join(lacking)}, which the "
+                "bundle offers",
+                fix="merge the files of devices that run it, or leave the file out",
+            )
         chosen = tuple(mine[key] for key in offered.items())
         profile = Profile(
             bundle=self.bundle,

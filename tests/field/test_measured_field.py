@@ -122,6 +122,19 @@ def test_a_report_names_measurements_of_another_bundle(bundle: Path, page: Path,
         edgekit.report(bundle, tmp_path / "report", measured_field=[other])
 
 
+def test_a_report_ignores_no_file_that_it_was_given(bundle: Path, page: Path, tmp_path: Path) -> None:
+    data = json.loads((page / "measured.json").read_text())
+    data["artifacts"][0]["variant"] = "fp32"  # the bundle offers int8
+    (tmp_path / "m.json").write_text(json.dumps(data))
+    for files, told in (
+        ([tmp_path / "m.json"], "has nothing of model in int8"),
+        ([page / "measured.json", tmp_path / "m.json"], r"m\.json' is the second of bundle"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            edgekit.report(bundle, tmp_path / "report", measured_field=files)
+    assert not (tmp_path / "report").exists()
+
+
 def test_what_is_asked_must_be_what_the_fleet_ran(bundle: Path, page: Path) -> None:
     file = page / "measured.json"
     for words in ({"precision": "fp16"}, {"runtime": "onnxruntime"}):
