@@ -72,7 +72,8 @@ def quantize_weight(
 def scheme_of(node: ir.Node, weight: ir.Value, scheme: Scheme) -> Scheme:
     """The scheme for one weight: int4 ones are for many weights a channel, else it is int8.
 
-    Depthwise filters stay int8: nine numbers a channel are few bytes, and their errors do not average out.
+    Grouped convolutions stay int8: a depthwise one's nine numbers a channel are few bytes, and their errors
+    do not average out.
     """
     if scheme.weight != "int4":
         return scheme

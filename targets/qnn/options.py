@@ -29,7 +29,7 @@ class Options:
     """activation: 8- or 16-bit, `auto` measures. fallback: `refuse` stops where a node would run on the CPU.
 
     activation `auto` beside int4 weights is 16-bit.
-    weights: `int4` is for those of 1024 elements or more, but depthwise filters, with a scale a channel.
+    weights: `int4` is for 1024 elements or more, not of grouped convolutions, with a scale a channel.
     chips: names of chips.toml to compile for, "" for the device's own. vtcm_mb: most tightly coupled memory
     that the graph may take, 0 for all that the chip has.
     """

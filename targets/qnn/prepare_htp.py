@@ -39,7 +39,7 @@ def prepare_htp(model: ir.Model, chips: Sequence[Chip]) -> tuple[ir.Model, tuple
     narrow = _count_int4(clone)
     if narrow:
         notes.append(
-            f"{narrow} weights are int4 with a scale a channel; small ones and depthwise filters int8"
+            f"{narrow} weights are int4 with a scale a channel; small ones and grouped convolutions' int8"
         )
     moved = to_unsigned(clone)
     if moved:
