@@ -137,7 +137,7 @@ def load_weights(folder: Path, config: Any, *, trusted: bool = False) -> torch.n
             f"'{folder}' holds no weights: a .safetensors file is missing",
             fix="copy the model's .safetensors files there; --shape-only needs none",
         )
-    _check_index(folder)
+    _check_index(folder, "pytorch_model*.bin" if pickles else "*.safetensors")
     try:
         module, info = _from_pretrained(folder, config, pickles)
     except SourceError:
@@ -171,10 +171,9 @@ def _from_pretrained(folder: Path, config: Any, pickles: Sequence[Path]) -> tupl
     return found
 
 
-def _check_index(folder: Path) -> None:
-    """SourceError for a shard that the index names and the folder lacks, or that lies elsewhere."""
-    indices = [*folder.glob("*.safetensors.index.json")] or [*folder.glob("pytorch_model*.bin.index.json")]
-    for index in indices:
+def _check_index(folder: Path, weights: str) -> None:
+    """SourceError for a shard that an index of `weights` (a pattern) names and the folder itself lacks."""
+    for index in folder.glob(f"{weights}.index.json"):
         try:
             shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
 import shutil
@@ -194,6 +195,16 @@ def test_pickled_weights_of_a_folder_need_trust_and_are_then_the_model(
         want = module.eval()(input_ids=ids, attention_mask=mask).logits.numpy()
     got = run_onnx(file, {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})["logits"]
     np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+def test_an_index_of_the_weights_that_are_not_there_is_not_asked(pickled_bert: Path, tmp_path: Path) -> None:
+    shards = json.dumps({"weight_map": {"classifier.weight": "model-00001-of-00002.safetensors"}})
+    (pickled_bert / "model.safetensors.index.json").write_text(shards)
+    assert edgekit.export(pickled_bert, tmp_path / "made", trusted=True)
+    other = hf_models.save(hf_models.bert(), tmp_path / "other")
+    shards = json.dumps({"weight_map": {"classifier.weight": "pytorch_model-00001-of-00002.bin"}})
+    (other / "pytorch_model.bin.index.json").write_text(shards)
+    assert edgekit.export(other, tmp_path / "two")
 
 
 def test_an_id_that_was_trusted_once_is_refused_again_too(
