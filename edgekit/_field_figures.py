@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgekit._budget import METRICS
 from edgekit._bundle import check_schema, load_schema
 from edgekit._profile import ArtifactProfile, Profile, budget_figures, find_measurement
 from edgekit._strict_json import read_json
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 SCHEMA_FILE = "measured.schema.json"
 _MOST_BYTES = 64 << 20
-_UNITS = {"latency": "ms", "power": "W", "energy": "mJ"}
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def _read(data: dict[str, Any]) -> FieldFigures:
 def _read_artifact(row: dict[str, Any]) -> ArtifactProfile:
     found = []
     for one in row["figures"]:
-        if one["unit"] != _UNITS[one["name"].partition("/")[0]]:
+        if one["unit"] != METRICS[one["name"].partition("/")[0]]:
             raise ValueError(f"{one['name']} is not in {one['unit']}")
         if one["interval"] is not None and (
             len(one["interval"]) != 2 or one["interval"] != sorted(one["interval"])

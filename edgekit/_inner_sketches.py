@@ -102,8 +102,8 @@ def measure_roundings(
 ) -> dict[str, float]:
     """The root of the mean squared error of inner tensors in `made` against the float `model`, in their unit.
 
-    scales: by tensor, the step that it is rounded to once it is made; 0 for none. UsageError for one that
-    `made` does not hold as the float model does.
+    steps: by tensor, the step that it is rounded to once it is made; 0 for none. `made` holds each
+    (`refuse_lost`).
     """
     plain, rounded = float_session(with_taps(model, steps)), reference_session(with_taps(made, steps))
     squares, counts = dict.fromkeys(steps, 0.0), dict.fromkeys(steps, 0)

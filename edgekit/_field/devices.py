@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from edgekit._budget import METRICS
 from edgekit._foretold import foretell_known
 from edgekit._profile import find_measurement, find_profiles
 
@@ -25,7 +26,6 @@ _NAMES: Mapping[Quantity, str] = {
     "power": "power/mean",
     "energy": "energy/inference_gross",
 }
-_UNITS: Mapping[Quantity, str] = {"latency": "ms", "power": "W", "energy": "mJ"}
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,9 @@ def _medians(whose: tuple[str, str, str], watched: Watched) -> Iterator[DeviceFi
     if "energy" in found and found.get("latency"):
         found["power"] = found["energy"] / found["latency"]
     for quantity, median in found.items():
-        yield DeviceFigure(device, component, variant, quantity, median, _UNITS[quantity], watched.inferences)
+        yield DeviceFigure(
+            device, component, variant, quantity, median, METRICS[quantity], watched.inferences
+        )
 
 
 class _Expectations:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit._budget import METRICS
 from edgekit._field_figures import Counted, FieldFigures
 from edgekit._profile import ArtifactProfile
 from edgekit._values import Measurement
+from edgekit._work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
     from edgekit._bundle import Bundle
     from edgekit._field.fleet import Fleet, Watched
 
-_UNITS = {"latency": "ms", "power": "W", "energy": "mJ"}
-_MACS = ("dense", "depthwise", "grouped", "attention")
 # Of fewer devices the tenth and the ninetieth percentile say nothing.
 _LEAST_SPREAD = 5
 
@@ -50,8 +50,11 @@ def measure_fleet(fleet: Fleet, bundle: Bundle, least: float) -> FieldFigures | 
     )
 
 
-def _count(work: Mapping[str, int] | None) -> Counted | None:
-    return None if work is None else Counted(sum(work[name] for name in _MACS), work["weights"])
+def _count(row: Mapping[str, Any] | None) -> Counted | None:
+    if row is None:
+        return None
+    work = Work(**row)
+    return Counted(work.macs, work.weights)
 
 
 def _figures(place: str, devices: Sequence[Watched]) -> Iterator[Measurement]:
@@ -68,7 +71,7 @@ def _figures(place: str, devices: Sequence[Watched]) -> Iterator[Measurement]:
         yield Measurement(
             f"{place}/{name}",
             float(np.median(values)),
-            _UNITS[quantity],
+            METRICS[quantity],
             "measured",
             f"field: {many}, {count} inferences{idle}",
             None if ends is None else (ends[0], ends[1]),

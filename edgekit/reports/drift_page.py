@@ -48,14 +48,14 @@ class _Fleet:
     left_out: int
 
 
-def render_page(result: DriftResult, title: str = "Drift in the field") -> str:
+def render_page(result: DriftResult) -> str:
     """The whole page; MissingToolError where jinja2 or matplotlib is not installed."""
     page = open_page("drift.html.j2")
     ordered = sorted(result.tensors, key=lambda one: list(_WORDS).index(one.status))
     rows = [_row(place, one, result, page) for place, one in enumerate(ordered, 1)]
     drawable = sum(bool(one.curves.field) for one in ordered)
     return page.render(
-        title=title,
+        title="Drift in the field",
         lead=_lead(result),
         drift=result,
         names=_NAMES,

@@ -136,7 +136,7 @@ def test_names_of_models_and_devices_stay_text(tmp_path: Path) -> None:
     tensor = TensorDrift(
         EVIL, "input", EVIL, "drift", EVIL, distances, (0, 0.5, 1), (1, 1.5, 2), curves=curves
     )
-    text = render_page(_result([_slow(EVIL, 20.0)], [tensor]), EVIL)
+    text = render_page(_result([_slow(EVIL, 20.0)], [tensor]))
     assert "<script>" not in text
     assert "\x1b" not in text
     assert "\u202e" not in text
