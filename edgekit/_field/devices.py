@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -80,7 +81,7 @@ def find_corrections(figures: Sequence[DeviceFigure]) -> dict[str, float]:
     for one in figures:
         if one.ratio is not None:
             ratios.setdefault(one.name, []).append(one.ratio)
-    return {name: sorted(some)[len(some) // 2] for name, some in ratios.items()}
+    return {name: statistics.median(some) for name, some in ratios.items()}
 
 
 def _hold(figure: DeviceFigure, expected: Measurement | None, tolerance: float) -> DeviceFigure:

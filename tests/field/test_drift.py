@@ -196,6 +196,7 @@ def test_a_device_slower_than_the_profile_is_named(tmp_path: Path) -> None:
     result = edgekit.drift(bundle, field)
     assert [one.device for one in result.missed] == ["slow"]
     assert result.missed[0].median == pytest.approx(10 * row.value, rel=0.01)
+    assert list(result.correction.values()) == pytest.approx([(10 + 0.9) / 2], rel=0.01)
     assert result.held == 2
     (file,) = bundle.with_name(f"{bundle.name}.profiles").glob("*.json")
     for matches in (None, False):
