@@ -27,8 +27,9 @@ def list_columns(result: DriftResult) -> Columns:
     columns: Columns = {}
     for one in result.tensors:
         if one.curves.baseline and one.curves.field:
-            plain = _UNSAFE.sub("_", f"{one.component} {one.side} {one.tensor}")
-            name = plain if plain not in columns else f"{plain} {len(columns)}"
+            name = _UNSAFE.sub("_", f"{one.component} {one.side} {one.tensor}")
+            while name in columns:
+                name = f"{name} {len(columns)}"
             columns[name] = (one.curves.baseline, one.curves.counted or one.curves.field)
     return columns
 

@@ -64,6 +64,7 @@ def test_names_are_made_harmless_and_stay_apart(bundle: Path, field: Path) -> No
         "model input _a/b:0",
     ]
     assert {one[0] for one in columns.values()} == {x.curves.baseline}
+    assert len(list_columns(_with_names(result, ["a", "a 2", "a"]))) == 3
 
 
 def _with_names(result: DriftResult, names: list[str]) -> DriftResult:
