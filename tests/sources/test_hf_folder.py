@@ -129,6 +129,14 @@ def test_the_cache_knows_a_folder_by_its_content(folder: Path, tmp_path: Path) -
     assert export_key(folder) != before
 
 
+@pytest.mark.parametrize("name", ["runs/last.ckpt", "runs/m.pth", "runs/edgekit.toml", "runs/m.onnx"])
+def test_a_file_that_is_missing_is_no_id(name: str, tmp_path: Path) -> None:
+    result = run("export", name, "-o", tmp_path / "made")
+    assert result.exit_code == 2
+    assert "there is no such model" in result.stderr
+    assert "Hugging Face has no such" not in result.stderr
+
+
 def test_an_id_that_is_nowhere_is_told_without_a_network(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
