@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgekit._values import ConvertResult
+    from edgekit._results import ConvertResult
 
 
 def list_int8_files(result: ConvertResult) -> dict[str, dict[str, Any]]:

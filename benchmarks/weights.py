@@ -66,7 +66,8 @@ def _edgekit(model: str, source: Path, out: Path, chosen: tuple[Any, int]) -> No
 
     from edgekit._qdq import WeightRounder, quantize_weights
     from edgekit._qdq.observe_products import Products
-    from edgekit._values import Component, WeightForm
+    from edgekit._schemes import WeightForm
+    from edgekit._values import Component
     from edgekit.calibration.samples import Sample
     from edgekit.passes.serialize_model import save_model
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit._values import QuantParams, Scales
+from edgekit._schemes import QuantParams, Scales
 from edgekit.calibration.settings import get_number
 from edgekit.errors import ModelError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgekit._values import Scheme
+    from edgekit._schemes import Scheme
     from edgekit.calibration.record import CalibrationRecord, TensorRange
 
     Floats = NDArray[np.float32]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from edgekit._values import Measurement, Verdict
+from edgekit._results import Measurement, Verdict
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:

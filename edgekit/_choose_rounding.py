@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from edgekit._qdq import Steering
     from edgekit._recipe import WeightMethod
-    from edgekit._values import Component, Precision, WeightForm
+    from edgekit._schemes import WeightForm
+    from edgekit._values import Component, Precision
     from edgekit.calibration.samples import Sample, Samples
 
 _HELD_OUT = 4  # samples that GPTQ does not see, where there are enough to spare

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgekit._qdq import QdqForm
-from edgekit._values import PORTABLE
+from edgekit._schemes import PORTABLE
 from edgekit._verify import OutputComparison
 
 if TYPE_CHECKING:
     from edgekit._qdq import QdqResult
-    from edgekit._values import Scheme
+    from edgekit._schemes import Scheme
     from edgekit._workshop import Workshop
     from edgekit.target import Plan, Session
 

@@ -11,7 +11,7 @@ from edgekit._cache import key, open_cache
 from edgekit._foretold import foretell_bundle
 from edgekit._guard import choose_offers
 from edgekit._plan import load_source, resolve_all
-from edgekit._values import BundleResult, ConvertResult
+from edgekit._results import BundleResult, ConvertResult
 from edgekit.calibration.function_samples import find_module_file
 from edgekit.errors import OutputError, UsageError
 from edgekit.registry import find_plugins

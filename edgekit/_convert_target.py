@@ -16,7 +16,8 @@ from edgekit._verify import find_decoder, make_sequence, prove_steps
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from edgekit._values import Artifact, Component, Gap, Parity, Precision
+    from edgekit._results import Parity
+    from edgekit._values import Artifact, Component, Gap, Precision
     from edgekit._verify import ForcedSequence, Golden
     from edgekit._workshop import Workshop
     from edgekit.registry import ResolvedTarget

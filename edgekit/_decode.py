@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgekit._latency import RUNTIMES
-from edgekit._values import Measurement
+from edgekit._results import Measurement
 from edgekit._work import WEIGHT_BYTES
 from edgekit.profiles.read_fits import decode_fits
 

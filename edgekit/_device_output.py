@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
+from edgekit._results import Measurement
 from edgekit._strict_json import is_number, parse_json
-from edgekit._values import Measurement
 from edgekit.errors import TargetError
 
 SCHEMA = "edgekit.device-measurements/1"

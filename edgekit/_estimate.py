@@ -13,8 +13,8 @@ from edgekit._inspect import open_words, prepare_open
 from edgekit._latency import GIVEN, RUNTIMES, Question
 from edgekit._predict import predict
 from edgekit._recipe import parse_shapes
+from edgekit._results import Measurement
 from edgekit._scenario import load_scenario
-from edgekit._values import Measurement
 from edgekit._work import WEIGHT_BYTES, Work, count_work
 from edgekit.errors import UsageError
 
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from edgekit._estimate_scenario import StepEstimate
     from edgekit._recipe import Shape
+    from edgekit._results import Verdict
     from edgekit._scenario import Part, Scenario
-    from edgekit._values import Component, Device, ShapeSpec, Verdict
+    from edgekit._values import Component, Device, ShapeSpec
 
 
 class EstimateWords(TypedDict, total=False):

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from edgekit._field_figures import Counted, FieldFigures
     from edgekit._latency import Question
-    from edgekit._values import Device, Measurement
+    from edgekit._results import Measurement
+    from edgekit._values import Device
     from edgekit._work import Work
 
 # Passes that targets need may move a count a little; another model or size moves it more.

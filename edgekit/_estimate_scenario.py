@@ -12,7 +12,7 @@ from edgekit._latency import Question, predict_latency
 from edgekit._predict import energy_of, predict_memory, predict_power
 from edgekit._prefill import predict_prefill
 from edgekit._recipe import parse_shapes
-from edgekit._values import Measurement
+from edgekit._results import Measurement
 from edgekit._work import ACTIVATION_BYTES, Work
 from edgekit.errors import UsageError
 

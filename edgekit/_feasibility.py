@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from edgekit._field_figures import FieldFigures
     from edgekit._layer_table import ErrorRow
     from edgekit._profile import Profile
-    from edgekit._values import Artifact, Gap, Measurement, Parity, Verdict
+    from edgekit._results import Measurement, Parity, Verdict
+    from edgekit._values import Artifact, Gap
 
 _OVERVIEW = ("latency", "p90_latency", "power", "energy", "memory", "size", "accuracy_loss")
 #: `likely ...` where a prediction decides it: nobody has measured that device.

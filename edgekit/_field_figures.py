@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from edgekit._budget import METRICS
 from edgekit._bundle import check_schema, load_schema
 from edgekit._profile import ArtifactProfile, Profile, budget_figures, find_measurement
+from edgekit._results import Measurement
 from edgekit._strict_json import read_json
-from edgekit._values import Measurement
 from edgekit.errors import BundleError, FieldError, UsageError
 
 if TYPE_CHECKING:

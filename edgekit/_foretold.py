@@ -9,7 +9,8 @@ from edgekit.registry import load_devices, load_targets
 
 if TYPE_CHECKING:
     from edgekit._bundle import Bundle
-    from edgekit._values import Device, Measurement
+    from edgekit._results import Measurement
+    from edgekit._values import Device
     from edgekit.target import Target
 
 

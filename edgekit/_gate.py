@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from edgekit._feasibility import DeviceReport
     from edgekit._policy import Policy
+    from edgekit._results import OutputParity, Parity, Verdict
     from edgekit._signature import SignedBy
-    from edgekit._values import OutputParity, Parity, Verdict
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgekit._values import Offer
+from edgekit._results import Offer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from edgekit._values import Artifact, Parity
+    from edgekit._results import Parity
+    from edgekit._values import Artifact
 
 # What INT8 is held against, the first that the bundle holds.
 _BASELINES = ("fp16", "fp32")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from edgekit._likeness import pull_towards
-from edgekit._values import Measurement
+from edgekit._results import Measurement
 from edgekit._work import COMPUTED_IN
 from edgekit.profiles.read_fits import FamilyFit, capability_fits, family_fits, likeness_fits, sibling_fits
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx_ir as ir
 
-    from edgekit._values import OutputParity
+    from edgekit._results import OutputParity
 
     Arrays = Mapping[str, np.ndarray]
 

@@ -6,8 +6,9 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from edgekit._schemes import WEIGHT_BITS
 from edgekit._scope_recipe import scope_recipe
-from edgekit._values import WEIGHT_BITS, Gap
+from edgekit._values import Gap
 from edgekit.errors import GapError, ModelError, UsageError
 from edgekit.registry import ResolvedTarget, resolve_target
 from edgekit.target import Job, Plan

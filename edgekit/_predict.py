@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgekit._latency import Question, predict_latency
-from edgekit._values import Measurement
+from edgekit._results import Measurement
 from edgekit._work import WEIGHT_BYTES, Work
 from edgekit._work_terms import TERMS
 from edgekit.profiles.read_runtimes import runtime_memory

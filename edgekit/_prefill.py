@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgekit._decode import fitted_runtime, predict_step
 from edgekit._latency import predict_latency
-from edgekit._values import Measurement
+from edgekit._results import Measurement
 from edgekit.profiles.read_fits import prefill_fits
 
 if TYPE_CHECKING:

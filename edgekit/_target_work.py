@@ -11,9 +11,9 @@ from edgekit._choose_scheme import choose_measured, choose_products, plan_form
 from edgekit._inner_sketches import measure_roundings, refuse_lost
 from edgekit._plan import choose_scheme, job_for, refuse_errors, weight_gaps
 from edgekit._qdq import INT4_OPSET
+from edgekit._schemes import PORTABLE, SCHEMES, WEIGHT_BITS
 from edgekit._search import WideChoice, search_mix
 from edgekit._tasks import score_task
-from edgekit._values import PORTABLE, SCHEMES, WEIGHT_BITS
 from edgekit._verify import (
     gate_for,
     unproven,
@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from edgekit._bundle.draft import SamplesKind
     from edgekit._choose_scheme import ChosenScheme
     from edgekit._qdq import QdqResult, WeightsResult
+    from edgekit._results import Parity, TaskScore
     from edgekit._search import FoundMix
-    from edgekit._values import Artifact, Component, Parity, Precision, TaskScore
+    from edgekit._values import Artifact, Component, Precision
     from edgekit._verify import Gate, Golden, WorstTensor
     from edgekit._verify.golden import GoldenKind
     from edgekit._workshop import Workshop

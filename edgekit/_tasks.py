@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 import numpy as np
 
-from edgekit._values import TaskScore
+from edgekit._results import TaskScore
 from edgekit._verify.metrics import OutputComparison, edit_distance
 from edgekit.errors import EdgekitError, SamplesError, UsageError
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from edgekit._arm64_session import Arm64
     from edgekit._bundle import Bundle
-    from edgekit._values import Artifact, OutputParity, Parity, Progress
+    from edgekit._results import OutputParity, Parity
+    from edgekit._values import Artifact, Progress
     from edgekit._verify import Golden
     from edgekit.target import Session, Target
 

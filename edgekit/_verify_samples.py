@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
     from edgekit._bundle import Bundle, BundleProof
     from edgekit._recipe import Recipe
+    from edgekit._results import Parity
     from edgekit._signature import SignedBy
     from edgekit._tasks import Metric
-    from edgekit._values import Artifact, Parity, Progress, TensorInfo
+    from edgekit._values import Artifact, Progress, TensorInfo
     from edgekit._verify import GoldenSample
     from edgekit.calibration.samples import Samples
     from edgekit.target import Session, Target

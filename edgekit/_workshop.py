@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from edgekit._plan import Prepared
     from edgekit._qdq import FloatMeans, QdqResult, WeightsResult
     from edgekit._recipe import Recipe
-    from edgekit._values import Component, Precision, Progress, WeightForm
+    from edgekit._schemes import WeightForm
+    from edgekit._values import Component, Precision, Progress
     from edgekit._verify import Golden, OrtSession, PiecewiseSession
     from edgekit._verify.golden import GoldenKind
     from edgekit.calibration.data_sketches import DataSketches

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from edgekit._plan import ConvertPlan
     from edgekit._profile import ProfileResult, ProfileWords
     from edgekit._recipe import RecipeOptions, Shape
+    from edgekit._results import ConvertResult
     from edgekit._signature import SignedBy
     from edgekit._sweep import SweepWords
     from edgekit._sweep_values import SweepResult
-    from edgekit._values import ConvertResult, Device, Gap, Progress
+    from edgekit._values import Device, Gap, Progress
     from edgekit._verify_samples import VerifyOptions
     from edgekit.calibration.record import CalibrationRecord
     from edgekit.reports.write_report import ReportWords

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from edgekit._values import PORTABLE, BiasForm, ConvOutput, GemmOutput, Precision, Scheme, WeightForm
+from edgekit._schemes import PORTABLE, BiasForm, ConvOutput, GemmOutput, Scheme, WeightForm
 from edgekit.errors import CannotRunHere, ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from edgekit._device_tool import DeviceTool
-    from edgekit._values import Artifact, Component, Device, DimRange, Gap, Measurement, Scales
+    from edgekit._results import Measurement
+    from edgekit._schemes import Scales
+    from edgekit._values import Artifact, Component, Device, DimRange, Gap, Precision
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 

@@ -33,7 +33,8 @@ from examples.rendered_text import (
 )
 
 if TYPE_CHECKING:
-    from edgekit._values import Artifact, BundleResult, ConvertResult
+    from edgekit._results import BundleResult, ConvertResult
+    from edgekit._values import Artifact
     from examples.rendered_text import Feed
 
 CALIBRATION, TEST = 100, 300

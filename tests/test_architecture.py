@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[1]
 TOPS = ("edgekit", "targets", "calibration", "profiles")
 # Lowest first; a room imports only rooms of a lower or its own rank. DESIGN: "Imports go one way".
 RANKS = (
-    ("errors", "_late_sympy", "_values", "profiles", "_device_tool", "_strict_json", "_monitor"),
+    ("errors", "_late_sympy", "_schemes", "_values", "_results"),
+    ("profiles", "_device_tool", "_strict_json", "_monitor"),
     ("_budget", "_cache", "_device_output", "_guard", "_sweep_values", "_scenario"),
     ("_macs", "_lowering"),
     ("_cost",),

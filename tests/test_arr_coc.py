@@ -19,7 +19,7 @@ from transformers import Qwen2VLImageProcessor, Qwen3VLForConditionalGeneration
 
 from edgekit import list_devices
 from edgekit._bundle import open_bundle
-from edgekit._values import Measurement
+from edgekit._results import Measurement
 from edgekit.errors import SourceError
 from edgekit.registry import load_targets
 from edgekit.sources.weightless import without_weights

@@ -8,7 +8,7 @@ import pytest
 
 from edgekit._budget import Limit, format_quantity, judge_budget, parse_budget
 from edgekit._recipe_file import read_limits
-from edgekit._values import Kind, Measurement
+from edgekit._results import Kind, Measurement
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import pytest
 
 from edgekit import _choose_scheme
 from edgekit._qdq import QdqForm
-from edgekit._values import NATIVE_U8, PORTABLE, Component
+from edgekit._schemes import NATIVE_U8, PORTABLE
+from edgekit._values import Component
 from edgekit._verify import Golden, GoldenSample
 from edgekit.target import Plan
 from tests.models import toy_cnn

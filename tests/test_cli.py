@@ -15,18 +15,15 @@ from edgekit import api
 from edgekit._doctor import _dependency
 from edgekit._recipe import Recipe
 from edgekit._recipe_file import load_recipe
-from edgekit._values import (
-    Artifact,
+from edgekit._results import (
     BundleResult,
     ConvertResult,
-    Device,
-    Gap,
-    MacShare,
     Measurement,
     OutputParity,
     Parity,
     Verdict,
 )
+from edgekit._values import Artifact, Device, Gap, MacShare
 from edgekit.cli import main
 from edgekit.errors import GapError, SourceError, TargetError, UsageError
 

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import edgekit
 from edgekit._debug.find_errors import _blame
-from edgekit._values import OutputParity
+from edgekit._results import OutputParity
 from edgekit.errors import UsageError
 from edgekit.reports.debug_page import render_page
 from tests.converted import run

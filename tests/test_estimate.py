@@ -17,7 +17,8 @@ import edgekit
 from edgekit._latency import Question
 from edgekit._likeness import describe, pull_towards
 from edgekit._predict import predict
-from edgekit._values import Device, Figure, Measurement
+from edgekit._results import Measurement
+from edgekit._values import Device, Figure
 from edgekit._work import Work, count_work
 from edgekit._work_terms import TERMS
 from edgekit.errors import TargetError, UsageError

@@ -319,7 +319,7 @@ def test_words_of_a_model_are_refused_beside_a_scenario(tmp_path: Path) -> None:
 
 def test_more_tokens_a_second_are_better() -> None:
     from edgekit._budget import judge_budget, parse_budget
-    from edgekit._values import Measurement
+    from edgekit._results import Measurement
 
     limits = parse_budget("tokens_per_s=20tokens/s")
     for value, ends, status in (

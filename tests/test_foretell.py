@@ -19,7 +19,7 @@ from edgekit._predict import foretell
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgekit._values import ConvertResult
+    from edgekit._results import ConvertResult
 
 DEVICE = "jetson-orin-nano-super"
 

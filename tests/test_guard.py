@@ -9,7 +9,8 @@ import pytest
 
 import edgekit
 from edgekit._guard import choose_offers
-from edgekit._values import Artifact, Parity
+from edgekit._results import Parity
+from edgekit._values import Artifact
 from edgekit.reports.convert_report import render_convert
 from tests.converted import make_workspace
 

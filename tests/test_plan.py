@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from edgekit import api
 from edgekit._plan import choose_precisions, choose_scheme
 from edgekit._recipe import Recipe
-from edgekit._values import NATIVE_U8
+from edgekit._schemes import NATIVE_U8
 from edgekit.cli import main
 from edgekit.errors import OutputError, SamplesError, SourceError, UsageError
 from edgekit.target import Plan

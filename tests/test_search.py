@@ -19,13 +19,14 @@ from edgekit._layers import cut_layers
 from edgekit._plan import resolve_all
 from edgekit._qdq import QdqForm
 from edgekit._recipe import Recipe
+from edgekit._results import OutputParity, TaskScore
+from edgekit._schemes import PORTABLE, QuantParams
 from edgekit._search import LayerCost, measure_sensitivity
 from edgekit._search.fit_ranges import choose_clipped
 from edgekit._search.judge import Judge
 from edgekit._search.output_distance import measure_distance
 from edgekit._search.search_mix import gallop, give_back
 from edgekit._search.sensitivity import rank_layers
-from edgekit._values import PORTABLE, OutputParity, QuantParams, TaskScore
 from edgekit._verify import float_session, reference_session
 from edgekit._workshop import Workshop
 from edgekit.calibration.samples import Sample

@@ -11,8 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import edgekit
 from edgekit._qdq import Mix, Widening
+from edgekit._schemes import INT16X8
 from edgekit._search.price import Prices
-from edgekit._values import INT16X8
 
 if TYPE_CHECKING:
     from pathlib import Path

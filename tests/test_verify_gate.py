@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edgekit._values import OutputParity, TaskScore
+from edgekit._results import OutputParity, TaskScore
 from edgekit._verify.gate import Gate, Lowering, check_fp32, check_reference, gate_for, load_gates
 from edgekit.errors import EdgekitError, UsageError
 

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from edgekit._values import Artifact, Device, Gap, Parity, Precision, TensorInfo
+    from edgekit._results import Parity
+    from edgekit._values import Artifact, Device, Gap, Precision, TensorInfo
     from edgekit._verify import ForcedSequence, Gate, Golden
     from edgekit._work import Work
 

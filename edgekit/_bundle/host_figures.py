@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgekit._bundle.results import read_artifacts, read_parities
-from edgekit._values import Measurement
+from edgekit._results import Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from edgekit._bundle.read import Bundle
-    from edgekit._values import Artifact, Parity
+    from edgekit._results import Parity
+    from edgekit._values import Artifact
 
 
 def host_figures(bundle: Bundle) -> tuple[Measurement, ...]:

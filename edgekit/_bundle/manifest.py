@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from edgekit._bundle.draft import BundleDraft, ComponentDraft
-    from edgekit._values import Gap, OutputParity, Parity, TaskScore, TensorInfo
+    from edgekit._results import OutputParity, Parity, TaskScore
+    from edgekit._values import Gap, TensorInfo
     from edgekit._verify import ForcedSequence
 
 SCHEMA = "edgekit.bundle"

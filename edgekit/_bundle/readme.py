@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from edgekit._bundle.draft import BundleDraft, ComponentDraft
-    from edgekit._values import MacShare, OutputParity, Parity
+    from edgekit._results import OutputParity, Parity
+    from edgekit._values import MacShare
 
 
 def render_readme(draft: BundleDraft) -> str:

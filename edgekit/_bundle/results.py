@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgekit._bundle.manifest import artifact_value, macs_value
-from edgekit._values import Artifact, Gap, OutputParity, Parity, TaskScore
+from edgekit._results import OutputParity, Parity, TaskScore
+from edgekit._values import Artifact, Gap
 
 if TYPE_CHECKING:
     from edgekit._bundle.read import Bundle

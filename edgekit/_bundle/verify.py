@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgekit._bundle.limits import Limits
-    from edgekit._values import Artifact, Parity
+    from edgekit._results import Parity
+    from edgekit._values import Artifact
     from edgekit._verify import Gate, Golden
     from edgekit.target import Target
 

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from edgekit._layer_errors import Blame
     from edgekit._layers import LayerModel
     from edgekit._recipe import Recipe
+    from edgekit._results import OutputParity
     from edgekit._search import LayerCost
-    from edgekit._values import OutputParity, Progress
+    from edgekit._values import Progress
     from edgekit._verify import Golden
     from edgekit._workshop import Workshop
     from edgekit.registry import ResolvedTarget

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edgekit._qdq import QdqResult
-    from edgekit._values import Component, QuantParams
+    from edgekit._schemes import QuantParams
+    from edgekit._values import Component
     from edgekit.target import Session
 
     Arrays = Mapping[str, np.ndarray]

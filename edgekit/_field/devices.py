@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from edgekit._bundle import Bundle
     from edgekit._field.fleet import Fleet, Watched
-    from edgekit._values import Measurement
+    from edgekit._results import Measurement
 
 Quantity = Literal["latency", "power", "energy"]
 Status = Literal["kept", "missed", "unknown"]

@@ -9,7 +9,7 @@ import numpy as np
 from edgekit._budget import METRICS
 from edgekit._field_figures import Counted, FieldFigures
 from edgekit._profile import ArtifactProfile
-from edgekit._values import Measurement
+from edgekit._results import Measurement
 from edgekit._work import Work
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from edgekit._bundle import Bundle
     from edgekit._package.job import PackageJob
-    from edgekit._values import Artifact, Measurement
+    from edgekit._results import Measurement
+    from edgekit._values import Artifact
 
     Row = Mapping[str, Any]
 

@@ -11,7 +11,8 @@ from edgekit._package.describe_model import find_figures, find_proof
 if TYPE_CHECKING:
     from edgekit._package.describe_model import Row
     from edgekit._package.job import PackageJob
-    from edgekit._values import Artifact, Measurement
+    from edgekit._results import Measurement
+    from edgekit._values import Artifact
 
 _REFERENCES = {"against_fp32": "fp32", "against_reference": "reference"}
 _FIGURES = ("sqnr_db", "cosine", "max_abs", "top1")

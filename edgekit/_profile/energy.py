@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit._values import Measurement
+from edgekit._results import Measurement
 from edgekit.profiles import probes
 
 if TYPE_CHECKING:

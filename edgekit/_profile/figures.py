@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit._values import Measurement
+from edgekit._results import Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

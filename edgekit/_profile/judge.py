@@ -6,14 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgekit._budget import judge_budget
-from edgekit._values import Measurement
+from edgekit._results import Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from edgekit._budget import Limit
     from edgekit._profile.values import ArtifactProfile, Profile
-    from edgekit._values import Verdict
+    from edgekit._results import Verdict
 
 # Budget metric -> what it is called among the measurements of one artifact.
 _NAMES = {

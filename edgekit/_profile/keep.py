@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edgekit._profile.values import Profile
-    from edgekit._values import Progress, Verdict
+    from edgekit._results import Verdict
+    from edgekit._values import Progress
     from edgekit.target import Target
 
 _UNITS_S = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from edgekit._values import OutputParity
+    from edgekit._results import OutputParity
     from edgekit._verify import Golden
     from edgekit.profiles.probes.transport import Transport
 

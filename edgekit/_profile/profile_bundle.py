@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from edgekit._bundle import Bundle
     from edgekit._profile.values import ProfileOptions
     from edgekit._profile.visit import Parities
-    from edgekit._values import Device, Measurement, Progress
+    from edgekit._results import Measurement
+    from edgekit._values import Device, Progress
     from edgekit.profiles.probes.transport import Transport
     from edgekit.target import Target
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgekit._device_tool import LayerTime, Placement
-    from edgekit._values import Measurement, OutputParity
+    from edgekit._results import Measurement, OutputParity
 
 
 @dataclass(frozen=True)

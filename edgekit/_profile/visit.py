@@ -16,7 +16,8 @@ from edgekit.profiles.probes.transport import DeviceError
 
 if TYPE_CHECKING:
     from edgekit._profile.job import Trip
-    from edgekit._values import OutputParity, Progress
+    from edgekit._results import OutputParity
+    from edgekit._values import Progress
     from edgekit.profiles.probes.transport import Transport
 
     Parities = tuple[tuple[OutputParity, ...], ...]

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from edgekit._device_tool import DeviceTool, ToolTimes
     from edgekit._profile.heard import Heard
     from edgekit._profile.job import Trip
-    from edgekit._values import Artifact, OutputParity, Progress
+    from edgekit._results import OutputParity
+    from edgekit._values import Artifact, Progress
     from edgekit._verify import Golden
     from edgekit.profiles.probes.transport import Running, Transport
 

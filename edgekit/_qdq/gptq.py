@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekit._qdq.round_weights import Grouping
-    from edgekit._values import WeightBits
+    from edgekit._schemes import WeightBits
 
     Floats = NDArray[np.float32]
     Factor = tuple[NDArray[np.intp], Floats]

@@ -12,7 +12,7 @@ from edgekit._qdq.pairs import add_pair
 from edgekit._qdq.parameters import ParameterWriter, QdqForm
 from edgekit._qdq.saturation import narrow_range
 from edgekit._qdq.widths import Widths, find_wide, tell_widths
-from edgekit._values import QuantParams, Scales
+from edgekit._schemes import QuantParams, Scales
 from edgekit.calibration.record import TensorRange
 from edgekit.calibration.scales import derive_scales
 from edgekit.errors import ModelError
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from edgekit._qdq.islands import Islands
     from edgekit._qdq.steering import Decision, Steering
-    from edgekit._values import Component, Scheme
+    from edgekit._schemes import Scheme
+    from edgekit._values import Component
     from edgekit.calibration.record import CalibrationRecord
 
 _OPSET_16_AND_4_BIT, _IR_16_AND_4_BIT = 21, 10

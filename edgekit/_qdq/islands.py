@@ -18,7 +18,7 @@ from edgekit.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from edgekit._values import ConvOutput, GemmOutput
+    from edgekit._schemes import ConvOutput, GemmOutput
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekit._qdq.weights import QuantizedWeight
-    from edgekit._values import BiasForm, ConvOutput, GemmOutput, QuantParams, Scheme
+    from edgekit._schemes import BiasForm, ConvOutput, GemmOutput, QuantParams, Scheme
     from edgekit.passes._rewire import Names
 
     Floats = NDArray[np.float32]

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from edgekit._qdq.round_weights import Grouping, smallest_elements, weight_table
 from edgekit._qdq.steering import Decision, Steering
 from edgekit._qdq.weight_rounder import METHOD_WORDS, WeightRounder
-from edgekit._values import WEIGHT_BITS
+from edgekit._schemes import WEIGHT_BITS
 from edgekit.errors import ModelError
 from edgekit.passes._rewire import Names, graph_of, input_of
 from edgekit.passes.reach_opset import reach_opset
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from edgekit._values import Component, Precision, WeightBits, WeightForm
+    from edgekit._schemes import WeightBits, WeightForm
+    from edgekit._values import Component, Precision
 
 INT4_OPSET = 21  # int4 and blocks came to DequantizeLinear with it
 INT4_IR_VERSION = 10

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgekit._values import WeightBits
+    from edgekit._schemes import WeightBits
 
     Floats = NDArray[np.float32]
 

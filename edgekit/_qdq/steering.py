@@ -10,7 +10,7 @@ from edgekit._qdq.quantize_all import ALL
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from edgekit._values import Scheme
+    from edgekit._schemes import Scheme
 
 
 @dataclass(frozen=True)

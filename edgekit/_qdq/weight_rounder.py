@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edgekit._qdq.kept_codes import CodeFile
     from edgekit._qdq.observe_products import Products
     from edgekit._qdq.round_weights import Grouping, RoundedWeight, RoundingMethod
-    from edgekit._values import WeightBits
+    from edgekit._schemes import WeightBits
 
 METHOD_WORDS: dict[RoundingMethod, str] = {**METHODS, "gptq": gptq.METHOD}
 

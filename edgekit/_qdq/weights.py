@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from numpy.typing import NDArray
 
-    from edgekit._values import Scheme
+    from edgekit._schemes import Scheme
 
     Floats = NDArray[np.float32]
 

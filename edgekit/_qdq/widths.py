@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from edgekit._qdq.islands import Islands
     from edgekit._qdq.steering import Decision
-    from edgekit._values import QuantParams, Scheme
+    from edgekit._schemes import QuantParams, Scheme
 
 _REASON = "16-bit activations, given by the search for --max-drop"
 # Whether activations have 16 bits and weights 4 -> the precision in decision tables.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx_ir as ir
 
-    from edgekit._values import QuantParams
+    from edgekit._schemes import QuantParams
 
     Arrays = Mapping[str, np.ndarray]
     Params = Mapping[str, QuantParams]

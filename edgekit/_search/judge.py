@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from edgekit._results import loss_between
 from edgekit._search.agreement import Agreement, find_texts
 from edgekit._tasks import evaluate
-from edgekit._values import loss_between
 from edgekit._verify_samples import open_metric
 
 if TYPE_CHECKING:

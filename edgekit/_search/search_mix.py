@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from edgekit._qdq import QdqForm
+    from edgekit._schemes import Scheme
     from edgekit._search.price import Prices
-    from edgekit._values import Scheme
     from edgekit._workshop import Workshop
 
 # Tries that give layers back to int8, once enough are in 16 bits or in float.

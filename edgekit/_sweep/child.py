@@ -18,7 +18,7 @@ from edgekit._sweep_values import SweepRow
 from edgekit.errors import EdgekitError
 
 if TYPE_CHECKING:
-    from edgekit._values import BundleResult
+    from edgekit._results import BundleResult
 
 
 def main() -> None:

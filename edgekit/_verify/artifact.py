@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit._values import Parity
+from edgekit._results import Parity
 from edgekit._verify.gate import Lowering, check_fp32, check_reference
 from edgekit._verify.metrics import OutputComparison
 from edgekit.errors import CannotRunHere, GateError
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from edgekit._values import Artifact, OutputParity, TaskScore
+    from edgekit._results import OutputParity, TaskScore
+    from edgekit._values import Artifact
     from edgekit._verify.gate import Gate
     from edgekit._verify.golden import Golden, GoldenSample
     from edgekit.target import Session, Target

@@ -15,7 +15,7 @@ from edgekit.errors import EdgekitError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from edgekit._values import OutputParity, TaskScore
+    from edgekit._results import OutputParity, TaskScore
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from edgekit._values import OutputParity
+from edgekit._results import OutputParity
 from edgekit.errors import GateError
 
 # Elements compared at a time: float64 copies of a large output stay near 8 MB each.

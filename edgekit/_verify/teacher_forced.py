@@ -14,7 +14,8 @@ from edgekit._verify.pieces import PiecewiseSession
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from edgekit._values import Artifact, Parity
+    from edgekit._results import Parity
+    from edgekit._values import Artifact
     from edgekit._verify.gate import Gate
     from edgekit._verify.golden import Golden, GoldenSample
     from edgekit.target import Session

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx_ir as ir
 
-    from edgekit._values import Parity
+    from edgekit._results import Parity
 
 
 @dataclass(frozen=True)

@@ -13,17 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgekit._bundle import BundleProof
-    from edgekit._values import (
-        Artifact,
+    from edgekit._results import (
         BundleResult,
         ConvertResult,
-        Gap,
-        MacShare,
         Measurement,
         OutputParity,
         Parity,
         Verdict,
     )
+    from edgekit._values import Artifact, Gap, MacShare
 
 _HEADERS = ("variant", "file", "size", "SQNR vs fp32", "top-1", "MACs in int8", "proof", "gate")
 WORST_SHOWN = 5

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgekit._layer_errors import DebugResult, LayerError
-    from edgekit._values import OutputParity
+    from edgekit._results import OutputParity
 
 HEADERS = ("layer", "op", "price", "alone", "cosine", "accumulated", "in the artifact", "blame")
 _MOST_NODES = 6  # more of them are no line to type

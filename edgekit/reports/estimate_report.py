@@ -8,7 +8,7 @@ from edgekit.reports.terminal import clean, count, quantity, table, with_interva
 
 if TYPE_CHECKING:
     from edgekit._estimate import DeviceEstimate, Estimate
-    from edgekit._values import Measurement
+    from edgekit._results import Measurement
 
 
 _COLUMNS = (

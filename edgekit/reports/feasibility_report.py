@@ -14,7 +14,7 @@ from edgekit.reports.terminal import clean, quantity, table, with_interval
 
 if TYPE_CHECKING:
     from edgekit._feasibility import DeviceReport, Report
-    from edgekit._values import Measurement, Parity, Verdict
+    from edgekit._results import Measurement, Parity, Verdict
 
 _MARKDOWN_SIGNS = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_{}[]<>#|!~&"})
 

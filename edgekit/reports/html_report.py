@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from edgekit._feasibility import DeviceReport, Report
     from edgekit._profile import ArtifactProfile, Profile
-    from edgekit._values import Measurement
+    from edgekit._results import Measurement
     from edgekit.reports.layer_sections import LayerSection
 
 #: Heading -> measurement of an artifact, as `edgekit profile` names it.

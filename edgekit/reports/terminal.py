@@ -10,7 +10,7 @@ from edgekit._budget import format_quantity
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgekit._values import Measurement
+    from edgekit._results import Measurement
 
 LONGEST = 2000  # characters of one line that a terminal shows: a name may be a megabyte
 

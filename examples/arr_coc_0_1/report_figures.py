@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from edgekit._estimate import DeviceEstimate
-    from edgekit._values import Measurement
+    from edgekit._results import Measurement
 
 
 def measure(device: DeviceEstimate, metric: str) -> Measurement | None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from edgekit._estimate import Estimate
-    from edgekit._values import Measurement
+    from edgekit._results import Measurement
     from examples.arr_coc_0_1.configuration import ArrCocConfig
 
 GOAL_MS, GOAL_POWER_W, GOAL_TOKENS = 50.0, 30.0, 10.0

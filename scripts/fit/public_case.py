@@ -13,7 +13,7 @@ from scripts.fit.drawn_vlm import draw
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edgekit._values import Measurement
+    from edgekit._results import Measurement
     from scripts.fit.tables import Row
 
 MODEL, RUNTIME, DEVICE = "Cosmos-Reason2-2B", "TensorRT Edge-LLM", "jetson-orin-nano-super"

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from edgekit._values import Artifact, Component, Device, Gap, Measurement
+    from edgekit._results import Measurement
+    from edgekit._values import Artifact, Component, Device, Gap
     from edgekit.target import DeviceRun, Job, Session
 
 _PACKAGE = "coremltools>=9.0"

@@ -6,7 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit._values import INT16X8, Gap
+from edgekit._schemes import INT16X8
+from edgekit._values import Gap
 from edgekit.profiles.loader import device_files
 from edgekit.target import DeviceRun, Plan, Target, refuse_unsafe_names
 from edgekit.targets.litert.options import read_options

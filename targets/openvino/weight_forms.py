@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgekit._values import WeightForm
+from edgekit._schemes import WeightForm
 
 _OPS = ("Conv", "ConvTranspose", "Gather", "Gemm", "MatMul")
 

@@ -6,14 +6,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit._values import NATIVE_U8, Artifact, Gap
+from edgekit._schemes import NATIVE_U8
 from edgekit.profiles.loader import device_files
 from edgekit.target import DeviceRun, Plan, Target, refuse_unsafe_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgekit._values import Component, Device
+    from edgekit._values import Artifact, Component, Device, Gap
     from edgekit.target import Job, Session
 
 _PROVES = (

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from edgekit._qdq.split_activations import split_activations
-from edgekit._values import WEIGHT_BITS, Artifact
+from edgekit._schemes import WEIGHT_BITS
+from edgekit._values import Artifact
 from edgekit.errors import ModelError
 from edgekit.passes.serialize_model import save_model
 from edgekit.targets.ort_mobile.absorb_weights import absorb_weights

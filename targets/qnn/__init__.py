@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit._values import NATIVE_U8_S4, NATIVE_U8_S8, NATIVE_U16_S4, NATIVE_U16_S8, Gap
+from edgekit._schemes import NATIVE_U8_S4, NATIVE_U8_S8, NATIVE_U16_S4, NATIVE_U16_S8
 from edgekit.profiles.loader import device_files
 from edgekit.target import DeviceRun, Plan, Target, refuse_unsafe_names
 from edgekit.targets.qnn.chips import chips_of
@@ -15,7 +15,7 @@ from edgekit.targets.qnn.options import read_options
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgekit._values import Artifact, Component, Device
+    from edgekit._values import Artifact, Component, Device, Gap
     from edgekit.target import Job, Session
 
 # With 8- and with 16-bit activations, by qnn.weights.

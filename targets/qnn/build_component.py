@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 from edgekit._cost import count_macs
-from edgekit._values import SCHEMES, Artifact, Gap
+from edgekit._schemes import SCHEMES
+from edgekit._values import Artifact, Gap
 from edgekit.errors import UsageError
 from edgekit.passes.serialize_model import save_model
 from edgekit.targets.qnn.chips import chips_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgekit._values import WeightForm
+from edgekit._schemes import WeightForm
 
 if TYPE_CHECKING:
     from edgekit.targets.tensorrt.op_table import OpTable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgekit._values import NATIVE_U8, PORTABLE, Scheme
+from edgekit._schemes import NATIVE_U8, PORTABLE, Scheme
 from edgekit.calibration.record import CalibrationRecord, TensorRange
 from edgekit.calibration.scales import derive_scales, quantize_weights, weight_scales, weight_zero_point
 from edgekit.errors import ModelError

@@ -13,7 +13,7 @@ from edgekit._bundle import open_bundle
 from edgekit._package.list_metrics import list_metrics
 from edgekit._package.package_bundle import make_job
 from edgekit._profile import save_profile
-from edgekit._values import Measurement
+from edgekit._results import Measurement
 from edgekit.errors import TargetError, UsageError
 from tests.converted import make_bundle, read_tree, run
 from tests.package.platform_environment import run_there

@@ -17,7 +17,7 @@ import pytest
 
 import edgekit
 from edgekit._profile import load_profile, save_profile
-from edgekit._values import Measurement
+from edgekit._results import Measurement
 from edgekit.errors import UsageError
 from tests.converted import make_bundle, run
 from tests.package.cut_connection import cutting

@@ -13,7 +13,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit._qdq import QdqForm, insert_qdq
-from edgekit._values import PORTABLE, Component, DimRange
+from edgekit._schemes import PORTABLE
+from edgekit._values import Component, DimRange
 from edgekit.passes.bound_masks import LOWEST_HALF, bound_masks
 from edgekit.passes.infer_shapes import infer_shapes
 from edgekit.passes.linear_to_conv import linear_to_conv
@@ -35,7 +36,7 @@ from tests.qdq.qdq_nets import all_tensors, record_of, sqnr
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from edgekit._values import BiasForm, GemmOutput
+    from edgekit._schemes import BiasForm, GemmOutput
 
 RNG = np.random.default_rng(7)
 

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgekit._cost import count_macs
 from edgekit._qdq import QdqForm, insert_qdq
-from edgekit._values import PORTABLE
+from edgekit._schemes import PORTABLE
 from edgekit.passes.serialize_model import serialize_model
 from tests.models import run_onnx
 from tests.qdq.qdq_nets import all_tensors, as_component, record_of

@@ -11,7 +11,7 @@ from onnx import numpy_helper
 
 from edgekit._qdq import QdqForm, insert_corrected_qdq, insert_qdq, measure_means, pick_feeds
 from edgekit._qdq.mean_errors import measure_errors
-from edgekit._values import NATIVE_U8, PORTABLE, Scheme
+from edgekit._schemes import NATIVE_U8, PORTABLE, Scheme
 from edgekit.calibration.samples import Sample, Samples
 from edgekit.passes.serialize_model import serialize_model
 from tests.models import run_onnx

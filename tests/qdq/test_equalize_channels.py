@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgekit._qdq import QdqForm, equalize_channels, insert_qdq, list_candidates
-from edgekit._values import PORTABLE, Component
+from edgekit._schemes import PORTABLE
 from edgekit.passes.serialize_model import serialize_model
 from tests.models import run_onnx
 from tests.qdq.qdq_nets import (
@@ -28,6 +28,8 @@ from tests.qdq.qdq_nets import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from edgekit._values import Component
 
 X = (2, 3, 8, 8)
 UNEQUAL = f32([0.2, 1, 30, 0.3]).reshape(4, 1, 1, 1)

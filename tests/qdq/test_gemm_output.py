@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from edgekit._qdq import QdqForm, Steering, insert_qdq, list_candidates
-from edgekit._values import PORTABLE
+from edgekit._schemes import PORTABLE
 from tests.models import run_onnx
 from tests.qdq.qdq_nets import (
     all_tensors,

@@ -15,7 +15,7 @@ from edgekit._qdq import Steering, WeightRounder, quantize_weights
 from edgekit._qdq.gptq import gptq_weight
 from edgekit._qdq.observe_products import Products
 from edgekit._qdq.round_weights import Grouping, round_weight
-from edgekit._values import WeightForm
+from edgekit._schemes import WeightForm
 from edgekit.calibration.samples import Sample, Samples
 from edgekit.errors import SamplesError, UsageError
 from edgekit.passes.serialize_model import serialize_model
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgekit._values import Component, WeightBits
+    from edgekit._schemes import WeightBits
+    from edgekit._values import Component
 
 RNG = np.random.default_rng(11)
 INT4 = (WeightForm("MatMul", 4, (32,)), WeightForm("Gemm", 4, (32,)))

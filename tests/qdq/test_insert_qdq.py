@@ -13,7 +13,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgekit._qdq import QdqForm, Steering, insert_qdq, list_candidates
-from edgekit._values import NATIVE_U8, PORTABLE, Component
+from edgekit._schemes import NATIVE_U8, PORTABLE
+from edgekit._values import Component
 from edgekit.errors import ModelError, UsageError
 from edgekit.passes.serialize_model import serialize_model
 from tests.models import run_onnx

@@ -18,7 +18,8 @@ from edgekit._qdq import (
     list_candidates,
     list_equalized,
 )
-from edgekit._values import NATIVE_U8, PORTABLE, Component, DimRange
+from edgekit._schemes import NATIVE_U8, PORTABLE
+from edgekit._values import Component, DimRange
 from edgekit.passes.prepare_component import prepare_component
 from edgekit.passes.serialize_model import serialize_model
 from edgekit.sources.onnx_file import load_onnx

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from edgekit._qdq import QdqForm, insert_qdq
-from edgekit._values import PORTABLE
+from edgekit._schemes import PORTABLE
 from edgekit.passes.serialize_model import serialize_model
 from tests.models import run_onnx
 from tests.qdq.placement_cases import B4, CASES, W1, Case, conv

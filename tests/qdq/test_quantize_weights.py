@@ -14,7 +14,8 @@ from onnx import helper, numpy_helper
 
 from edgekit._qdq import Steering, WeightRounder, quantize_weights
 from edgekit._qdq.round_weights import Grouping, round_weight
-from edgekit._values import Component, WeightForm
+from edgekit._schemes import WeightForm
+from edgekit._values import Component
 from edgekit.errors import ModelError
 from edgekit.passes.serialize_model import serialize_model
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgekit._values import WeightBits
+    from edgekit._schemes import WeightBits
 
     Floats = NDArray[np.float32]
 

@@ -9,13 +9,15 @@ import onnx
 import pytest
 
 from edgekit._qdq import QdqForm, equalize_channels, insert_qdq, list_equalized
-from edgekit._values import NATIVE_U8, PORTABLE, Component, Scheme
+from edgekit._schemes import NATIVE_U8, PORTABLE, Scheme
 from edgekit.passes.serialize_model import serialize_model
 from tests.models import run_onnx
 from tests.qdq.qdq_nets import all_tensors, as_component, f32, net, node, normal, record_of, sqnr
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from edgekit._values import Component
 
     Arrays = dict[str, np.ndarray]
 

@@ -15,7 +15,7 @@ import edgekit
 from edgekit import _workshop
 from edgekit._qdq import WeightRounder, quantize_weights
 from edgekit._qdq.kept_codes import CodeFile
-from edgekit._values import WeightForm
+from edgekit._schemes import WeightForm
 from edgekit.passes.serialize_model import serialize_model
 from tests.converted import make_workspace
 from tests.qdq.test_quantize_weights import ANY, component_of, run, weights_of

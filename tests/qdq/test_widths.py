@@ -9,7 +9,14 @@ import onnx_ir as ir
 import pytest
 
 from edgekit._qdq import QdqForm, Steering, Widening, insert_qdq
-from edgekit._values import INT16X8, NATIVE_U8_S4, NATIVE_U8_S8, NATIVE_U16_S4, NATIVE_U16_S8, PORTABLE
+from edgekit._schemes import (
+    INT16X8,
+    NATIVE_U8_S4,
+    NATIVE_U8_S8,
+    NATIVE_U16_S4,
+    NATIVE_U16_S8,
+    PORTABLE,
+)
 from tests.models import run_onnx
 from tests.qdq.qdq_nets import all_tensors, as_component, net, node, normal, record_of, sqnr
 
@@ -19,7 +26,7 @@ if TYPE_CHECKING:
     import onnx
 
     from edgekit._qdq import QdqResult
-    from edgekit._values import Scheme
+    from edgekit._schemes import Scheme
 
 FEEDS = {"x": normal(1, 4, 8, 8, reach=3.0)}
 WEIGHTS = {f"w{index}": normal(4, 4, 3, 3, seed=index) for index in range(4)}

@@ -16,7 +16,7 @@ import pytest
 
 import edgekit
 from edgekit._profile import ArtifactProfile, LayerTime, Profile, Trace, profiles_folder, save_profile
-from edgekit._values import Measurement
+from edgekit._results import Measurement
 from edgekit.errors import BundleError, UsageError
 from tests.converted import make_bundle, run
 

@@ -17,7 +17,8 @@ from edgekit._profile import budget_figures, compare_variants, judge_profile
 from edgekit._profile.figures import measure_artifact
 from edgekit._profile.heard import Round, WorkerHeard
 from edgekit._profile.profile_bundle import tell_load
-from edgekit._values import MacShare, Measurement
+from edgekit._results import Measurement
+from edgekit._values import MacShare
 from edgekit.errors import BundleError
 from tests.converted import make_bundle, run
 from tests.reports.test_feasibility import hand_made, keep, verdicts

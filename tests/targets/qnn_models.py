@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     import onnx
 
-    from edgekit._values import Artifact, Precision, Scheme, ShapeSpec
+    from edgekit._schemes import Scheme
+    from edgekit._values import Artifact, Precision, ShapeSpec
 
 TARGET = Qnn()
 FEEDS = {"x": np.random.default_rng(3).standard_normal((1, 3, 16, 16)).astype(np.float32)}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgekit._qdq import QdqForm, equalize_channels, insert_qdq, lift_component
-from edgekit._values import PORTABLE, Scales
+from edgekit._schemes import PORTABLE, Scales
 from edgekit.passes._rewire import constant_array
 from edgekit.passes.expand_functions import expand_functions
 from edgekit.targets.coreml.interpret.program import Operation, Ref

@@ -20,7 +20,7 @@ from edgekit.targets.coreml import CoreML
 from tests.targets.coreml_mac import FAKE, PHONE, ROOM, Built, X, write_built
 
 if TYPE_CHECKING:
-    from edgekit._values import Measurement
+    from edgekit._results import Measurement
 
 pytest.importorskip("coremltools")
 SETTINGS = ("cpuOnly", "cpuAndGPU", "cpuAndNeuralEngine", "all")

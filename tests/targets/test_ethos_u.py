@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 import edgekit
 from edgekit._qdq import QdqForm, Steering, Widening, insert_qdq
-from edgekit._values import INT16X8, PORTABLE
+from edgekit._schemes import INT16X8, PORTABLE
 from edgekit.errors import CannotRunHere, GapError, MissingToolError, TargetError, UsageError
 from edgekit.profiles.loader import load_device
 from edgekit.target import Job

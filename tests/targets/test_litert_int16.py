@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from edgekit._qdq import QdqForm, Steering, Widening, insert_qdq
-from edgekit._values import INT16X8, PORTABLE
+from edgekit._schemes import INT16X8, PORTABLE
 from edgekit.passes.serialize_model import serialize_model
 from edgekit.targets.litert.artifact_macs import read_file
 from edgekit.targets.litert.session import LiteRTSession

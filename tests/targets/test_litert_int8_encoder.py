@@ -11,7 +11,7 @@ import pytest
 
 import edgekit
 from edgekit._qdq import QdqForm, insert_qdq
-from edgekit._values import PORTABLE
+from edgekit._schemes import PORTABLE
 from edgekit.passes.serialize_model import serialize_model
 from edgekit.targets.litert.artifact_macs import op_names, read_file
 from edgekit.targets.litert.session import LiteRTSession
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgekit._qdq import QdqResult
-    from edgekit._values import GemmOutput
+    from edgekit._schemes import GemmOutput
     from edgekit.targets.litert.session import Kernels
 
     Arrays = dict[str, np.ndarray]

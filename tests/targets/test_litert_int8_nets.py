@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from edgekit._qdq import QdqForm, equalize_channels, insert_qdq, lift_component
-from edgekit._values import PORTABLE
+from edgekit._schemes import PORTABLE
 from edgekit.passes.serialize_model import serialize_model
 from edgekit.targets.litert.session import LiteRTSession
 from tests.converted import sqnr_db

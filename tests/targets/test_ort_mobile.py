@@ -14,7 +14,8 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
 
-from edgekit._values import NATIVE_U8, Component, DimRange
+from edgekit._schemes import NATIVE_U8
+from edgekit._values import Component, DimRange
 from edgekit.errors import BundleError, ModelError, SamplesError, UsageError
 from edgekit.passes.prepare_component import prepare_component
 from edgekit.targets.ort_mobile import OrtMobile

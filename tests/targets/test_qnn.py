@@ -13,7 +13,8 @@ from onnx import TensorProto, helper
 from edgekit._qdq import QdqForm, insert_qdq
 from edgekit._qdq.split_activations import split_activations
 from edgekit._qdq.to_unsigned import to_unsigned
-from edgekit._values import NATIVE_U8_S8, NATIVE_U16_S8, PORTABLE, Component, DimRange, Scheme
+from edgekit._schemes import NATIVE_U8_S8, NATIVE_U16_S8, PORTABLE, Scheme
+from edgekit._values import Component, DimRange
 from edgekit.errors import BundleError, GapError, MissingToolError, TargetError, UsageError
 from edgekit.passes.flatten_bias import flatten_bias
 from edgekit.passes.prepare_component import prepare_component

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from edgekit._values import NATIVE_U8_S8
+from edgekit._schemes import NATIVE_U8_S8
 from tests.converted import make_bundle, run
 from tests.models import run_onnx, toy_cnn
 from tests.targets.qnn_models import FEEDS, TARGET, as_component, build, job, quantized

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import edgekit
-from edgekit._values import NATIVE_U8_S4, NATIVE_U16_S4, PORTABLE, Scales, Scheme
+from edgekit._schemes import NATIVE_U8_S4, NATIVE_U16_S4, PORTABLE, Scales, Scheme
 from edgekit.errors import GapError, UsageError
 from edgekit.targets.qnn.options import read_options
 from tests.models import run_onnx, toy_cnn

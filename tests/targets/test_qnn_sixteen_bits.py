@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit._qdq import QdqForm, Steering, Widening, insert_qdq
-from edgekit._values import NATIVE_U8_S8, NATIVE_U16_S8, Component
+from edgekit._schemes import NATIVE_U8_S8, NATIVE_U16_S8
 from edgekit.passes.fuse_hardswish import fuse_hardswish, fuse_unscaled_hardswish
 from edgekit.targets.qnn.chips import load_chips
 from edgekit.targets.qnn.prepare_htp import prepare_htp
@@ -24,6 +24,8 @@ from tests.targets.qnn_models import TARGET, as_component, build, job, quantized
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from edgekit._values import Component
 
 RNG = np.random.default_rng(11)
 Row = tuple[str, str, str]

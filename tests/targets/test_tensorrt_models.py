@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edgekit._qdq import QdqForm, insert_qdq
-from edgekit._values import PORTABLE, DimRange, Precision
+from edgekit._schemes import PORTABLE
+from edgekit._values import DimRange, Precision
 from edgekit.calibration.observe_ranges import observe_ranges
 from edgekit.calibration.samples import load_samples
 from edgekit.errors import SamplesError

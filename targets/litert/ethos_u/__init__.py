@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from edgekit._values import INT16X8, Gap
+from edgekit._schemes import INT16X8
+from edgekit._values import Gap
 from edgekit.errors import CannotRunHere
 from edgekit.profiles.loader import device_files
 from edgekit.target import DeviceRun, Plan, Target, refuse_unsafe_names
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from edgekit._values import Artifact, Component, Device, Measurement
+    from edgekit._results import Measurement
+    from edgekit._values import Artifact, Component, Device
     from edgekit.target import Job, Session
 
 _WAY_OUT = "give --samples and --precision int8"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from edgekit._values import Measurement
+from edgekit._results import Measurement
 from edgekit.targets.litert.build_component import build_component as build_tflite
 from edgekit.targets.litert.ethos_u.run_vela import run_vela
 from edgekit.targets.litert.ethos_u.write_out_hardswish import write_out_hardswish
