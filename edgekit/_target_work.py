@@ -246,7 +246,7 @@ class TargetWork:
         return made
 
     def _sketches(self, golden: Golden) -> bytes | None:
-        """Of the samples, with how far each variant's own arithmetic moves the inner values."""
+        """Of the samples, with how far the rounding of each integer variant moves the inner values."""
         shop = self.workshop
         if not shop.may_sketch:
             return None

@@ -15,7 +15,7 @@ from edgekit.reports.write_files import write_files
 if TYPE_CHECKING:
     from edgekit._field import DriftResult, DriftWords
 
-PAGE, MEASURED = "drift.html", "measured.json"
+PAGE, DATA, MEASURED, EVIDENTLY = "drift.html", "drift.json", "measured.json", "evidently.html"
 
 
 def drift_json(result: DriftResult) -> str:
@@ -32,16 +32,16 @@ def check_output(words: DriftWords) -> None:
 def write_drift(result: DriftResult, words: DriftWords) -> None:
     """`drift.html`, `drift.json`, `measured.json` and, if asked for, `evidently.html` into a folder.
 
-    Nothing where they name none; other files there stay. Raises EdgekitError.
+    Nothing where they name none. None of these stays from before, other files do. Raises EdgekitError.
     """
     output = words.get("output")
     if output is None:
         return
-    texts = {PAGE: render_page(result), "drift.json": drift_json(result) + "\n"}
+    texts = {PAGE: render_page(result), DATA: drift_json(result) + "\n"}
     if result.measured is not None:
         texts[MEASURED] = measured_json(result.measured)
     if words.get("evidently"):
-        texts["evidently.html"] = render_evidently(result)
+        texts[EVIDENTLY] = render_evidently(result)
     write_files(texts, Path(output))
-    if result.measured is None:
-        Path(output, MEASURED).unlink(missing_ok=True)  # of an earlier fleet
+    for name in {MEASURED, EVIDENTLY} - texts.keys():
+        Path(output, name).unlink(missing_ok=True)

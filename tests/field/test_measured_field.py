@@ -198,12 +198,14 @@ def test_monitors_that_name_no_variant_and_fleets_too_small_leave_no_measurement
     bundle: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "page").mkdir()
-    (tmp_path / "page" / "measured.json").write_text("of last week")
+    for name in ("measured.json", "evidently.html", "of-mine.html"):
+        (tmp_path / "page" / name).write_text("of last week")
     write_field(bundle, tmp_path / "field", 4.0, variant="")  # the bundle holds int8 and fp32
     write_field(bundle, tmp_path / "field", 5.0, count=20)
     assert edgekit.drift(bundle, tmp_path / "field", output=tmp_path / "page").measured is None
-    assert not (tmp_path / "page" / "measured.json").exists()
-    assert (tmp_path / "page" / "drift.json").exists()
+    assert {file.name for file in (tmp_path / "page").iterdir()} == {
+        "drift.html", "drift.json", "of-mine.html"
+    }  # fmt: skip
 
 
 def test_a_total_that_is_no_sum_is_refused(bundle: Path, tmp_path: Path) -> None:
