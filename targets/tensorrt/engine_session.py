@@ -78,7 +78,13 @@ class EngineSession:
             raise CannotRunHere(
                 f"TensorRT builds no engine of {self._path.name}", fix="see its messages above"
             )
-        return trt.Runtime(self._logger).deserialize_cuda_engine(plan)
+        engine = trt.Runtime(self._logger).deserialize_cuda_engine(plan)
+        if engine is None:  # seen where the GPU's compute capability is none that this TensorRT runs on
+            raise CannotRunHere(
+                f"this GPU does not run the engine that TensorRT built of {self._path.name}",
+                fix="see its messages above for the compute capabilities it supports",
+            )
+        return engine
 
     def _execute(
         self, context: Any, buffers: _Buffers, feeds: Mapping[str, np.ndarray]
