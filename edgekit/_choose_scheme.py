@@ -13,8 +13,9 @@ from edgekit._verify import OutputComparison
 if TYPE_CHECKING:
     from edgekit._qdq import QdqResult
     from edgekit._schemes import Scheme
+    from edgekit._verify import RememberedSession
     from edgekit._workshop import Workshop
-    from edgekit.target import Plan, Session
+    from edgekit.target import Plan
 
 # The native scheme has the better kernels (a Relu costs nothing there), so a tie goes to it.
 _NEARER_DB = 1.0
@@ -29,7 +30,7 @@ class ChosenScheme:
     """
 
     result: QdqResult
-    reference: Session
+    reference: RememberedSession
     note: str
 
 
@@ -92,7 +93,7 @@ def _rounds_no_more(form: QdqForm, than: QdqForm) -> bool:
 @dataclass(frozen=True)
 class _Tried:
     result: QdqResult
-    session: Session
+    session: RememberedSession
     sqnr_db: float
 
 
@@ -101,7 +102,7 @@ def _try_form(workshop: Workshop, form: QdqForm) -> _Tried:
     return _Tried(workshop.quantize(form), session, _measure(workshop, session))
 
 
-def _measure(workshop: Workshop, reference: Session) -> float:
+def _measure(workshop: Workshop, reference: RememberedSession) -> float:
     """SQNR in dB of the worst float output over the golden samples; inf where none can be judged."""
     golden = workshop.make_golden("samples", reference)
     comparisons: dict[str, OutputComparison] = {}

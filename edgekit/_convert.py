@@ -80,7 +80,6 @@ def _put_in_place(item: ResolvedTarget, recipe: Recipe, made: Path) -> tuple[Bun
         copy_bundle,
         host_figures,
         loaded_size,
-        open_bundle,
         read_artifacts,
         read_gaps,
         read_parities,
@@ -90,27 +89,26 @@ def _put_in_place(item: ResolvedTarget, recipe: Recipe, made: Path) -> tuple[Bun
     folder = recipe.output_folder / item.device.name
     existing: Existing = "replace" if recipe.overwrite else "refuse"
     _make_output_folder(recipe.output_folder)
-    digest = copy_bundle(made, folder, existing=existing)
+    bundle = copy_bundle(made, folder, existing=existing)
     if recipe.archive:
         write_archive(folder, folder.with_name(f"{folder.name}.tar.gz"), existing=existing)
-    with open_bundle(folder) as bundle:
-        artifacts, parities = read_artifacts(bundle), read_parities(bundle)
-        figures = (*host_figures(bundle), *foretell_bundle(bundle, item.target, item.device))
-        sizes = {one.main: loaded_size([one], folder) for one in artifacts}
-        result = BundleResult(
-            requested=item.requested,
-            device=item.device,
-            folder=folder,
-            digest=digest,
-            artifacts=artifacts,
-            parities=parities,
-            gaps=read_gaps(bundle),
-            verdicts=judge_budget(recipe.budget, figures),
-            notes=tuple(bundle.manifest["warnings"]),
-            figures=figures,
-            offers=choose_offers(artifacts, parities, sizes),
-        )
-        return result, tuple(bundle.manifest["notes"])
+    artifacts, parities = read_artifacts(bundle), read_parities(bundle)
+    figures = (*host_figures(bundle), *foretell_bundle(bundle, item.target, item.device))
+    sizes = {one.main: loaded_size([one], folder) for one in artifacts}
+    result = BundleResult(
+        requested=item.requested,
+        device=item.device,
+        folder=folder,
+        digest=bundle.digest,
+        artifacts=artifacts,
+        parities=parities,
+        gaps=read_gaps(bundle),
+        verdicts=judge_budget(recipe.budget, figures),
+        notes=tuple(bundle.manifest["warnings"]),
+        figures=figures,
+        offers=choose_offers(artifacts, parities, sizes),
+    )
+    return result, tuple(bundle.manifest["notes"])
 
 
 def _bundle_key(item: ResolvedTarget, workshop: Workshop) -> str:

@@ -16,6 +16,7 @@ from edgekit._search import WideChoice, search_mix
 from edgekit._tasks import score_task
 from edgekit._verify import (
     gate_for,
+    resume,
     unproven,
     verify_artifact,
     with_others,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from edgekit._results import Parity, TaskScore
     from edgekit._search import FoundMix
     from edgekit._values import Artifact, Component, Precision
-    from edgekit._verify import Gate, Golden, WorstTensor
+    from edgekit._verify import Gate, Golden, RememberedSession, WorstTensor
     from edgekit._verify.golden import GoldenKind
     from edgekit._workshop import Workshop
     from edgekit.registry import ResolvedTarget
@@ -59,7 +60,7 @@ class TargetWork:
         self.scheme_note = ""
         self._quantized: QdqResult | None = None
         self._weighted: dict[Precision, WeightsResult] = {}
-        self._measured: Session | None = None
+        self._measured: RememberedSession | None = None
         self._unmet: tuple[str, ...] = ()
         self._mix: FoundMix | None = None
 
@@ -174,7 +175,7 @@ class TargetWork:
         """Run the artifact here; where it falls short, name the tensors that lose most."""
         self.workshop.progress(f"{self.item.device.name}: prove {artifact.variant}", 0, None)
         try:
-            session = self.item.target.open(artifact, built)
+            session = self._resume(artifact, built) or self.item.target.open(artifact, built)
         except CannotRunHere as reason:
             return unproven(artifact, str(reason))
         parity = verify_artifact(
@@ -191,6 +192,12 @@ class TargetWork:
         if parity.failed and artifact.variant == "int8":
             return with_worst(parity, self._find_worst(golden))
         return parity
+
+    def _resume(self, artifact: Artifact, built: Path) -> Session | None:
+        """The session of the Q/DQ reference, where the artifact is that very file, run in the same way."""
+        if artifact.variant != "int8" or not self.item.target.runs_as_written(artifact):
+            return None
+        return self._measured and resume(self._measured, built / artifact.main)
 
     def _score(self, session: Session, artifact: Artifact) -> TaskScore | None:
         """The task metric on all samples, for what is not fp32 itself."""

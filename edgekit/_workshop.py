@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,6 @@ from edgekit._plan import prepare_source
 from edgekit._qdq import (
     Mix,
     QdqForm,
-    Steering,
     WeightRounder,
     equalize_channels,
     insert_corrected_qdq,
@@ -24,11 +22,12 @@ from edgekit._qdq import (
     measure_means,
     pick_feeds,
     quantize_weights,
+    steer,
 )
 from edgekit._qdq.kept_codes import CodeFile
 from edgekit._scope_recipe import scope_recipe
 from edgekit.calibration.random_samples import make_random
-from edgekit.errors import ModelError, UsageError
+from edgekit.errors import UsageError
 from edgekit.passes.serialize_model import weight_bytes
 from edgekit.sources.drawn_weights import has_drawn_weights
 from edgekit.sources.graph_io import inputs_of
@@ -42,11 +41,11 @@ if TYPE_CHECKING:
     from edgekit._calibrate import Calibration
     from edgekit._choose_rounding import ChosenRounding
     from edgekit._plan import Prepared
-    from edgekit._qdq import FloatMeans, QdqResult, WeightsResult
+    from edgekit._qdq import FloatMeans, QdqResult, Steering, WeightsResult
     from edgekit._recipe import Recipe
     from edgekit._schemes import WeightForm
     from edgekit._values import Component, Precision, Progress
-    from edgekit._verify import Golden, OrtSession, PiecewiseSession
+    from edgekit._verify import Golden, OrtSession, PiecewiseSession, RememberedSession
     from edgekit._verify.golden import GoldenKind
     from edgekit.calibration.data_sketches import DataSketches
     from edgekit.calibration.record import CalibrationRecord
@@ -90,7 +89,8 @@ class Workshop:
     # What searches found, for the targets that come later.
     mixes: list[Mix] = field(default_factory=list)
     _plain_forms: dict[QdqForm, QdqResult] = field(default_factory=dict)
-    _references: dict[QdqForm, Session] = field(default_factory=dict)
+    _references: dict[QdqForm, RememberedSession] = field(default_factory=dict)
+    _goldens: dict[tuple[GoldenKind, RememberedSession | None], Golden] = field(default_factory=dict)
 
     @cached_property
     def _prepared(self) -> Prepared:
@@ -190,14 +190,17 @@ class Workshop:
             self.source.model if self.source.source else None,
         )
 
-    def make_golden(self, kind: GoldenKind, reference: Session | None) -> Golden:
-        """Golden data with what fp32 gives (computed once for all targets) and what `reference` gives."""
+    def make_golden(self, kind: GoldenKind, reference: RememberedSession | None) -> Golden:
+        """Golden data with what fp32 and `reference` give, computed once for all targets."""
         from edgekit._verify import Expected, make_golden
 
-        self.progress("run the golden samples", 0, None)
-        expected = Expected(self.fp32, reference, self.scores)
-        most = self.recipe.golden_count
-        return make_golden(self.component.name, self.samples, expected=expected, kind=kind, most=most)
+        if (kind, reference) not in self._goldens:
+            self.progress("run the golden samples", 0, None)
+            expected, most = Expected(self.fp32, reference, self.scores), self.recipe.golden_count
+            self._goldens[kind, reference] = make_golden(
+                self.component.name, self.samples, expected=expected, kind=kind, most=most
+            )
+        return self._goldens[kind, reference]
 
     @cached_property
     def scores(self) -> frozenset[str]:
@@ -207,11 +210,11 @@ class Workshop:
         return find_scores(self.component.model)
 
     @cached_property
-    def fp32(self) -> Session:
+    def fp32(self) -> RememberedSession:
         """`expected`, running each set of inputs once."""
         return self.remember(self.expected)
 
-    def remember(self, session: Session) -> Session:
+    def remember(self, session: Session) -> RememberedSession:
         """The session, running each set of inputs once."""
         from edgekit._verify import RememberedSession
 
@@ -228,7 +231,7 @@ class Workshop:
             self._plain_forms[form] = self._insert(form, Mix())
         return self._plain_forms[form]
 
-    def reference(self, form: QdqForm) -> Session:
+    def reference(self, form: QdqForm) -> RememberedSession:
         """The Q/DQ graph of that form in plain float, running each set of inputs once."""
         from edgekit._verify import reference_session
 
@@ -292,10 +295,4 @@ class Workshop:
 
     @cached_property
     def _steering(self) -> Steering:
-        names = {str(node.name) for node in self.component.model.graph}
-        for name in self.recipe.float_nodes:
-            if name not in names:
-                close = get_close_matches(name, names, n=1)
-                near = f"did you mean '{close[0]}'?" if close else "`edgekit inspect` lists the nodes"
-                raise ModelError(f"--float names '{name}', and no node is called so", fix=near)
-        return Steering(frozenset(self.recipe.float_nodes), frozenset(self.recipe.only_ops))
+        return steer(self.component.model.graph, self.recipe.float_nodes, self.recipe.only_ops)

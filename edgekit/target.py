@@ -151,6 +151,11 @@ class Target(ABC):
     def open(self, artifact: Artifact, folder: Path) -> Session:
         """Load a built artifact on this host; raises CannotRunHere, with the reason."""
 
+    def runs_as_written(self, artifact: Artifact) -> bool:
+        """Whether `open` gives the ONNX file in ONNX Runtime, node by node, as the Q/DQ reference is run."""
+        del artifact
+        return False
+
     def open_others(self, artifact: Artifact, folder: Path) -> Mapping[str, Session]:
         """The artifact on other kernels that this host has, by their name: each is proven too."""
         del artifact, folder

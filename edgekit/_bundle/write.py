@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import stat
+from dataclasses import replace
 from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from edgekit._bundle.draft import BundleDraft
+    from edgekit._bundle.read import Bundle
     from edgekit._verify import Golden
 
 Existing = Literal["refuse", "replace"]
@@ -52,11 +54,11 @@ def write_bundle(draft: BundleDraft, folder: Path, *, existing: Existing = "refu
     """
     with staged(folder) as stage:
         _fill(draft, stage)
-        return _settle(stage, folder, existing)
+        return _settle(stage, folder, existing).digest
 
 
-def copy_bundle(source: Path, folder: Path, *, existing: Existing = "refuse") -> str:
-    """Put a copy of the bundle at `source` to `folder`, by the same rules; returns its digest."""
+def copy_bundle(source: Path, folder: Path, *, existing: Existing = "refuse") -> Bundle:
+    """Put a copy of the bundle at `source` to `folder`, by the same rules; returns it, checked."""
     with staged(folder) as stage:
         for path in sorted(source.rglob("*")):  # copytree would hide why a write failed
             copy = stage / path.relative_to(source)
@@ -64,14 +66,14 @@ def copy_bundle(source: Path, folder: Path, *, existing: Existing = "refuse") ->
         return _settle(stage, folder, existing)
 
 
-def _settle(stage: Path, folder: Path, existing: Existing) -> str:
+def _settle(stage: Path, folder: Path, existing: Existing) -> Bundle:
     """Check what the disk gives back, as whoever opens it will, and rename it into place."""
-    digest = check_folder(stage, Limits()).digest
+    bundle = check_folder(stage, Limits())
     if not os.path.lexists(folder):
         put_in_place(stage, folder)
-    elif not _is_same(folder, digest, existing):
+    elif not _is_same(folder, bundle.digest, existing):
         swap_in_place(stage, folder)
-    return digest
+    return replace(bundle, folder=folder)
 
 
 def write_archive(folder: Path, archive: Path, *, existing: Existing = "refuse") -> None:

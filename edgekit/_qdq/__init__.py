@@ -20,4 +20,5 @@ from edgekit._qdq.steering import Decision as Decision
 from edgekit._qdq.steering import Mix as Mix
 from edgekit._qdq.steering import Steering as Steering
 from edgekit._qdq.steering import Widening as Widening
+from edgekit._qdq.steering import steer as steer
 from edgekit._qdq.weight_rounder import WeightRounder as WeightRounder

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from edgekit._qdq.quantize_all import ALL
+from edgekit.errors import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import onnx_ir as ir
 
     from edgekit._schemes import Scheme
@@ -49,6 +53,17 @@ class Steering:
         """Why a node that is not allowed stays float."""
         searched = node.name in self.searched and node.name not in self.float_nodes
         return "left in float by the search for --max-drop" if searched else "kept float by the user"
+
+
+def steer(graph: ir.Graph, float_nodes: Iterable[str], only_ops: Iterable[str]) -> Steering:
+    """What the user pinned; ModelError where no node of the graph is called so."""
+    names = {str(node.name) for node in graph}
+    for name in float_nodes:
+        if name not in names:
+            close = get_close_matches(name, names, n=1)
+            near = f"did you mean '{close[0]}'?" if close else "`edgekit inspect` lists the nodes"
+            raise ModelError(f"--float names '{name}', and no node is called so", fix=near)
+    return Steering(frozenset(float_nodes), frozenset(only_ops))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from edgekit._verify.golden import (
 )
 from edgekit._verify.metrics import OutputComparison, edit_distance
 from edgekit._verify.pieces import PiecewiseSession
-from edgekit._verify.remembered import RememberedSession
+from edgekit._verify.remembered import RememberedSession, resume
 from edgekit._verify.scores import find_scores
 from edgekit._verify.sessions import WHOLE_BYTES, OrtSession, float_session, reference_session
 from edgekit._verify.teacher_forced import (
@@ -58,6 +58,7 @@ __all__ = [
     "make_golden",
     "make_sequence",
     "open_and_verify",
+    "resume",
     "prove_steps",
     "random_feeds",
     "reference_session",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +47,8 @@ class OrtSession:
             ) from error
         self.inputs: tuple[str, ...] = tuple(value.name for value in self._session.get_inputs())
         self.outputs: tuple[str, ...] = tuple(value.name for value in self._session.get_outputs())
+        #: sha256 of the model file that it holds; None where it was loaded from a file.
+        self.digest: str | None = hashlib.sha256(model).hexdigest() if isinstance(model, bytes) else None
         #: The model's own metadata, as `metadata_props` in the file.
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 

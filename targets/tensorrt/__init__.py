@@ -72,6 +72,11 @@ class TensorRT(Target):
 
         return open_session(artifact, folder)
 
+    def runs_as_written(self, artifact: Artifact) -> bool:
+        from edgekit.targets.tensorrt.host import ENGINE_WORDS
+
+        return not artifact.proves.startswith(ENGINE_WORDS)
+
     def extras(self, artifacts: Sequence[Artifact], job: Job, out: Path) -> list[str]:
         from edgekit.targets.tensorrt.device_folder import write_device_folder
 
