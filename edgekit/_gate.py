@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgekit._feasibility import DeviceReport
     from edgekit._policy import Policy
     from edgekit._results import OutputParity, Parity, Verdict
-    from edgekit._signature import SignedBy
+    from edgekit._signers import Trusted
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,14 @@ def _check(bundle: DeviceReport, policy: Policy) -> Iterator[Check]:
         yield Check("licences", component, allowed, licence or "unknown: the model's file names none")
 
 
-def _check_signer(bundle: DeviceReport, signer: SignedBy) -> Check:
+def _check_signer(bundle: DeviceReport, signer: Trusted) -> Check:
     place = Path(bundle.place)
     try:
         with open_bundle(place) as opened:
             check_signature(opened.folder, place, signer)
     except BundleError as error:
-        return Check("signature", str(signer.file), passed=False, seen=error.problem)
-    return Check("signature", str(signer.file), passed=True, seen="signed")
+        return Check("signature", signer.name, passed=False, seen=error.problem)
+    return Check("signature", signer.name, passed=True, seen="signed")
 
 
 def _check_limit(verdict: Verdict, policy: Policy) -> Check:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit._budget import parse_budget
 from edgekit._recipe import refuse_unknown
 from edgekit._recipe_file import read_table
-from edgekit._signature import read_signer
+from edgekit._signers import read_trusted
 from edgekit._strict_json import is_number
 from edgekit.errors import UsageError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgekit._budget import Limit
-    from edgekit._signature import SignedBy
+    from edgekit._signers import Trusted
 
 _TABLES = {
     "limits": None,  # the metrics of a budget
@@ -26,7 +26,7 @@ _TABLES = {
     "parity": ("unproven", "min_sqnr_db", "min_cosine", "min_top1", "min_int8_share"),
     "samples": ("allow",),
     "licences": ("allow",),
-    "signature": ("key", "certificate"),
+    "signature": ("key", "certificate", "identity", "issuer", "trust_config"),
 }
 _KINDS = ("measured", "predicted")
 _SAMPLES = ("samples", "random", "none")
@@ -51,7 +51,7 @@ class Policy:
     floors: Mapping[str, float]
     samples: tuple[str, ...] | None
     licences: tuple[str, ...] | None
-    signed_by: SignedBy | None = None
+    signed_by: Trusted | None = None
 
 
 def load_policy(path: Path) -> Policy:
@@ -83,16 +83,23 @@ def load_policy(path: Path) -> Policy:
     )
 
 
-def _signer(path: Path, table: Mapping[str, Any]) -> SignedBy | None:
-    """The signer that [signature] trusts; its file lies relative to the policy's."""
+def _signer(path: Path, table: Mapping[str, Any]) -> Trusted | None:
+    """The signer that [signature] trusts; its files lie relative to the policy's."""
     if "signature" not in table:
         return None
     given = {key: _word(value, f"signature.{key}", ()) for key, value in table["signature"].items()}
-    if len(given) != 1:
+    signers = [key for key in ("key", "certificate", "identity") if key in given]
+    if len(signers) != 1:
         raise UsageError(
-            f"policy '{path}': [signature] names {len(given)} signers", fix='write key = "FILE.pub"'
+            f"policy '{path}': [signature] names {len(signers)} signers", fix='write key = "FILE.pub"'
         )
-    return read_signer(**{key: str(path.parent / file) for key, file in given.items()})
+    if ("issuer" in given) != ("identity" in given) or ("trust_config" in given and "identity" not in given):
+        raise UsageError(
+            f"policy '{path}': [signature] has {' and '.join(given)}",
+            fix="write identity and issuer together, trust_config beside them where it is needed",
+        )
+    files = [key for key in given if key not in ("identity", "issuer")]
+    return read_trusted(given | {key: str(path.parent / given[key]) for key in files})
 
 
 def _words(

@@ -1,17 +1,19 @@
-"""Signatures of bundles by OpenSSF model-signing: an elliptic key or a certificate, all offline."""
+"""Signatures of bundles by OpenSSF model-signing: with a key or certificate, offline, or by Sigstore."""
 
 from __future__ import annotations
 
 import base64
 import os
 import tempfile
-from dataclasses import dataclass
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit._bundle import open_bundle
+from edgekit._signers import Keyless, SignedAs, SignedBy
+from edgekit._sigstore import explain_signing, make_identity_verifier, make_keyless_signer, tell_refusal
 from edgekit._strict_json import read_json
 from edgekit.errors import BundleError, MissingToolError, OutputError, UsageError
 
@@ -20,52 +22,12 @@ if TYPE_CHECKING:
 
     from cryptography.x509 import Certificate
 
+    from edgekit._signers import Signer, SigningKey, Trusted
+
 ENDING = ".sig"
 #: The password of an encrypted private key is read from this variable, never from the command line.
 PASSWORD = "EDGEKIT_KEY_PASSWORD"
 _MOST_BYTES = 64 << 20  # a signature names each file of a bundle
-
-
-@dataclass(frozen=True)
-class SigningKey:
-    """What signs: a PEM private key (NIST P-256, P-384 or P-521), with its certificate where there is one.
-
-    chain: PEM files with the certificates between that one and a root.
-    """
-
-    key: Path
-    certificate: Path | None = None
-    chain: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True)
-class SignedBy:
-    """What a bundle's signature must come from: a public key, or certificates of the roots that are trusted.
-
-    signature: the file; None: the one beside the bundle, `<bundle>.sig`.
-    """
-
-    kind: Literal["key", "certificate"]
-    file: Path
-    signature: Path | None = None
-
-
-def read_signer(
-    key: str | None = None, certificate: str | None = None, signature: str | None = None
-) -> SignedBy | None:
-    """What the options --key, --certificate and --signature ask for; UsageError where they do not fit."""
-    file = None if signature is None else Path(signature)
-    if key and certificate:
-        raise UsageError(
-            "--key and --certificate are both given", fix="a bundle has one signature: give one of them"
-        )
-    if key:
-        return SignedBy("key", Path(key), file)
-    if certificate:
-        return SignedBy("certificate", Path(certificate), file)
-    if file is not None:
-        raise UsageError("--signature says not whom to trust", fix="add --key or --certificate")
-    return None
 
 
 def signature_place(bundle: Path) -> Path:
@@ -75,11 +37,11 @@ def signature_place(bundle: Path) -> Path:
     return place.with_name(f"{stem}{ENDING}")
 
 
-def sign_bundle(bundle: Path, key: SigningKey, output: Path | None = None) -> Path:
+def sign_bundle(bundle: Path, signer: Signer, output: Path | None = None) -> Path:
     """Sign every file of a bundle folder and write the signature beside it; its path.
 
-    The bundle is checked first: a damaged one is never signed. Raises BundleError, UsageError for a key or
-    certificate that cannot be used, OutputError.
+    The bundle is checked first: a damaged one is never signed. Raises BundleError, UsageError for a key,
+    certificate or token that cannot be used, OutputError where the file or Sigstore's servers fail.
     """
     if bundle.is_file():
         raise UsageError(
@@ -92,11 +54,13 @@ def sign_bundle(bundle: Path, key: SigningKey, output: Path | None = None) -> Pa
         )
     signing = _import_model_signing("signing")
     with open_bundle(bundle) as opened:
-        config = _make_signer(signing.Config(), key)
+        config = _make_signer(signing.Config(), signer)
+        told = explain_signing() if isinstance(signer, Keyless) else nullcontext()
         try:
             # Whole, or not at all: the library writes into the file as it goes.
             with tempfile.TemporaryDirectory(prefix=".edgekit-", dir=target.parent) as staging:
-                config.sign(opened.folder, Path(staging, "signature"))
+                with told:
+                    config.sign(opened.folder, Path(staging, "signature"))
                 Path(staging, "signature").replace(target)
         except OSError as error:
             raise OutputError(
@@ -105,7 +69,7 @@ def sign_bundle(bundle: Path, key: SigningKey, output: Path | None = None) -> Pa
     return target
 
 
-def check_signature(folder: Path, bundle: Path, signed_by: SignedBy) -> None:
+def check_signature(folder: Path, bundle: Path, signed_by: Trusted) -> None:
     """BundleError unless every file of an opened bundle's `folder` is what the trusted signer signed.
 
     bundle: the path it was given as, beside which its signature lies.
@@ -113,18 +77,15 @@ def check_signature(folder: Path, bundle: Path, signed_by: SignedBy) -> None:
     signature = signed_by.signature or signature_place(bundle)
     content = _read_signature(signature)
     verifying = _import_model_signing("verifying")
-    from cryptography.exceptions import InvalidSignature
-    from OpenSSL.crypto import X509StoreContextError
-
     config = _make_verifier(verifying.Config(), signed_by)
     try:
-        if signed_by.kind == "certificate":
+        if isinstance(signed_by, SignedBy) and signed_by.kind == "certificate":
             _check_dates(content, signed_by.file)
         config.verify(folder, signature)
-    except (InvalidSignature, X509StoreContextError) as error:
-        raise _refuse(signature, str(error) or f"not signed by '{signed_by.file}'") from error
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OSError) as error:
-        raise _refuse(signature, str(error)) from error
+    except Exception as error:
+        # Five libraries read it, each with exceptions of its own: whatever a signature makes them raise, it
+        # does not hold.
+        raise _refuse(signature, tell_refusal(error) or f"not signed by '{signed_by.name}'") from error
 
 
 def _import_model_signing(module: Literal["signing", "verifying"]) -> Any:
@@ -136,8 +97,12 @@ def _import_model_signing(module: Literal["signing", "verifying"]) -> Any:
         ) from error
 
 
-def _make_signer(config: Any, key: SigningKey) -> Any:
-    """The configuration with a key or certificate that was read; UsageError where one cannot be."""
+def _make_signer(config: Any, signer: Signer) -> Any:
+    """The configuration with what signs, read; UsageError where it cannot be."""
+    return make_keyless_signer(config, signer) if isinstance(signer, Keyless) else _use_key(config, signer)
+
+
+def _use_key(config: Any, key: SigningKey) -> Any:
     try:
         if key.certificate is not None:
             _refuse_outdated([key.certificate, *key.chain])
@@ -162,7 +127,9 @@ def _make_signer(config: Any, key: SigningKey) -> Any:
         ) from error
 
 
-def _make_verifier(config: Any, signed_by: SignedBy) -> Any:
+def _make_verifier(config: Any, signed_by: Trusted) -> Any:
+    if isinstance(signed_by, SignedAs):
+        return make_identity_verifier(config, signed_by)
     try:
         if signed_by.kind == "key":
             return config.use_elliptic_key_verifier(public_key=signed_by.file)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgekit._bundle import Bundle, BundleProof
     from edgekit._recipe import Recipe
     from edgekit._results import Parity
-    from edgekit._signature import SignedBy
+    from edgekit._signers import Trusted
     from edgekit._tasks import Metric
     from edgekit._values import Artifact, Progress, TensorInfo
     from edgekit._verify import GoldenSample
@@ -40,7 +40,7 @@ class Place:
     """on: another place to run it at (`qemu-arm64`), "" for this host itself. signed_by: None: anybody."""
 
     on: str = ""
-    signed_by: SignedBy | None = None
+    signed_by: Trusted | None = None
 
 
 def prove(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from edgekit._profile import ProfileResult, ProfileWords
     from edgekit._recipe import RecipeOptions, Shape
     from edgekit._results import ConvertResult
-    from edgekit._signature import SignedBy
+    from edgekit._signers import Signer, Trusted
     from edgekit._sweep import SweepWords
     from edgekit._sweep_values import SweepResult
     from edgekit._values import Device, Gap, Progress
@@ -180,7 +180,7 @@ def verify(
     bundle: str | Path,
     on: str = "",
     *,
-    signed_by: SignedBy | None = None,
+    signed_by: Trusted | None = None,
     progress: Progress | None = None,
     **options: Unpack[VerifyOptions],
 ) -> BundleProof:
@@ -266,18 +266,21 @@ def cost(report: str | Path, prices: str | Path) -> FleetCost:
 
 def sign(
     bundle: str | Path,
-    key: str | Path,
+    signer: str | Path | Signer,
     *,
     certificate: str | Path | None = None,
     chain: Sequence[str | Path] = (),
     output: str | Path | None = None,
 ) -> Path:
-    """Sign a bundle: `sign("out/pixel-9", "key.pem")` writes `out/pixel-9.sig`. Raises EdgekitError."""
-    from edgekit._signature import SigningKey, sign_bundle
+    """Sign a bundle: `sign("out/pixel-9", "key.pem")` writes `out/pixel-9.sig`. Raises EdgekitError.
 
-    own = None if certificate is None else Path(certificate)
-    signer = SigningKey(Path(key), own, tuple(Path(path) for path in chain))
-    return sign_bundle(Path(bundle), signer, None if output is None else Path(output))
+    signer: a private key's file, whose certificate and chain may follow, or a `Keyless` for Sigstore.
+    """
+    from edgekit._signature import sign_bundle
+    from edgekit._signers import as_signer
+
+    given = as_signer(signer, certificate, chain)
+    return sign_bundle(Path(bundle), given, None if output is None else Path(output))
 
 
 def package(

@@ -17,7 +17,8 @@ import pytest
 
 import edgekit
 from edgekit._bundle import write_archive
-from edgekit._signature import SignedBy, check_signature
+from edgekit._signature import check_signature
+from edgekit._signers import SignedBy
 from edgekit.errors import BundleError, EdgekitError, UsageError
 from tests.converted import make_bundle, read_tree, run
 

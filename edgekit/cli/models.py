@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from edgekit.cli.options import (
+    TRUSTED,
     bind_option,
     cache_option,
     gate_options,
@@ -18,6 +19,7 @@ from edgekit.cli.options import (
     shape_only_option,
     shape_option,
     target_option,
+    trusted_options,
 )
 
 if TYPE_CHECKING:
@@ -104,11 +106,7 @@ def calibrate(model: str, *, as_json: bool, verbose: bool, **typed: Any) -> None
 @click.command(short_help="Prove a bundle again, here and now.")
 @click.argument("bundle")
 @click.option("--on", metavar="PLACE", help="qemu-arm64: in the runtime's aarch64 wheel, emulated.")
-@click.option("--key", metavar="FILE", help="The PEM public key that must have signed BUNDLE.")
-@click.option(
-    "--certificate", metavar="FILE", help="The PEM root certificates that must vouch for the signer."
-)
-@click.option("--signature", metavar="FILE", help="The signature; default: BUNDLE.sig.")
+@trusted_options
 @samples_options
 @gate_options
 @metric_options
@@ -116,16 +114,16 @@ def calibrate(model: str, *, as_json: bool, verbose: bool, **typed: Any) -> None
 def verify(bundle: str, *, as_json: bool, verbose: bool, **typed: Any) -> int:  # noqa: ARG001
     """Prove BUNDLE again: every byte as sealed, every artifact run and compared."""
     from edgekit import api
-    from edgekit._signature import read_signer
+    from edgekit._signers import read_trusted
     from edgekit.cli.progress import show_progress
     from edgekit.reports.convert_report import render_proof
     from edgekit.reports.json_form import document
 
     with show_progress("silent" if as_json else "auto") as progress:
         place = typed.pop("on") or ""
-        trusted = {name: typed.pop(name) for name in ("key", "certificate", "signature")}
+        trusted = read_trusted({name: typed.pop(name) for name in TRUSTED})
         options = cast("VerifyOptions", recipe_options(typed))
-        result = api.verify(bundle, place, signed_by=read_signer(**trusted), progress=progress, **options)
+        result = api.verify(bundle, place, signed_by=trusted, progress=progress, **options)
     if as_json:
         click.echo(document("verify", passed=result.passed, proof=result))
     else:

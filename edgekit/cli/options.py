@@ -93,6 +93,22 @@ steering_options = together(
         "--weights", metavar="METHOD", help="w8, w4: rtn, hqq, gptq (needs samples) or auto (measures)."
     ),
 )
+trust_config_option = click.option(
+    "--trust-config", metavar="FILE", help="Sigstore's servers and keys; default: the public-good instance's."
+)
+trusted_options = together(
+    click.option("--key", metavar="FILE", help="The PEM public key that must have signed BUNDLE."),
+    click.option(
+        "--certificate", metavar="FILE", help="The PEM root certificates that must vouch for the signer."
+    ),
+    click.option(
+        "--identity", metavar="WHO", help="The e-mail address or URI that must have signed by Sigstore."
+    ),
+    click.option("--issuer", metavar="URL", help="The OpenID Connect issuer that vouches for --identity."),
+    trust_config_option,
+    click.option("--signature", metavar="FILE", help="The signature; default: BUNDLE.sig."),
+)
+TRUSTED = ("key", "certificate", "identity", "issuer", "trust_config", "signature")
 cache_option = click.option("--no-cache", is_flag=True, help="Neither read nor keep cached stages.")
 
 
