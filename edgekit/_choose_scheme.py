@@ -11,6 +11,8 @@ from edgekit._schemes import PORTABLE
 from edgekit._verify import OutputComparison
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edgekit._qdq import QdqResult
     from edgekit._schemes import Scheme
     from edgekit._verify import RememberedSession
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 # The native scheme has the better kernels (a Relu costs nothing there), so a tie goes to it.
 _NEARER_DB = 1.0
+# What is left in float between a convolution and its activation may cost speed: a small gain is not worth it.
+_NEARER_FLOAT_DB = 3.0
 _NEAR_DB = 30.0  # nearer than that to fp32, nothing is left to choose by
 
 
@@ -32,6 +36,19 @@ class ChosenScheme:
     result: QdqResult
     reference: RememberedSession
     note: str
+
+
+def find_choice(
+    workshop: Workshop, plan: Plan, scheme: str
+) -> Callable[[Workshop, Plan], ChosenScheme] | None:
+    """What real samples decide for a target whose scheme is `scheme`, if anything."""
+    if scheme != PORTABLE.name:
+        is_open = workshop.recipe.scheme == "auto" and scheme != plan.second_scheme.name
+        return choose_measured if is_open else None
+    if plan.second_conv_output is not None:
+        return choose_convolutions
+    products = any(node.op_type in ("Gemm", "MatMul") for node in workshop.component.model.graph)
+    return choose_products if products and plan.gemm_output == "int8" else None
 
 
 def choose_measured(workshop: Workshop, plan: Plan) -> ChosenScheme:
@@ -56,12 +73,22 @@ def choose_products(workshop: Workshop, plan: Plan) -> ChosenScheme:
     return _choose(workshop, first, replace(first, gemm_output="float"), named)
 
 
+def choose_convolutions(workshop: Workshop, plan: Plan) -> ChosenScheme:
+    """Results of convolutions as the plan has them, or in its second form where that is much nearer."""
+    first = plan_form(plan, PORTABLE)
+    named = ("results of convolutions stay float up to their activation", "in int8")
+    other = replace(first, conv_output=plan.second_conv_output or first.conv_output)
+    return _choose(workshop, first, other, named, _NEARER_FLOAT_DB)
+
+
 def plan_form(plan: Plan, scheme: Scheme) -> QdqForm:
     """The form of the INT8 graph that a plan asks for."""
     return QdqForm(scheme, plan.bias, plan.conv_output, plan.gemm_output)
 
 
-def _choose(workshop: Workshop, first: QdqForm, other: QdqForm, named: tuple[str, str]) -> ChosenScheme:
+def _choose(
+    workshop: Workshop, first: QdqForm, other: QdqForm, named: tuple[str, str], nearer_db: float = _NEARER_DB
+) -> ChosenScheme:
     """`first`, or `other` where it matters; `named`: the words for the other's case, and for the first.
 
     A graph in the other's scheme that rounds no more often, made for another target, speaks for it: where
@@ -75,10 +102,10 @@ def _choose(workshop: Workshop, first: QdqForm, other: QdqForm, named: tuple[str
         for form in workshop.forms
         if _rounds_no_more(form, other)
     ]
-    if min(kin, default=math.inf) < own.sqnr_db + _NEARER_DB:
+    if min(kin, default=math.inf) < own.sqnr_db + nearer_db:
         return ChosenScheme(own.result, own.session, "")
     tried = _try_form(workshop, other)
-    if tried.sqnr_db < own.sqnr_db + _NEARER_DB:
+    if tried.sqnr_db < own.sqnr_db + nearer_db:
         return ChosenScheme(own.result, own.session, "")
     told = f"{named[0]}: {tried.sqnr_db:.1f} dB against fp32, {named[1]} {own.sqnr_db:.1f} dB"
     return ChosenScheme(tried.result, tried.session, told)

@@ -33,6 +33,7 @@ GATE_LIMITS = (
     "max_abs",
     "min_reference_sqnr_db",
     "max_lowering_loss_db",
+    "lowered_sqnr_db",
     "max_task_drop",
 )
 _DIM = re.compile(r"([0-9]{1,18})(?:\.\.([0-9]{1,18}))?")

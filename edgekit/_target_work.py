@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from edgekit._bundle import NO_ACCURACY, ComponentDraft
-from edgekit._choose_scheme import choose_measured, choose_products, plan_form
+from edgekit._choose_scheme import find_choice, plan_form
 from edgekit._inner_sketches import measure_roundings, refuse_lost
 from edgekit._plan import choose_scheme, job_for, refuse_errors, weight_gaps
 from edgekit._qdq import INT4_OPSET
@@ -30,13 +30,12 @@ from edgekit.passes.lower_opset import lower_component
 from edgekit.sources.graph_io import inputs_of, outputs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import onnx_ir as ir
 
     from edgekit._bundle.draft import SamplesKind
-    from edgekit._choose_scheme import ChosenScheme
     from edgekit._qdq import QdqResult, WeightsResult
     from edgekit._results import Parity, TaskScore
     from edgekit._search import FoundMix
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
     from edgekit._verify.golden import GoldenKind
     from edgekit._workshop import Workshop
     from edgekit.registry import ResolvedTarget
-    from edgekit.target import Job, Plan, Session
+    from edgekit.target import Job, Session
 
 _LICENCE_KEYS = ("license", "licence", "License", "SPDX-License-Identifier")
 
@@ -68,7 +67,7 @@ class TargetWork:
         """The Q/DQ graph in the scheme that the recipe names, or that the samples speak for."""
         if self._quantized is None:
             scheme = choose_scheme(self.workshop.recipe, self.plan)
-            choose = self._choice_for(scheme) if self.samples_kind == "samples" else None
+            choose = find_choice(self.workshop, self.plan, scheme) if self.samples_kind == "samples" else None
             allowed = self.workshop.recipe.max_drop
             if allowed is not None:
                 forms = [plan_form(self.plan, SCHEMES[name]) for name in self._schemes_to_try(scheme)]
@@ -93,14 +92,6 @@ class TargetWork:
         if self.plan.wide is not None and self.plan.wide.name == second:
             return (scheme,)  # the search comes to it node by node
         return (scheme, second) if other else (scheme,)
-
-    def _choice_for(self, scheme: str) -> Callable[[Workshop, Plan], ChosenScheme] | None:
-        """What real samples decide for this target, if anything."""
-        if scheme != PORTABLE.name:
-            open_choice = self.workshop.recipe.scheme == "auto" and scheme != self.plan.second_scheme.name
-            return choose_measured if open_choice else None
-        products = any(node.op_type in ("Gemm", "MatMul") for node in self.workshop.component.model.graph)
-        return choose_products if products and self.plan.gemm_output == "int8" else None
 
     @property
     def methods(self) -> list[str]:

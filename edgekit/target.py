@@ -54,7 +54,7 @@ class Plan:
     expand: ops (function-bodied in ONNX) the target wants expanded into primitives.
     scheme/bias/conv_output/gemm_output: the form of its INT8 graph (QdqForm). `portable` must always be
     accepted; `native` is what the target does best from the same record.
-    second_scheme: what is tried where the samples show `scheme` to be far from fp32.
+    second_scheme, second_conv_output: what is tried where the samples show the first to be far from fp32.
     weights: how it holds integer weights beside float data (w8, w4); empty: it does not, and the way out for
     a form that is missing is no_weights.
     wide: 16-bit activations that a search may give to single nodes of an int8 graph; None, because no_wide.
@@ -68,6 +68,7 @@ class Plan:
     second_scheme: Scheme = PORTABLE
     bias: BiasForm = "float"
     conv_output: ConvOutput = "int8"
+    second_conv_output: ConvOutput | None = None
     gemm_output: GemmOutput = "float"
     wide: Scheme | None = None
     no_wide: str = "the target has none"

@@ -116,3 +116,35 @@ def test_results_of_products_stay_float_where_int8_costs_much(
     taken = kept <= int8 / 2 and len(tried) == 2
     assert chosen.note.startswith("results of matrix products stay float: ") == taken
     assert chosen.note.endswith(" dB") == taken
+
+
+class Convolutions(Shop):
+    """A workshop whose graphs miss fp32 by the noise given to each form of a convolution's result."""
+
+    def quantize(self, form: Any) -> Any:
+        made = super().quantize(form)
+        self.quantized[-1] = form.conv_output
+        return made
+
+    def name(self, result: Any) -> str:
+        return self.quantized[-1]
+
+
+@pytest.mark.parametrize(
+    ("int8", "kept", "is_float"),
+    [
+        (0.1, 0.05, True),  # 6 dB nearer
+        (0.1, 0.08, False),  # 2 dB: not worth the float tensors
+        (0.01, 0.001, False),  # near enough not to ask
+    ],
+)
+def test_results_of_convolutions_stay_float_where_int8_costs_much(
+    int8: float, kept: float, is_float: bool
+) -> None:
+    shop: Any = Convolutions({"int8": int8, "float": kept})
+    plan = Plan(None, conv_output="int8", second_conv_output="float")
+    choose = _choose_scheme.find_choice(shop, plan, "portable")
+    assert choose is not None
+    note = choose(shop, plan).note
+    assert note.startswith("results of convolutions stay float up to their activation: ") == is_float
+    assert note.endswith(" dB") == is_float

@@ -113,6 +113,8 @@ def test_a_nan_score_fails() -> None:
         (50.0, 50.0, math.inf, 0),  # near enough to the reference whatever fp32 is
         (20.0, 20.0, math.inf, 1),
         (math.inf, 20.0, 20.0, 0),
+        (28.0, 27.9, 31.9, 0),  # PP-OCRv4 rec in Core ML's float16: near to fp32, whatever its graph gives
+        (24.9, 24.0, 31.9, 1),
     ],
 )
 def test_what_the_runtime_adds_has_a_limit_of_its_own(

@@ -24,7 +24,8 @@ class Gate:
 
     `min_sqnr_db`, `min_top1` (0..1), `min_cosine` (-1..1) and `max_abs` are against fp32,
     An INT8 artifact may lie `max_lowering_loss_db` further from fp32 than its own Q/DQ graph in plain
-    float does, or must be within `min_reference_sqnr_db` of that graph. With a task metric,
+    float does, or must be within `min_reference_sqnr_db` of that graph, or within `lowered_sqnr_db` of
+    fp32, where a loss to the graph takes nothing that matters. With a task metric,
     `max_task_drop` (absolute, in the metric's unit) stands in for the limits against fp32.
     """
 
@@ -34,6 +35,7 @@ class Gate:
     max_abs: float | None = None
     min_reference_sqnr_db: float | None = None
     max_lowering_loss_db: float | None = None
+    lowered_sqnr_db: float | None = None
     max_task_drop: float | None = None
 
     def changed(self, limits: Mapping[str, float | None]) -> Gate:
@@ -132,6 +134,7 @@ def check_reference(lowerings: Iterable[Lowering], gate: Gate) -> list[str]:
         if math.isnan(found.sqnr_db) or math.isinf(found.max_abs):
             continue
         near = gate.min_reference_sqnr_db is None or found.sqnr_db >= gate.min_reference_sqnr_db
+        near |= gate.lowered_sqnr_db is not None and lowering.fp32.sqnr_db >= gate.lowered_sqnr_db
         allowed = -math.inf if gate.max_lowering_loss_db is None else gate.max_lowering_loss_db
         if not near and not lowering.loss_db <= allowed:
             failures.append(

@@ -53,6 +53,15 @@ def split_log_powers(model: ir.Model) -> int:
     return changed
 
 
+def hold_log_powers(model: ir.Model) -> tuple[ir.Model, int]:
+    """`split_log_powers` in a clone, and how many were rewritten; the model itself where there are none."""
+    if not any(node.op_type == "Log" for node in model.graph):
+        return model, 0
+    clone = model.clone()
+    count = split_log_powers(clone)
+    return (clone, count) if count else (model, 0)
+
+
 def _rewrite(log: ir.Node, names: Names) -> bool:
     found = None if log.op_type != "Log" or log.domain else _floored(log.inputs[0])
     root = None if found is None else _root_of(log, found.power, names)

@@ -43,7 +43,9 @@ class CoreML(Target):
             max_opset=None,
             expand=ops_to_expand(),
             bias="float",
+            # As coremltools' own quantizer of activations has it: what Apple shows to run in int8.
             conv_output="int8",
+            second_conv_output="float",
             no_wide="Core ML has no such type",
             default_float="fp16",
             baselines=("fp16",),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgekit._values import Gap
 from edgekit.errors import UsageError
+from edgekit.passes.split_log_powers import hold_log_powers
 from edgekit.targets.coreml.deployment import level_of
 from edgekit.targets.coreml.fuse_attention import FIRST_LEVEL, fuse_attention
 from edgekit.targets.coreml.graph import Graph
@@ -13,7 +15,7 @@ from edgekit.targets.coreml.input_forms import check_inputs, range_gaps
 from edgekit.targets.coreml.lint import lint
 from edgekit.targets.coreml.lower import TARGET, Lowered, lower_component
 from edgekit.targets.coreml.operators import needs
-from edgekit.targets.coreml.options import read_options
+from edgekit.targets.coreml.options import float_of, read_options
 from edgekit.targets.coreml.rewrite import rewrite_for_neural_engine
 from edgekit.targets.coreml.states import FIRST_LEVEL as FIRST_STATES
 from edgekit.targets.coreml.states import check_states, hold_states
@@ -47,6 +49,8 @@ def lower_job(component: Component, job: Job) -> tuple[Lowered, tuple[Gap, ...]]
     gaps = (*_level_gaps(component, job), *range_gaps(component, job))
     if gaps:
         return Lowered(Graph(), gaps), gaps
+    if float_of(job) == "fp16":
+        component = replace(component, model=hold_log_powers(component.model)[0])
     rewritten, level = rewrite_for_neural_engine(component, job), level_of(job)
     lowered = lower_component(rewritten, level)
     if level >= FIRST_LEVEL and options.attention == "fused":

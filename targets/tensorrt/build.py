@@ -10,6 +10,7 @@ from edgekit.passes.fix_shapes import fix_shapes
 from edgekit.passes.infer_shapes import infer_shapes
 from edgekit.passes.remove_unused import remove_unused
 from edgekit.passes.serialize_model import save_model
+from edgekit.passes.split_log_powers import hold_log_powers
 from edgekit.passes.to_float16 import to_float16
 from edgekit.target import refuse_unsafe_names
 from edgekit.targets.tensorrt.host import ENGINE_WORDS, tensorrt_here
@@ -44,12 +45,15 @@ def build_component(component: Component, job: Job, out: Path) -> Artifact:
 
 
 def _in_variant(model: ir.Model, job: Job) -> tuple[ir.Model, tuple[str, ...]]:
+    # TensorRT up to 10 may compute the float layers of the int8 file in float16 too.
+    held, logarithms = hold_log_powers(model) if job.precision in ("fp16", "int8") else (model, 0)
+    told = (f"{logarithms} logarithms of powers are in a form that float16 holds",) if logarithms else ()
     if job.precision != "fp16":
-        return model, (UNPROVEN,)
-    clone = model.clone()
+        return held, (*told, UNPROVEN)
+    clone = held.clone()
     converted = to_float16(clone)
     remove_unused(clone)
-    return clone, (f"{converted} nodes compute in float16", UNPROVEN)
+    return clone, (*told, f"{converted} nodes compute in float16", UNPROVEN)
 
 
 def _count(model: ir.Model, job: Job) -> tuple[MacShare | None, tuple[str, ...]]:

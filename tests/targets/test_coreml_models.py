@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from edgekit._values import Component
 
-FP16_TOLERANCE = {"basic-pitch": 0.06, "ppocr-rec": 0.02}
+FP16_TOLERANCE = {"basic-pitch": 0.02, "ppocr-rec": 0.02}
 
 
 def component_of(name: str) -> Component:

@@ -19,6 +19,8 @@ from edgekit.profiles.loader import device_files, load_device
 from edgekit.target import Job
 from edgekit.targets.tensorrt import TensorRT
 from edgekit.targets.tensorrt.device_folder import scripts
+from tests.models import run_onnx
+from tests.passes.test_split_log_powers import LENGTH, X, graph_of, run_in_float16
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -130,6 +132,20 @@ def test_an_fp16_file_holds_float16_and_leaves_the_component_unchanged(tmp_path:
     assert {tensor.data_type for tensor in weights} == {TensorProto.FLOAT16}
     x = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
     np.testing.assert_array_equal(TARGET.open(artifact, tmp_path).run({"x": x})["y"], 2 * x + 1)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_logarithms_of_powers_survive_the_float16_of_an_engine(precision: Precision, tmp_path: Path) -> None:
+    """An int8 engine's float layers may be float16 up to TensorRT 10: numpy's float16 stands for them."""
+    rows = [*LENGTH, ("Mul", "s s", "p"), ("Add", "p e", "f"), ("Log", "f", "y")]
+    proto = graph_of(rows)
+    want = run_onnx(proto, {"x": X.astype(np.float16).astype(np.float32)})["y"]
+    artifact = build(ir.from_proto(proto), tmp_path, job(precision))
+    assert artifact.notes[0] == "1 logarithms of powers are in a form that float16 holds"
+    got = TARGET.open(artifact, tmp_path).run({"x": X.astype(np.float16).astype(np.float32)})["y"]
+    assert np.abs(got - want).max() < 0.03
+    if precision == "int8":
+        assert np.abs(run_in_float16(onnx.load(tmp_path / artifact.main)) - want).max() < 0.03
 
 
 def test_a_session_gives_the_intermediates_it_is_asked_for(tmp_path: Path) -> None:
