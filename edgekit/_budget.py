@@ -41,7 +41,8 @@ UNITS = {
 }
 # Metrics of which more is better: their limit is the least, not the most.
 AT_LEAST = frozenset({"throughput", "tokens_per_s", "sustained_tokens_per_s"})
-# Metric -> the unit it is kept in. `latency` is the mean of one inference.
+# Metric -> the unit it is kept in. `latency` is the mean of one inference; `energy` all that the device takes
+# meanwhile, `dynamic_energy` what it takes above idle.
 METRICS = {
     "latency": "ms",
     "p50_latency": "ms",
@@ -50,6 +51,7 @@ METRICS = {
     "p99_latency": "ms",
     "power": "W",
     "energy": "mJ",
+    "dynamic_energy": "mJ",
     "memory": "B",
     "size": "B",
     "temperature": "C",

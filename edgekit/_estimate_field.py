@@ -106,7 +106,7 @@ def _take(
     mine[device.name] = _named(latency, "latency")
     for metric, into, own in (
         ("power/mean", found.power, "power"),
-        ("energy/inference", found.energy, "energy"),
+        ("energy/total", found.energy, "energy"),
     ):
         row = figures.find(component, question.precision, metric)
         if row is not None and not name:

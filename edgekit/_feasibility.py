@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from edgekit._results import Measurement, Parity, Verdict
     from edgekit._values import Artifact, Gap
 
-_OVERVIEW = ("latency", "p90_latency", "power", "energy", "memory", "size", "accuracy_loss")
+_OVERVIEW = ("latency", "p90_latency", "power", "energy", "dynamic_energy", "memory", "size", "accuracy_loss")
 #: `likely ...` where a prediction decides it: nobody has measured that device.
 Overall = Literal["fits", "likely fits", "unknown", "likely does not fit", "does not fit"]
 

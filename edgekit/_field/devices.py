@@ -25,7 +25,7 @@ Status = Literal["kept", "missed", "unknown"]
 _NAMES: Mapping[Quantity, str] = {
     "latency": "latency/p50",
     "power": "power/mean",
-    "energy": "energy/inference_gross",
+    "energy": "energy/total",
 }
 
 

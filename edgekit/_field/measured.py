@@ -87,6 +87,6 @@ def _own(watched: Watched) -> Iterator[tuple[str, float]]:
         yield f"latency/p{rank}", 1e3 * latency.quantile(rank / 100)
     if watched.energy_j.count:
         mean_j = watched.energy_total_j / watched.energy_j.count
-        yield "energy/inference", 1e3 * mean_j
+        yield "energy/total", 1e3 * mean_j
         if mean_s:
             yield "power/mean", mean_j / mean_s

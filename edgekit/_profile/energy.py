@@ -1,4 +1,4 @@
-"""Power and energy from the sensors' samples: what each artifact took while it ran, idle apart."""
+"""Power and energy from the sensors' samples: what each artifact took while it ran, in all and above idle."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def load_totals() -> tuple[Total, ...]:
 
 
 def measure_energy(place: str, index: int, heard: Heard) -> list[Measurement]:
-    """Mean power, and energy an inference with idle taken off, of one artifact; [] without a meter.
+    """Mean power, and total and dynamic energy an inference, of one artifact; [] without a meter.
 
     Each has an 80 % interval from the spread of the samples.
     """
@@ -95,21 +95,20 @@ def _energies(
     *,
     basis: str,
 ) -> list[Measurement]:
-    """mJ an inference: all the device took, and what the inference added to idle."""
+    """mJ an inference: `total` is all the device took meanwhile, `dynamic` what it took above idle."""
     seconds = sum(one.end - one.start for one in rounds) / sum(one.count for one in rounds)
-    gross, gross_error = 1e3 * busy[0] * seconds, 1e3 * busy[1] * seconds
-    rows = [
-        Measurement(
-            f"{place}/energy/inference_gross", gross, "mJ", "measured", basis, _interval(gross, gross_error)
-        )
-    ]
+    total = _energy(f"{place}/energy/total", busy, seconds, f"{basis}; idle included")
     if idle is None:
-        return rows
-    net = 1e3 * (busy[0] - idle[0]) * seconds
-    error = 1e3 * math.hypot(busy[1], idle[1]) * seconds
+        return [total]
+    above = busy[0] - idle[0], math.hypot(busy[1], idle[1])
     told = f"{basis}; idle of {idle[0]:.3g} W taken off"
-    row = Measurement(f"{place}/energy/inference", net, "mJ", "measured", told, _interval(net, error))
-    return [row, *rows]
+    return [total, _energy(f"{place}/energy/dynamic", above, seconds, told)]
+
+
+def _energy(metric: str, watts: tuple[float, float], seconds: float, basis: str) -> Measurement:
+    """Of mean power and its error over the time of one inference."""
+    value, error = 1e3 * watts[0] * seconds, 1e3 * watts[1] * seconds
+    return Measurement(metric, value, "mJ", "measured", basis, _interval(value, error))
 
 
 def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:

@@ -24,7 +24,8 @@ _NAMES = {
     "p99_latency": "latency/p99",
     "memory": "memory/peak",
     "power": "power/mean",
-    "energy": "energy/inference",
+    "energy": "energy/total",
+    "dynamic_energy": "energy/dynamic",
     "throughput": "throughput",
 }
 # The component that makes one token a run, as scenarios call it.
@@ -142,7 +143,7 @@ def compare_variants(profile: Profile) -> tuple[str, ...]:
 
 def _saved_energy(int8: ArtifactProfile, other: ArtifactProfile) -> str:
     """What INT8 takes of the baseline's energy; "" where no meter told."""
-    mine, theirs = (find_measurement(one, "energy/inference_gross") for one in (int8, other))
+    mine, theirs = (find_measurement(one, "energy/total") for one in (int8, other))
     if mine is None or theirs is None or not mine.value or not theirs.value:
         return ""
     return f", with {100 * mine.value / theirs.value:.0f} % of its energy"

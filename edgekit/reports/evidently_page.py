@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import MissingToolError
@@ -34,20 +35,28 @@ def list_columns(result: DriftResult) -> Columns:
     return columns
 
 
-def run_evidently(columns: Mapping[str, tuple[Sequence[float], Sequence[float]]], limit: float) -> Any:
-    """Evidently's snapshot of the columns, by its normed Wasserstein distance; above `limit` it says drift.
-
-    MissingToolError where Evidently is not installed, or does not run with the pandas that is.
-    """
+def require_evidently() -> None:
+    """MissingToolError where Evidently is not installed, or does not run with the pandas that is."""
     try:
-        import pandas as pd  # pyright: ignore[reportMissingImports]
-        from evidently import DataDefinition, Dataset, Report  # pyright: ignore[reportMissingImports]
-        from evidently.presets import DataDriftPreset  # pyright: ignore[reportMissingImports]
+        import_module("pandas")
+        import_module("evidently.presets")
     except ImportError as error:
         raise MissingToolError(
             f"--evidently needs Evidently, which cannot be imported ({error})",
             fix='pip install "edgekit[evidently]", in an environment of its own: it needs pandas below 3',
         ) from error
+
+
+def run_evidently(columns: Mapping[str, tuple[Sequence[float], Sequence[float]]], limit: float) -> Any:
+    """Evidently's snapshot of the columns, by its normed Wasserstein distance; above `limit` it says drift.
+
+    Raises as `require_evidently`.
+    """
+    require_evidently()
+    import pandas as pd  # pyright: ignore[reportMissingImports]
+    from evidently import DataDefinition, Dataset, Report  # pyright: ignore[reportMissingImports]
+    from evidently.presets import DataDriftPreset  # pyright: ignore[reportMissingImports]
+
     definition = DataDefinition(numerical_columns=list(columns))
     baseline, field = (
         Dataset.from_pandas(

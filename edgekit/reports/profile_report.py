@@ -20,7 +20,8 @@ _COLUMNS = {
     "first run": "latency/first",
     "load": "load",
     "peak memory": "memory/peak",
-    "energy": "energy/inference",
+    "energy": "energy/total",
+    "dynamic energy": "energy/dynamic",
 }
 LAYERS_SHOWN = 5
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edgekit._field_figures import measured_json
 from edgekit.errors import UsageError
 from edgekit.reports.drift_page import render_page
-from edgekit.reports.evidently_page import render_evidently
+from edgekit.reports.evidently_page import render_evidently, require_evidently
 from edgekit.reports.json_form import document
 from edgekit.reports.write_files import write_files
 
@@ -24,9 +24,11 @@ def drift_json(result: DriftResult) -> str:
 
 
 def check_output(words: DriftWords) -> None:
-    """UsageError for what cannot be written, before any work."""
-    if words.get("evidently") and words.get("output") is None:
-        raise UsageError("--evidently has nowhere to go", fix="name a folder with -o")
+    """UsageError or MissingToolError for what cannot be written, before any work."""
+    if words.get("evidently"):
+        if words.get("output") is None:
+            raise UsageError("--evidently has nowhere to go", fix="name a folder with -o")
+        require_evidently()
 
 
 def write_drift(result: DriftResult, words: DriftWords) -> None:

@@ -78,3 +78,6 @@ def test_without_evidently_or_a_folder_it_is_one_line(bundle: Path, field: Path,
     assert told.exit_code == MissingToolError.exit_code
     assert 'pip install "edgekit[evidently]"' in told.output
     assert not (tmp_path / "page").exists()
+    # Before any work: neither the bundle nor a field file is looked at.
+    told = run("drift", tmp_path / "none", tmp_path / "nothing", "--evidently", "-o", tmp_path / "page")
+    assert 'pip install "edgekit[evidently]"' in told.output

@@ -72,7 +72,7 @@ def test_drift_sums_the_fleet_up(page: Path, fleet_ms: float) -> None:
     assert figures["latency/mean"]["value"] == pytest.approx(fleet_ms, rel=1e-6)
     assert figures["latency/mean"]["basis"] == "field: median of 5 devices, 250 inferences"
     assert figures["power/mean"]["value"] == pytest.approx(2.0, rel=1e-6)
-    assert figures["energy/inference"]["value"] == pytest.approx(2 * fleet_ms, rel=1e-6)
+    assert figures["energy/total"]["value"] == pytest.approx(2 * fleet_ms, rel=1e-6)
     assert figures["latency/mean"]["interval"][1] > figures["latency/mean"]["interval"][0]
 
 

@@ -68,7 +68,7 @@ def _answers(host: str) -> bool:
 def foretell(profile: Path) -> None:
     """Put a predicted figure beside the measured ones of a profile, and call this host the device."""
     made = load_profile(profile)
-    row = Measurement("model/int8/energy/inference", 0.5, "mJ", "predicted", "sibling", (0.25, 1.0))
+    row = Measurement("model/int8/energy/total", 0.5, "mJ", "predicted", "sibling", (0.25, 1.0))
     first = replace(made.artifacts[0], measurements=(*made.artifacts[0].measurements, row))
     save_profile(replace(made, matches=True, artifacts=(first, *made.artifacts[1:])), profile)
 
@@ -152,8 +152,8 @@ def test_measured_figures_are_the_devices_and_predicted_ones_are_called_so(pushe
     rows = pushed["profile"].measurements
     p50 = next(row.value for row in rows if row.metric == "model/int8/latency/p50")
     assert metrics["device/latency/p50_ms"] == p50
-    assert metrics["predicted/energy/inference_mJ"] == 0.5
-    assert metrics["predicted/energy/inference_mJ/high"] == 1.0
+    assert metrics["predicted/energy/total_mJ"] == 0.5
+    assert metrics["predicted/energy/total_mJ/high"] == 1.0
     assert not [name for name in metrics if name.startswith("device/energy")]
     assert pushed["read"]["toy"][1]["tags"]["edgekit.profiled_on"] == pushed["profile"].place
 

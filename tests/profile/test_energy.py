@@ -151,11 +151,11 @@ def test_energy_is_power_above_idle_times_the_time_of_one_inference() -> None:
     found = {row.metric: row for row in measure_energy("m/int8", 0, heard)}
     assert found["m/int8/power/mean"].value == pytest.approx(6.0)
     # 100 inferences in 2 s are 20 ms each: 4 W above idle is 80 mJ, 6 W in all 120 mJ.
-    assert found["m/int8/energy/inference"].value == pytest.approx(80.0)
-    assert found["m/int8/energy/inference_gross"].value == pytest.approx(120.0)
+    assert found["m/int8/energy/dynamic"].value == pytest.approx(80.0)
+    assert found["m/int8/energy/total"].value == pytest.approx(120.0)
     # The 20 samples are 1 W off their mean: standard error 1 W x sqrt(20/19)/sqrt(20), 80 % is 1.2816 of it.
     half = 1.2816 * (20 / 19) ** 0.5 / 20**0.5 * 20.0
-    assert found["m/int8/energy/inference"].interval == pytest.approx((80.0 - half, 80.0 + half), rel=1e-4)
+    assert found["m/int8/energy/dynamic"].interval == pytest.approx((80.0 - half, 80.0 + half), rel=1e-4)
 
 
 def test_agx_rails_add_up_and_vdd_in_never_does() -> None:

@@ -68,7 +68,7 @@ def test_powermetrics_gives_power_and_energy_of_the_three_units_together(profile
     found = {row.metric.partition("/")[2]: row for row in profile.measurements}
     assert found["int8/power/mean"].value == pytest.approx(1.172)
     assert "CPU + GPU + Neural Engine" in found["int8/power/mean"].basis
-    assert found["int8/energy/inference"].value == pytest.approx(0.0, abs=1e-6)  # the same when idle
+    assert found["int8/energy/dynamic"].value == pytest.approx(0.0, abs=1e-6)  # the same when idle
     assert {trace.name for trace in profile.traces if trace.unit == "W"} >= {
         "power/neural-engine",
         "power/cpu",

@@ -139,14 +139,30 @@ def profile(made: Path) -> Profile:
 
 
 def test_int8_is_worth_it_or_not_with_its_energy(profile: Profile) -> None:
-    fast = with_figures(profile, "m", "int8", latency_p50=2.0, energy_inference_gross=30.0)
-    base = with_figures(profile, "m", "fp32", latency_p50=5.0, energy_inference_gross=60.0)
+    fast = with_figures(profile, "m", "int8", latency_p50=2.0, energy_total=30.0)
+    base = with_figures(profile, "m", "fp32", latency_p50=5.0, energy_total=60.0)
     (line,) = compare_variants(replace(profile, artifacts=(fast, base)))
     assert "2.50 times as fast" in line or "2.5 times as fast" in line
     assert "with 50 % of its energy" in line
     slow = with_figures(profile, "m", "int8", latency_p50=6.0)
     (line,) = compare_variants(replace(profile, artifacts=(slow, base)))
     assert "INT8 is not worth it" in line
+
+
+def test_total_and_dynamic_energy_have_a_limit_each(profile: Profile) -> None:
+    both = with_figures(profile, "m", "int8", energy_total=30.0, energy_dynamic=20.0)
+    limits = parse_budget("energy=25mJ,dynamic_energy=25mJ")
+    predicted = Measurement("energy", 10.0, "mJ", "predicted", "spec")
+    measured = replace(both, measurements=tuple(replace(row, unit="mJ") for row in both.measurements))
+    found = judge_profile(replace(profile, artifacts=(measured,)), {"m"}, limits, (predicted,))
+    assert [(one.metric, one.status) for one in found] == [
+        ("energy", "does not fit"),
+        ("dynamic_energy", "fits"),
+    ]
+    # A prediction counts the idle device in: it never tells what lies above idle.
+    none = replace(measured, measurements=())
+    found = judge_profile(replace(profile, artifacts=(none,)), {"m"}, limits, (predicted,))
+    assert [one.status for one in found] == ["fits", "unknown"]
 
 
 @pytest.mark.parametrize(
