@@ -122,6 +122,8 @@ def prepare_source(source: Component, targets: Sequence[ResolvedTarget], recipe:
 
     component = prepare_component(source, shapes=recipe.shapes)
     plans = {item.device.name: item.target.plan([component], job_for(item, recipe)) for item in targets}
+    for item in targets:
+        refuse_contradictions(item, recipe, plans[item.device.name])
     lacking = [plan.expand for plan in plans.values()]
     lacking += [
         list_newer_functions(component.model, plan.max_opset)
@@ -132,13 +134,30 @@ def prepare_source(source: Component, targets: Sequence[ResolvedTarget], recipe:
     return Prepared(component, plans)
 
 
+def refuse_contradictions(item: ResolvedTarget, recipe: Recipe, plan: Plan) -> None:
+    """UsageError for options of INT8 where none is made, and for a scheme that options contradict."""
+    makes_int8 = "int8" in (recipe.precisions or (() if recipe.samples is None else ("int8",)))
+    idle = sorted(plan.int8_options & job_for(item, recipe).options.keys())
+    if idle and not makes_int8:
+        option, made = f"{item.target.name}.{idle[0]}", ", ".join(recipe.precisions or (plan.default_float,))
+        raise UsageError(
+            f"{option} is about the INT8 variant of {item.device.name}, and only {made} is made",
+            fix=f"add --precision int8 with --samples DATA, or leave out {option}",
+        )
+    if makes_int8 and recipe.scheme == "portable" and plan.no_portable:
+        raise UsageError(
+            f"{item.device.name}: {plan.no_portable}, and scheme 'portable' has none",
+            fix="leave out --scheme portable or that option",
+        )
+
+
 def check_recipe(recipe: Recipe) -> tuple[Gap, ...]:
     """The gaps of every target; the INT8 form is checked unless the recipe asks for other precisions."""
     targets = resolve_all(recipe)
     components = load_source(recipe)
-    own = scope_recipe(replace(recipe, samples=None), components)
+    precisions: tuple[Precision, ...] = recipe.precisions or ("int8",)
+    own = scope_recipe(replace(recipe, samples=None, precisions=precisions), components)
     prepared = [(prepare_source(one, targets, own[one.name]), own[one.name]) for one in components]
-    precisions = recipe.precisions or ("int8",)
     found = [
         gap
         for item in targets

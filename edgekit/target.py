@@ -60,6 +60,8 @@ class Plan:
     wide: 16-bit activations that a search may give to single nodes of an int8 graph; None, because no_wide.
     default_float: what a user gets who brings no samples.
     baselines: float variants built beside an INT8 artifact.
+    int8_options: options of the target that its INT8 variant alone heeds.
+    no_portable: why the job's options and the portable scheme contradict each other; "" where they do not.
     """
 
     max_opset: int | None
@@ -76,6 +78,8 @@ class Plan:
     baselines: tuple[Precision, ...] = ()
     weights: tuple[WeightForm, ...] = ()
     no_weights: str = "use --precision fp16 or int8, or another target"
+    int8_options: frozenset[str] = frozenset()
+    no_portable: str = ""
 
 
 @dataclass(frozen=True)

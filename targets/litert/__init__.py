@@ -53,6 +53,7 @@ class LiteRT(Target):
             gemm_output="int8",
             wide=INT16X8 if options.activations == "int16x8" else None,
             no_wide=_SLOW,
+            int8_options=frozenset({"activations"}),
             default_float="fp32",
             baselines=("fp32",),
             weights=WEIGHT_FORMS,

@@ -17,9 +17,18 @@ if TYPE_CHECKING:
 
     from edgekit._values import Artifact, Component, Device, Gap
     from edgekit.target import Job, Session
+    from edgekit.targets.qnn.options import Options
 
 # With 8- and with 16-bit activations, by qnn.weights.
 _SCHEMES = {"int8": (NATIVE_U8_S8, NATIVE_U16_S8), "int4": (NATIVE_U8_S4, NATIVE_U16_S4)}
+
+
+def _contradict_portable(options: Options) -> str:
+    """Which option asks for what the portable scheme lacks; "" for none."""
+    asked = {"weights": (options.weights, "int4"), "activation": (options.activation, "u16")}
+    return next(
+        (f"qnn.{name} asks for {value}" for name, (value, wide) in asked.items() if value == wide), ""
+    )
 
 
 class Qnn(Target):
@@ -52,6 +61,8 @@ class Qnn(Target):
             gemm_output="all",
             default_float="fp16",
             baselines=("fp32",),
+            int8_options=frozenset({"activation", "weights"}),
+            no_portable=_contradict_portable(options),
             no_weights="use --precision int8 (with --option qnn.weights=int4 for 4-bit weights) or fp16",
         )
 

@@ -6,9 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from edgekit._cost import count_macs
-from edgekit._schemes import SCHEMES
 from edgekit._values import Artifact, Gap
-from edgekit.errors import UsageError
 from edgekit.passes.serialize_model import save_model
 from edgekit.targets.qnn.chips import chips_of
 from edgekit.targets.qnn.compile_contexts import compile_context, refuse_fallbacks
@@ -47,7 +45,6 @@ def build_component(component: Component, job: Job, out: Path) -> Artifact:
     if job.precision == "fp32":
         return _build_float(component, out)
     options = read_options(job)
-    _refuse_other_scheme(component, job)
     chips = chips_of(job.device, options.chips)
     model, notes = prepare_htp(component.model, chips)
     stem = f"{component.name}.{job.precision}"
@@ -75,22 +72,6 @@ def build_component(component: Component, job: Job, out: Path) -> Artifact:
         notes=(*notes, *_words(contexts)),
         proves=PROVES,
     )
-
-
-def _refuse_other_scheme(component: Component, job: Job) -> None:
-    """UsageError where the graph came in a scheme (`--scheme portable`) that an option contradicts."""
-    options, scales = read_options(job), job.scales.get(component.name)
-    if scales is None:
-        return
-    scheme = SCHEMES[scales.scheme]
-    held = {"weights": scheme.weight, "activation": "u16" if scheme.is_wide else "u8"}
-    asked = {"weights": options.weights, "activation": options.activation}
-    for name, value in asked.items():
-        if value in ("int4", "u16") and value != held[name]:
-            raise UsageError(
-                f"scheme '{scheme.name}' has no {value} {name}, and qnn.{name} asks for them",
-                fix=f"leave out --scheme or qnn.{name}",
-            )
 
 
 def list_gaps(component: str, partition: Partition) -> list[Gap]:

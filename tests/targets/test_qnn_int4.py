@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -13,10 +12,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import edgekit
-from edgekit._schemes import NATIVE_U8_S4, NATIVE_U16_S4, PORTABLE, Scales, Scheme
+from edgekit._schemes import NATIVE_U8_S4, NATIVE_U16_S4, Scheme
 from edgekit.errors import GapError, UsageError
 from edgekit.targets.qnn.options import read_options
-from tests.models import run_onnx, toy_cnn
+from tests.models import run_onnx
 from tests.targets.qnn_models import TARGET, as_component, build, job, quantized
 
 if TYPE_CHECKING:
@@ -86,13 +85,36 @@ def test_int4_codes_are_the_weights_to_half_a_step() -> None:
     np.testing.assert_allclose(codes, np.clip(steps, -7, 7), atol=0.5001)
 
 
-def test_options_that_the_scheme_contradicts_are_refused(tmp_path: Path) -> None:
-    component = quantized(toy_cnn(), PORTABLE)
-    for asked in (job(weights="int4"), job(activation="u16")):
-        given = replace(asked, scales={"model": Scales("portable", "0" * 64, {})})
-        with pytest.raises(UsageError, match="scheme 'portable' has no"):
-            build(component, tmp_path, given)
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize("option", ["weights=int4", "activation=u16"])
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ({"samples": "random", "scheme": "portable"}, "scheme 'portable' has none"),
+        ({"precisions": "fp16"}, "only fp16 is made"),
+        ({"precisions": ("fp16", "fp32"), "samples": "random"}, "only fp16, fp32 is made"),
+        ({}, "only fp16 is made"),
+    ],
+)
+def test_options_of_int8_that_nothing_would_heed_are_refused_before_calibration(
+    option: str, words: dict[str, Any], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgekit._workshop import Workshop
+
+    monkeypatch.setattr(Workshop, "record", None)  # whoever calibrates fails
+    onnx.save(net(), tmp_path / "m.onnx")
+    name, _, value = option.partition("=")
+    given: Any = {"targets": "qnn", "options": {f"qnn.{name}": value}, "output": tmp_path / "out", **words}
+    with pytest.raises(UsageError, match=told) as refused:
+        edgekit.convert(tmp_path / "m.onnx", **given)
+    assert f"qnn.{name}" in str(refused.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_check_without_samples_is_of_int8_and_takes_its_options(tmp_path: Path) -> None:
+    onnx.save(net(), tmp_path / "m.onnx")
+    assert not edgekit.check(tmp_path / "m.onnx", targets="qnn", options={"qnn.weights": "int4"})
+    with pytest.raises(UsageError, match=r"qnn\.weights"):
+        edgekit.check(tmp_path / "m.onnx", targets="qnn", precisions="fp16", options={"qnn.weights": "int4"})
 
 
 @pytest.mark.parametrize("precision", ["w8", "w4"])
