@@ -1,12 +1,14 @@
 """Models compiled for three Hexagon versions and executed here: what is whole, what the HTP adds to its Q/DQ.
 
     python -m benchmarks.qnn [MODEL ...] [--test 4]      (about 15 minutes; Qualcomm's x86 library executes)
+    python -m benchmarks.qnn ppocr-rec --weights int8 int4 --data u16 u8
 
-edgekit: one convert for SM8550 (v73), SM8650 (v75) and SM8750 (v79), executed for the first. Peer: the QDQ
-config for QNN of onnxruntime.quantization on edgekit's prepared file (BatchNorms fused), the same
-calibration samples, compiled by the same onnxruntime-qnn. SQNR is against fp32 over the test samples, worst
-output; `step` is the Q/DQ graph's own figure less the HTP's. How long the emulation takes is no device time
-and is not told.
+edgekit: one convert for SM8550 (v73), SM8650 (v75) and SM8750 (v79), executed for the first, with each of
+--weights and --data. Peer: the QDQ config for QNN of onnxruntime.quantization on edgekit's prepared file
+(BatchNorms fused), the same calibration samples, compiled by the same onnxruntime-qnn; its int4 weights have
+a scale a channel too. SQNR is against fp32 over the test samples, worst output; `step` is the Q/DQ graph's
+own figure less the HTP's; bytes are of the first chip's context. How long the emulation takes is no device
+time and is not told.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 NAME = "benchmarks.qnn"
 CHIPS = ("SM8550", "SM8650", "SM8750")
 PEERS = ("uint8", "uint16")
+WEIGHTS = ("int8", "int4")
+DATA = ("auto", "u16", "u8")
 
 
 def prepare(work: str, name: str) -> str:
@@ -35,19 +40,20 @@ def prepare(work: str, name: str) -> str:
     return str(write_sources(name, Path(work))[0])
 
 
-def convert(work: str, name: str, source: str) -> dict[str, Any]:
+def convert(work: str, name: str, source: str, weights: str, data: str) -> dict[str, Any]:
     """One convert for all chips, and what its partition report says."""
     import edgekit
 
+    output = Path(work) / f"edgekit-{weights}-{data}"
     result = edgekit.convert(
         source,
         targets="generic-qnn",
         precisions="int8",
         samples=Path(work) / "calibration",
         shapes=MODELS[name].shapes,
-        options={"qnn.chips": ",".join(CHIPS)},
+        options={"qnn.chips": ",".join(CHIPS), "qnn.weights": weights, "qnn.activation": data},
         golden_count=1,
-        output=Path(work) / "edgekit",
+        output=output,
         cache="off",
     )
     (bundle,) = result.bundles
@@ -55,13 +61,13 @@ def convert(work: str, name: str, source: str) -> dict[str, Any]:
     report = next(file for file in artifact.files if file.endswith("partition.json"))
     source_file = next(file for file in artifact.files if file.endswith(".qdq.onnx"))
     macs = artifact.macs
-    shares = (macs.int8 / macs.total, macs.int16 / macs.total) if macs and macs.total else (0.0, 0.0)
+    wide = macs is not None and macs.int16 + macs.int16x4 > macs.int8 + macs.int8x4
     return {
         "main": str(bundle.folder / artifact.main),
         "qdq": str(bundle.folder / source_file),
         "chips": json.loads((bundle.folder / report).read_text(encoding="utf-8"))["chips"],
-        "int8": shares[0],
-        "int16": shares[1],
+        "data": "16" if wide else "8",
+        "macs": "" if macs is None else "; ".join([f"int8: {100 * macs.share:.1f} %", *macs.other_words()]),
     }
 
 
@@ -75,7 +81,7 @@ def compile_one(qdq: str) -> dict[str, Any]:
     return {"whole": made.partition.is_whole}
 
 
-def quantize_with_peer(work: str, data: str) -> dict[str, Any]:
+def quantize_with_peer(work: str, weights: str, data: str) -> dict[str, Any]:
     """onnxruntime.quantization's config for QNN, `data` uint8 or uint16; compiled for the first chip."""
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize
     from onnxruntime.quantization.execution_providers import qnn
@@ -92,14 +98,16 @@ def quantize_with_peer(work: str, data: str) -> dict[str, Any]:
         def get_next(self) -> Any:
             return next(self.feeds, None)
 
-    prepared, out = folder / "prepared.onnx", folder / f"peer-{data}.onnx"
+    name = f"peer-{weights}-{data}"
+    prepared, out = folder / "prepared.onnx", folder / f"{name}.onnx"
     activation = QuantType.QUInt16 if data == "uint16" else QuantType.QUInt8
+    kind = QuantType.QInt4 if weights == "int4" else QuantType.QUInt8
     config = qnn.get_qnn_qdq_config(
-        str(prepared), Reader(), activation_type=activation, weight_type=QuantType.QUInt8
+        str(prepared), Reader(), activation_type=activation, weight_type=kind, per_channel=weights == "int4"
     )
     quantize(str(prepared), str(out), config)
     chip = load_chips()[CHIPS[0]]
-    made = compile_context(out, chip, out=folder, folder=f"peer-{data}")
+    made = compile_context(out, chip, out=folder, folder=name)
     row = {"chip": chip.name, "htp_arch": chip.htp_arch, **made.partition.as_json()}
     return {"main": str(folder / made.folder), "qdq": str(out), "chips": [row]}
 
@@ -130,29 +138,37 @@ JOBS: Jobs = {
 }
 
 
-def measure(name: str, count: int, peers: tuple[str, ...]) -> Iterator[list[object]]:
-    """The rows of one model: edgekit's, and the peer's at each of `peers`."""
+def measure(name: str, chosen: argparse.Namespace) -> Iterator[list[object]]:
+    """The rows of one model: edgekit's and the peer's with each kind of weights and data."""
     with tempfile.TemporaryDirectory() as work:
         source = run_job(NAME, "prepare", work, name).result
-        made = run_job(NAME, "convert", work, name, source).result
-        alone = run_job(NAME, "compile", made["qdq"])
-        label = f"edgekit, {'16' if made['int16'] > made['int8'] else '8'}-bit data"
-        share = f"{100 * made['int8']:.0f} + {100 * made['int16']:.0f}"
-        yield [name, label, *_places(made), *_scores(work, made, count), share, alone.user_s]
-        for data in peers:
-            label = f"onnxruntime.quantization, {data.removeprefix('uint')}-bit data"
+        for weights, data in product(chosen.weights, chosen.data):
+            made = run_job(NAME, "convert", work, name, source, weights, data).result
+            alone = run_job(NAME, "compile", made["qdq"])
+            label = ["edgekit", f"{made['data']}-bit", weights]
+            yield [
+                name,
+                *label,
+                *_places(made),
+                *_scores(work, made, chosen.test),
+                made["macs"],
+                alone.user_s,
+            ]
+        for weights, data in product(chosen.weights, chosen.peer):
+            label = ["onnxruntime.quantization", f"{data.removeprefix('uint')}-bit", weights]
             try:
-                peer = run_job(NAME, "peer", work, data).result
-                yield [name, label, *_places(peer), *_scores(work, peer, count), "", ""]
+                peer = run_job(NAME, "peer", work, weights, data).result
+                yield [name, *label, *_places(peer), *_scores(work, peer, chosen.test), "", ""]
             except SystemExit as error:
-                yield [name, label, f"fails: {str(error).strip().splitlines()[-1][:90]}", *[""] * 6]
+                yield [name, *label, f"fails: {str(error).strip().splitlines()[-1][:90]}", *[""] * 7]
 
 
 def _places(made: Mapping[str, Any]) -> list[object]:
-    """Contexts by Hexagon version, and how many nodes stay on the CPU."""
+    """Contexts by Hexagon version, how many nodes stay on the CPU, and the bytes of what was executed."""
     chips = made["chips"]
     contexts = ", ".join(f"v{row['htp_arch']}: {row['contexts']}" for row in chips)
-    return [contexts, max(len(row["on_cpu"]) for row in chips)]
+    size = sum(path.stat().st_size for path in Path(made["main"]).iterdir())
+    return [contexts, max(len(row["on_cpu"]) for row in chips), size]
 
 
 def _scores(work: str, made: Mapping[str, Any], count: int) -> list[object]:
@@ -167,15 +183,18 @@ def main() -> None:
     )
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join(MODELS)} (default: all)")
     parser.add_argument("--test", default=4, type=int, help="test samples")
+    parser.add_argument("--weights", nargs="+", default=["int8"], choices=WEIGHTS, help="kinds of weights")
+    parser.add_argument("--data", nargs="+", default=["auto"], choices=DATA, help="edgekit's qnn.activation")
     parser.add_argument("--peer", nargs="*", default=PEERS, choices=PEERS, help="data of the peer's graphs")
     chosen = parser.parse_args()
     rows: list[list[object]] = []
     for name in chosen.models or MODELS:
-        for row in measure(name, chosen.test, tuple(chosen.peer)):
+        for row in measure(name, chosen):
             print(*row, sep=" | ", flush=True)
             rows.append(row)
-    header = ["model", "Q/DQ by", "contexts", "nodes on CPU", "Q/DQ dB", "HTP dB", "step dB"]
-    print_table("HTP graphs executed on the host", [*header, "% MACs int8 + int16", "compile user s"], rows)
+    header = ["model", "Q/DQ by", "data", "weights", "contexts", "nodes on CPU", "bytes"]
+    header += ["Q/DQ dB", "HTP dB", "step dB", "MACs", "compile user s"]
+    print_table("HTP graphs executed on the host", header, rows)
 
 
 if __name__ == "__main__" and not serve_job(JOBS):

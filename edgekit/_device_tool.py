@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     import numpy as np
 
@@ -33,6 +34,7 @@ class Placement:
 class ToolCall:
     """One call: which files on the device, how long. `output` and `layers` name files to write, "" for none.
 
+    Files are named relative to `folder`, in which the tool is started; it and its libraries lie in `tools`.
     The tool runs until it has done `runs` and `seconds`, at most `most_seconds`.
     """
 
@@ -45,6 +47,8 @@ class ToolCall:
     warm_up: int = 0
     output: str = ""
     layers: str = ""
+    folder: str = ""
+    tools: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,16 +66,42 @@ class ToolTimes:
 
 
 class DeviceTool(Protocol):
-    """One artifact in one tool. DeviceError where the tool failed or printed what it never prints."""
+    """One artifact in one tool. DeviceError where the tool failed or printed what it never prints.
+
+    A tool derives from this class: what it does not override holds for it.
+    """
 
     #: As its makers call it; and where a user gets it; and what it leaves open.
     name: str
     needs: str
     tells: str
+    #: How often it warms up, whatever it is told; None: as often as it is told.
+    warm_ups: int | None = None
+    #: Whether it saves what it computed; where it does not, nothing is compared with fp32.
+    saves_outputs: bool = True
+    #: Why it tells no times by operator; "" where it does.
+    no_layers: str = ""
+    #: What `uname -m` says where its times count; () for any machine. And why they do not count elsewhere.
+    machines: tuple[str, ...] = ()
+    elsewhere: str = ""
 
     def describe(self) -> str:
         """What ran it, for the basis of each figure."""
         ...
+
+    def libraries(self, tool: Path) -> list[Path]:
+        """Files beside the tool's own that go with it. UsageError for one that is missing."""
+        del tool
+        return []
+
+    def environment(self, tools: str) -> dict[str, str]:
+        """Environment variables of its calls; it and its libraries lie in the absolute folder `tools`."""
+        del tools
+        return {}
+
+    def input_file(self, model: str, number: int, place: int) -> str:
+        """Where it reads input `place` of golden sample `number`, for the artifact at `model`."""
+        return f"{model}.input-{number}-{place}"
 
     def encode(self, feeds: Mapping[str, np.ndarray]) -> list[bytes]:
         """One golden sample as the files that the tool reads, in the order of the artifact's inputs."""
@@ -88,12 +118,18 @@ class DeviceTool(Protocol):
     @property
     def output_bytes(self) -> int:
         """How large the file of outputs is."""
-        ...
+        return 0
 
     def decode(self, data: bytes) -> dict[str, np.ndarray]:
         """That file's outputs by name, in the artifact's own layout."""
+        del data
+        return {}
+
+    def layers(self, text: str, call: ToolCall) -> tuple[LayerTime, ...]:
+        """Mean times by operator from the profile that the call wrote."""
         ...
 
-    def layers(self, text: str) -> tuple[LayerTime, ...]:
-        """Mean times by operator from the profile that a call wrote."""
-        ...
+    def place(self, layers: tuple[LayerTime, ...]) -> tuple[Placement, ...]:
+        """Where operators run, as far as the profile says it and the calls before did not."""
+        del layers
+        return ()

@@ -184,7 +184,10 @@ class Target(ABC):
         )
 
     def device_tool(self, artifact: Artifact, folder: Path, accelerator: str) -> DeviceTool:
-        """The artifact in its runtime's own benchmark tool, for a device without Python."""
+        """The artifact in its runtime's own benchmark tool, for a device without Python.
+
+        accelerator: what the user named, "" for the tool's own choice.
+        """
         raise CannotRunHere(
             f"target '{self.name}' knows no benchmark tool", fix="leave --tool out: the device needs Python"
         )

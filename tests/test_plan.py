@@ -66,9 +66,7 @@ def test_a_scheme_is_the_targets_own_or_the_portable_one(given: str, name: str) 
 
 def test_an_option_of_int8_is_refused_where_no_int8_is_made(model: Path) -> None:
     words = {"targets": "litert", "options": {"litert.activations": "int16x8"}}
-    with pytest.raises(
-        UsageError, match=r"litert\.activations is about the INT8.* only fp32 is made"
-    ):
+    with pytest.raises(UsageError, match=r"litert\.activations is about the INT8.* only fp32 is made"):
         api.plan(model, **words)  # type: ignore[arg-type]
     assert api.plan(model, samples="random", **words).possible  # type: ignore[arg-type]
 

@@ -95,8 +95,9 @@ def _told_rows(worker: WorkerHeard) -> Iterator[tuple[str, float, str, str]]:
     yield "latency/mean", mean, "ms", basis
     yield "latency/min", min(one.ms.get("min", math.inf) for one in turns), "ms", basis
     yield "latency/max", max(one.ms.get("max", 0.0) for one in turns), "ms", basis
-    spread = sum(one.count * (one.ms.get("std", 0.0) ** 2 + (one.ms["mean"] - mean) ** 2) for one in turns)
-    yield "latency/std", math.sqrt(spread / count), "ms", basis
+    if all("std" in one.ms for one in turns):
+        spread = sum(one.count * (one.ms["std"] ** 2 + (one.ms["mean"] - mean) ** 2) for one in turns)
+        yield "latency/std", math.sqrt(spread / count), "ms", basis
     for name in (f"p{rank}" for rank in PERCENTILES):
         if all(name in one.ms for one in turns):
             told = float(np.median([one.ms[name] for one in turns]))

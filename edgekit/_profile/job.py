@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from edgekit._bundle import Bundle
+    from edgekit._device_tool import DeviceTool
     from edgekit._profile.values import ProfileOptions
     from edgekit._values import Artifact, Device
     from edgekit.target import DeviceRun
@@ -52,7 +53,8 @@ def choose_artifacts(bundle: Bundle, options: ProfileOptions) -> tuple[Artifact,
 class Trip:
     """What goes to a device: some artifacts of a bundle, each with how its target runs it there.
 
-    runs: none where a benchmark tool of the user's own does it. place: the device as the user named it.
+    runs: none where a benchmark tool of the user's own does it, and then `tools` has one an artifact.
+    place: the device as the user named it.
     """
 
     bundle: Bundle
@@ -61,6 +63,13 @@ class Trip:
     runs: tuple[DeviceRun, ...]
     options: ProfileOptions
     place: str
+    tools: tuple[DeviceTool, ...] = ()
+
+    @property
+    def warm_ups(self) -> int:
+        """Runs before the timed ones: the user's count, or a tool's that heeds none."""
+        fixed = [tool.warm_ups for tool in self.tools if tool.warm_ups is not None]
+        return max(fixed, default=self.options.warm_up)
 
     @property
     def tool(self) -> Path:
@@ -161,6 +170,13 @@ def refuse_unrunnable(
             raise CannotRunHere(
                 f"{artifact.main} has no device-side runner", fix="update the target's plugin"
             )
+
+
+def refuse_unheeded(tools: Sequence[DeviceTool], typed: frozenset[str]) -> None:
+    """UsageError for a count of warm-up runs that a tool does not heed."""
+    fixed = next((tool for tool in tools if tool.warm_ups is not None), None)
+    if fixed is not None and "warm_up" in typed:
+        raise UsageError(f"{fixed.name} has a warm-up of its own", fix="leave --warmup out")
 
 
 def write_job(job: Mapping[str, Any], path: Path) -> None:

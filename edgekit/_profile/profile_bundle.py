@@ -18,7 +18,7 @@ from edgekit._profile.energy import find_total, measure_energy
 from edgekit._profile.explain_break import explain_break
 from edgekit._profile.figures import measure_artifact, timed_ms
 from edgekit._profile.heard import Heard
-from edgekit._profile.job import Trip, choose_artifacts, refuse_unrunnable, turn_seconds
+from edgekit._profile.job import Trip, choose_artifacts, refuse_unheeded, refuse_unrunnable, turn_seconds
 from edgekit._profile.judge import compare_variants
 from edgekit._profile.resume import recall_turns, refuse_other_run
 from edgekit._profile.tool_file import read_machine
@@ -67,7 +67,7 @@ def profile_bundle(
             refuse_other_run(options.earlier, nothing)
         progress(f"reach {place}", 0, None)
         with _opened(transport):
-            heard, parities = _visit(trip, target, transport, progress)
+            heard, parities = _visit(trip, transport, progress)
             if heard.problem and not heard.told:
                 explain_break(heard, transport, options.patience_s, progress)
         told = [row for output in heard.printed for row in target.read(output.encode())]
@@ -76,17 +76,15 @@ def profile_bundle(
     return replace(profile, started=started)
 
 
-def _visit(trip: Trip, target: Target, transport: Transport, progress: Progress) -> tuple[Heard, Parities]:
+def _visit(trip: Trip, transport: Transport, progress: Progress) -> tuple[Heard, Parities]:
     """By edgekit's own runner, which needs Python there, or by the benchmark tool that the user named."""
     if trip.options.tool is None:
         return visit(trip, transport, progress)
-    accelerator = trip.options.accelerator or "cpu"
-    tools = tuple(target.device_tool(one, trip.bundle.folder, accelerator) for one in trip.artifacts)
-    heard = Heard.of(len(tools))
+    heard = Heard.of(len(trip.tools))
     if trip.options.earlier is not None:
         recall_turns(heard, trip.options.earlier)
     with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
-        return heard, ToolVisit(trip, tools, transport, heard, Path(scratch), progress).run()
+        return heard, ToolVisit(trip, transport, heard, Path(scratch), progress).run()
 
 
 def _plan_trip(bundle: Bundle, target: Target, options: ProfileOptions, place: str) -> Trip:
@@ -95,7 +93,9 @@ def _plan_trip(bundle: Bundle, target: Target, options: ProfileOptions, place: s
     device = find_device(target.devices(), wanted["name"], wanted["software"])
     if options.tool is not None:
         read_machine(options.tool)
-        return Trip(bundle, device, artifacts, (), options, place)
+        tools = tuple(target.device_tool(one, bundle.folder, options.accelerator) for one in artifacts)
+        refuse_unheeded(tools, options.typed)
+        return Trip(bundle, device, artifacts, (), options, place, tools)
     runs = tuple(target.device_run(artifact, device) for artifact in artifacts)
     refuse_unrunnable(artifacts, runs, options.typed)
     return Trip(bundle, device, artifacts, runs, options, place)
@@ -161,7 +161,7 @@ def _conditions(trip: Trip) -> dict[str, str]:
     length = f"{options.runs} runs" if options.seconds is None else f"{options.seconds:g} s"
     return {
         "length": f"{length} of each artifact in {options.rounds} turns",
-        "warm_up": f"{options.warm_up} runs",
+        "warm_up": f"{trip.warm_ups} runs",
         "threads": str(options.threads),
         "soak": soak,
     }
@@ -220,6 +220,9 @@ def _notes(trip: Trip, heard: Heard, profile: Profile) -> tuple[str, ...]:
         notes.append(
             f"measured on '{machine}', which {known} a {trip.device.title}: no figure of that device"
         )
+    silent = next((tool for tool in trip.tools if not tool.saves_outputs), None)
+    if silent is not None:
+        notes.append(f"{silent.name} saves no outputs: what this device computed was compared with nothing")
     if find_total(heard) is None:
         # Power is never modelled under a measured heading: where no meter is, that is said.
         notes.append(f"power and energy: not measured, {_why_no_power(heard.facts)}")

@@ -1,4 +1,4 @@
-"""The benchmark tool's own file: a program for another processor is told before it is tried."""
+"""The benchmark tool's own file: one that the device runs not, or for nothing, is told before it is tried."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from edgekit.errors import UsageError
 from edgekit.profiles.probes.transport import DeviceError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from edgekit._device_tool import DeviceTool
 
 # ELF's e_machine -> what `uname -m` calls processors that run it (System V ABI, sh. "ELF header").
 _MACHINES = {
@@ -48,3 +50,11 @@ def refuse_other_machine(path: Path, facts: Mapping[str, str]) -> None:
         f"tool '{path.name}' is made for {made_for}, and the device is {machine}",
         fix=f"take the one for {facts.get('abi', machine)}",
     )
+
+
+def refuse_foreign_times(tools: Sequence[DeviceTool], facts: Mapping[str, str]) -> None:
+    """DeviceError where a tool's times would be nobody's: on a machine that emulates the real one."""
+    machine = facts.get("machine", "")
+    tool = next((one for one in tools if one.machines and machine and machine not in one.machines), None)
+    if tool is not None:
+        raise DeviceError(f"this {machine} machine {tool.elsewhere}", fix="profile on the device itself")

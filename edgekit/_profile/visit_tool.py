@@ -6,8 +6,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgekit._device_tool import ToolCall
 from edgekit._profile.android import facts_of, samples_of
@@ -15,20 +14,21 @@ from edgekit._profile.heard import Round
 from edgekit._profile.job import FOLDER, SCRIPTS
 from edgekit._profile.parity import compare_arrays
 from edgekit._profile.resume import count_turns
-from edgekit._profile.tool_file import refuse_other_machine
+from edgekit._profile.tool_file import refuse_foreign_times, refuse_other_machine
 from edgekit._profile.visit import add_meter
 from edgekit.profiles.probes.streams import run_to_end
 from edgekit.profiles.probes.transport import DeviceError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from edgekit._device_tool import DeviceTool, ToolTimes
     from edgekit._profile.heard import Heard
     from edgekit._profile.job import Trip
     from edgekit._results import OutputParity
     from edgekit._values import Artifact, Progress
-    from edgekit._verify import Golden
+    from edgekit._verify import Golden, GoldenSample
     from edgekit.profiles.probes.transport import Running, Transport
 
 TOOL = f"{FOLDER}/tool"
@@ -44,12 +44,16 @@ class ToolVisit:
     """What runs where, and what was heard so far."""
 
     trip: Trip
-    tools: tuple[DeviceTool, ...]
     transport: Transport
     heard: Heard
     scratch: Path
     progress: Progress
     inputs: dict[tuple[int, int], tuple[str, ...]] = field(default_factory=dict)
+    folder: str = ""
+
+    @property
+    def tools(self) -> tuple[DeviceTool, ...]:
+        return self.trip.tools
 
     def run(self) -> tuple[tuple[OutputParity, ...], ...]:
         """Push, prove, time in turns; what breaks off is told in `heard.problem`, what was heard stays.
@@ -62,6 +66,7 @@ class ToolVisit:
         self.heard.device_wall = float(date) if date.isdigit() else None
         self.heard.clock, self.heard.wall = self._uptime(), time.time()
         refuse_other_machine(self.trip.tool, self.heard.facts)
+        refuse_foreign_times(self.tools, self.heard.facts)
         self._refuse_little_memory()
         parities: list[tuple[OutputParity, ...]] = [() for _ in self.tools]
         sampler = Sampler(self.transport, self.trip.options.sample_hz)
@@ -79,17 +84,28 @@ class ToolVisit:
     def _push(self) -> None:
         files = {f"{FOLDER}/{name}": SCRIPTS / name for name in _SHELL_SCRIPTS} | {TOOL: self.trip.tool}
         for index, (artifact, tool) in enumerate(zip(self.trip.artifacts, self.tools, strict=True)):
-            files |= {name: self.trip.bundle.folder / name for name in artifact.loaded}
-            for number, sample in enumerate(self._golden(index).samples):
+            files |= {f"{FOLDER}/{path.name}": path for path in tool.libraries(self.trip.tool)}
+            # A folder an artifact: a tool may take all that lies beside a model for its own.
+            files |= {f"{FOLDER}/{index}/{name}": self.trip.bundle.folder / name for name in artifact.loaded}
+            for number, sample in enumerate(self._fed(index)):
                 names = []
                 for place, data in enumerate(tool.encode(sample.feeds)):
-                    names.append(f"{FOLDER}/input-{index}-{number}-{place}")
-                    path = self.scratch / Path(names[-1]).name
+                    names.append(tool.input_file(self._model(index), number, place))
+                    path = self.scratch / f"input-{index}-{number}-{place}"
                     path.write_bytes(data)
                     files[names[-1]] = path
                 self.inputs[index, number] = tuple(names)
         self.transport.push(files)
         self._ask("chmod", "700", TOOL)
+        self.folder = self._ask("pwd").strip()
+
+    def _model(self, index: int) -> str:
+        return f"{FOLDER}/{index}/{self.trip.artifacts[index].main}"
+
+    def _fed(self, index: int) -> Sequence[GoldenSample]:
+        """The golden samples that go there: the first is timed, the others are for outputs that come back."""
+        samples = self._golden(index).samples
+        return samples if self.tools[index].saves_outputs else samples[:1]
 
     def _refuse_little_memory(self) -> None:
         """A file that does not fit into what is free would be ended by the system halfway."""
@@ -125,21 +141,28 @@ class ToolVisit:
         golden, tool, worker = self._golden(index), self.tools[index], self.heard.workers[index]
         worker.runtime = tool.describe()
         made = []
-        for number in range(len(golden.samples)):
-            output = f"{FOLDER}/output-{index}-{number}"
-            told, *_ = self._call(
-                index, ToolCall(*self._files(index, number), runs=1, warm_up=1, output=output)
-            )
+        for number in range(len(self._fed(index))):
+            output = f"{FOLDER}/output-{index}-{number}" if tool.saves_outputs else ""
+            told, *_ = self._call(index, self._tool_call(index, number, runs=1, warm_up=1, output=output))
             if number == 0:
                 worker.load_ns, worker.first_run_ns = _ns(told.load_ms), _ns(told.first_ms)
                 worker.placements = list(told.placements)
-            local = self.scratch / "output"
-            self.transport.pull(output, local, tool.output_bytes)
-            made.append(tool.decode(local.read_bytes()))
-        return compare_arrays(made, golden)
+            if tool.saves_outputs:
+                local = self.scratch / "output"
+                self.transport.pull(output, local, tool.output_bytes)
+                made.append(tool.decode(local.read_bytes()))
+        return compare_arrays(made, golden) if tool.saves_outputs else ()
 
-    def _files(self, index: int, number: int) -> tuple[str, tuple[str, ...], int]:
-        return self.trip.artifacts[index].main, self.inputs[index, number], self.trip.options.threads
+    def _tool_call(self, index: int, number: int = 0, **how: Any) -> ToolCall:
+        """A call on one golden sample; `how`: the other fields of ToolCall."""
+        return ToolCall(
+            self._model(index),
+            self.inputs[index, number],
+            self.trip.options.threads,
+            folder=self.folder,
+            tools=f"{self.folder}/{FOLDER}",
+            **how,
+        )
 
     def _take_turns(self) -> None:
         """Rounds that go through the artifacts forth and back, so that heat and clocks fall on all alike."""
@@ -158,27 +181,42 @@ class ToolVisit:
 
     def _time_round(self, index: int, runs: int, seconds: float, *, soak: bool = False) -> None:
         warm_up = max(1, self.trip.options.warm_up)  # each turn is a process of its own, and starts cold
-        call = ToolCall(*self._files(index, 0), runs=runs, seconds=seconds, warm_up=warm_up)
+        call = self._tool_call(index, runs=runs, seconds=seconds, warm_up=warm_up)
         told, start, end = self._call(index, call)
         self.heard.workers[index].rounds.append(Round(start, end, [], 0, soak=soak, told=told))
 
     def _time_layers(self, index: int) -> None:
         """Times by operator and the peak memory, in a call of their own: both slow the runs."""
-        worker, file = self.heard.workers[index], f"{FOLDER}/layers-{index}.csv"
-        call = ToolCall(*self._files(index, 0), runs=_LAYER_RUNS, warm_up=1, layers=file)
+        worker, tool = self.heard.workers[index], self.tools[index]
+        file = "" if tool.no_layers else f"{FOLDER}/layers-{index}.csv"
+        call = self._tool_call(index, runs=_LAYER_RUNS, warm_up=1, layers=file)
         told, *_ = self._call(index, call)
         worker.peak_bytes = None if told.peak_bytes is None else int(told.peak_bytes)
+        if not file:
+            worker.layers_note = tool.no_layers
+            return
+        rows = tool.layers(self._pull_profile(tool.name, file), call)
+        worker.layers = [(row.name, row.op, row.us) for row in rows]
+        worker.layers_note = "" if rows else f"{tool.name} wrote no times by operator"
+        worker.placements = worker.placements or list(tool.place(rows))
+
+    def _pull_profile(self, tool: str, file: str) -> str:
+        """The profile's text; DeviceError where the tool wrote none."""
+        if self._ask("sh", "-c", 'test -f "$1" && echo yes; true', "sh", file).strip() != "yes":
+            raise DeviceError(
+                f"{tool} ran and wrote no profile '{file}' there",
+                fix="take a newer one, and look with --keep at what it wrote",
+            )
         local = self.scratch / "layers"
         self.transport.pull(file, local, _MOST_PROFILE)
-        rows = self.tools[index].layers(local.read_text(encoding="utf-8", errors="replace"))
-        worker.layers = [(row.name, row.op, row.us) for row in rows]
-        worker.layers_note = "" if rows else f"{self.tools[index].name} wrote no times by operator"
+        return local.read_text(encoding="utf-8", errors="replace")
 
     def _call(self, index: int, call: ToolCall) -> tuple[ToolTimes, float, float]:
         """(what it told, start, end on the device's clock); DeviceError with its last words."""
         tool, artifact = self.tools[index], self.trip.artifacts[index]
         patience = self.trip.options.patience_s + call.seconds
-        words = ("sh", f"{FOLDER}/timed.sh", f"./{TOOL}", *tool.command(call))
+        values = [f"{name}={value}" for name, value in tool.environment(call.tools).items()]
+        words = ("sh", f"{FOLDER}/timed.sh", "env", *values, f"./{TOOL}", *tool.command(call))
         running = self.transport.start(words)
         try:
             lines = _read_all(running, patience)

@@ -32,7 +32,9 @@ _NAMES = {"component": "components", "variant": "variants", "warmup": "warm_up"}
 @click.option("--patience", metavar="TIME", help="Longest silence of the device (default 2m).")
 @click.option("--python", metavar="PATH", help="The device's Python that has the runtime (default python3).")
 @click.option(
-    "--tool", metavar="FILE", help="A benchmark tool, as benchmark_model, where there is no Python."
+    "--tool",
+    metavar="FILE",
+    help="A benchmark tool where there is no Python: benchmark_model, onnxruntime_perf_test.",
 )
 @click.option("--accelerator", metavar="NAME", help="What runs it: cpu, gpu, nnapi; Core ML's units.")
 @click.option("--keep", metavar="FOLDER", help="Work in this folder on the device and leave it there.")

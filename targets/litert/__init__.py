@@ -97,7 +97,7 @@ class LiteRT(Target):
         from edgekit.targets.litert.session import LiteRTSession
 
         session = LiteRTSession(folder / artifact.main)
-        return BenchmarkModel(session.describe_inputs(), session.describe_outputs(), accelerator)
+        return BenchmarkModel(session.describe_inputs(), session.describe_outputs(), accelerator or "cpu")
 
     def device_run(self, artifact: Artifact, device: Device) -> DeviceRun:
         """The runner loads the .tflite file with the device's own ai-edge-litert wheel (Linux only)."""

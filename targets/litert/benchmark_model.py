@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit._device_tool import LayerTime, Placement, ToolTimes
+from edgekit._device_tool import DeviceTool, LayerTime, Placement, ToolTimes
 from edgekit.errors import UsageError
 from edgekit.profiles.probes.transport import DeviceError
 
@@ -53,7 +53,7 @@ _REGULAR = "Regular Benchmark Runs"
 _MOST_LINES = 100_000
 
 
-class BenchmarkModel:
+class BenchmarkModel(DeviceTool):
     """One .tflite file in the tool. `inputs` and `outputs`: (name, dtype, shape) in the file's order."""
 
     name = "benchmark_model"
@@ -152,8 +152,9 @@ class BenchmarkModel:
             place += found[name].nbytes
         return found
 
-    def layers(self, text: str) -> tuple[LayerTime, ...]:
+    def layers(self, text: str, call: ToolCall) -> tuple[LayerTime, ...]:
         """Mean time by operator, in run order, from the CSV profile of the regular runs."""
+        del call
         return tuple(_layer_rows(text))
 
 

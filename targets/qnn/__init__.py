@@ -15,6 +15,7 @@ from edgekit.targets.qnn.options import read_options
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edgekit._device_tool import DeviceTool
     from edgekit._values import Artifact, Component, Device, Gap
     from edgekit.target import Job, Session
     from edgekit.targets.qnn.options import Options
@@ -86,9 +87,18 @@ class Qnn(Target):
     def device_run(self, artifact: Artifact, device: Device) -> DeviceRun:
         """The runner loads the context with the board's own onnxruntime-qnn wheel (ARM Linux only)."""
         del artifact, device
-        script = Path(__file__).parent / "device" / "run_qnn.py"
+        folder = Path(__file__).parent / "device"
         needs = "pip install onnxruntime onnxruntime-qnn numpy"
-        return DeviceRun({script.name: script}, runtime=script.stem, needs=needs)
+        files = {name: folder / name for name in ("run_qnn.py", "qnn_profile.py")}
+        return DeviceRun(files, runtime="run_qnn", needs=needs)
+
+    def device_tool(self, artifact: Artifact, folder: Path, accelerator: str) -> DeviceTool:
+        """onnxruntime_perf_test with the QNN provider, which runs on phones as they are."""
+        from edgekit.targets.qnn.perf_test import PerfTest
+        from edgekit.targets.qnn.session import describe_inputs
+
+        main = folder / artifact.main
+        return PerfTest(describe_inputs(main), accelerator, on_htp=main.is_dir())
 
     def extras(self, artifacts: Sequence[Artifact], job: Job, out: Path) -> list[str]:
         from edgekit.targets.qnn.snippets import write_snippets

@@ -88,6 +88,18 @@ class HtpSession:
         return serialize_model(twin)
 
 
+def describe_inputs(main: Path) -> list[tuple[str, str, list[int]]]:
+    """(name, dtype of numpy, shape) of a context's or an ONNX file's inputs, read without a session."""
+    import onnx_ir as ir
+
+    graph = ir.load(main / MODEL if main.is_dir() else main).graph
+    return [
+        (str(value.name), value.dtype.numpy().name, [int(dim) for dim in value.shape.numpy()])
+        for value in graph.inputs
+        if value.dtype is not None and value.shape is not None
+    ]
+
+
 def describe_context(folder: Path) -> tuple[list[tuple[str, list[int]]], list[tuple[str, list[int]]]]:
     """(dtype, shape) of each input and of each output, read from the file: no session is opened."""
     import onnx_ir as ir

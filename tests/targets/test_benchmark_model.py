@@ -115,6 +115,7 @@ def test_an_unknown_accelerator_is_refused() -> None:
         BenchmarkModel([], [], "tpu")
 
 
+PROFILED = ToolCall("m.tflite", ("in",), threads=1, runs=20, layers="p.csv")
 WITH_START = """Profiling Info for Benchmark Initialization:
 ============================== Run Order ==============================
 node type, start, first, avg_ms, %, cdf%, mem KB, times called, name
@@ -133,14 +134,14 @@ CONV_2D, 0, 0.11, 0.0930388, 44.8994%, 44.8994%, 0, 1, [sequential_11/conv2d_33/
 
 
 def test_times_by_operator_are_those_of_the_regular_runs(tool: BenchmarkModel) -> None:
-    rows = tool.layers(WITH_START)
+    rows = tool.layers(WITH_START, PROFILED)
     assert [(row.op, row.name) for row in rows] == [
         ("CONV_2D", "[sequential_11/conv2d_33/Conv2D]:0"),
         ("Convolution (NHWC, QC8) IGEMM", "[a, b]:1"),
     ]
     assert [row.us for row in rows] == pytest.approx([93.0388, 30.0884])
     newer = WITH_START.replace("start, ", "").replace("CONV_2D, 0,", "CONV_2D,").replace("0.0931277, ", "")
-    assert tool.layers(newer) == rows
-    assert tool.layers("") == ()
+    assert tool.layers(newer, PROFILED) == rows
+    assert tool.layers("", PROFILED) == ()
     with pytest.raises(DeviceError, match="much"):
-        tool.layers(WITH_START.replace("0.0930388", "much"))
+        tool.layers(WITH_START.replace("0.0930388", "much"), PROFILED)

@@ -6,10 +6,10 @@ HTP: its time would be nobody's, and is refused.
 
 import os
 import platform
-import re
 import tempfile
 
 import onnxruntime as ort
+import qnn_profile
 
 PROVIDER = "QNNExecutionProvider"
 
@@ -67,26 +67,12 @@ class Model:
             for _ in range(runs):
                 session.run(self.outputs, feeds)
             del session
+            if not os.path.isfile(path):
+                raise RuntimeError("onnxruntime-qnn wrote no profile: it knows no profiling_file_path")
             with open(path, encoding="utf-8") as file:
-                rows = read_profile(file.read(), runs)
-        units = [{"unit": "HTP", "ops": len(rows), "why": "as the QNN profile lists them"}]
+                rows = qnn_profile.read_profile(file.read(), runs)
+        units = [{"unit": "HTP", "ops": len(rows), "why": qnn_profile.WHY}]
         return {"rows": rows, "placements": units if rows else []}
-
-
-def read_profile(text, runs):
-    """Rows of a detailed QNN profile: a node's share of an execution's cycles, times its microseconds."""
-    total, nodes, cycles = {}, [], 0.0
-    for line in text.splitlines()[1:]:
-        _, kind, value, unit, _, _, name = line.split(",", 6)
-        if name == "Accelerator (execute) time (cycles)":
-            nodes, cycles = [], float(value)
-        elif kind == "NODE" and unit == "CYCLES":
-            nodes.append((re.sub(r"(:OpId_\d+)? \(cycles\)$", "", name), float(value)))
-        elif name == "Accelerator (execute) time" and unit == "US" and cycles:
-            for node, part in nodes:
-                total[node] = total.get(node, 0.0) + part / cycles * float(value)
-            cycles = 0.0
-    return [{"name": name, "op": "", "us": us / runs} for name, us in total.items()]
 
 
 _registered = []
