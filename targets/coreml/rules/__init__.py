@@ -11,6 +11,7 @@ _FAMILIES = (
     "gather",
     "matmul",
     "normalize",
+    "pad",
     "pool",
     "probed",
     "quantize",
