@@ -101,6 +101,18 @@ def test_any_memory_order_and_dtype_is_sketched() -> None:
     assert monitor.sketches("inputs")["b"].cdf([0.0]).tolist() == [0.5]
 
 
+@pytest.mark.parametrize("sizes", [(5000,), (5000, 7000), (300, 300, 5000)])
+def test_every_place_is_looked_at_as_often_whatever_the_sizes(sizes: tuple[int, ...]) -> None:
+    monitor = Monitor(DIGEST, share=1.0)
+    for turn in range(600):
+        size = sizes[turn % len(sizes)]
+        monitor.observe({}, {"y": np.arange(size) / size}, 1.0)
+    sketch, points = monitor.sketches("outputs")["y"], np.linspace(0.05, 0.95, 19)
+    assert sketch.count == 600 * 256
+    # The numbers lie evenly in 0..1, so the share below a point is the point.
+    assert np.abs(sketch.cdf(points) - points).max() < sketch.rank_error(1e-6) + 0.01
+
+
 @pytest.mark.parametrize("kind", [np.float32, np.float64, int])
 def test_a_latency_of_any_kind_of_number_is_written_as_a_number(tmp_path: Path, kind: type) -> None:
     monitor = Monitor(DIGEST)

@@ -24,7 +24,7 @@ from edgekit._signers import Keyless, SignedAs, SignedBy
 from edgekit.errors import BundleError, OutputError, UsageError
 from tests.converted import command_line, make_bundle, read_tree, run
 from tests.keyless.fulcio import make_key
-from tests.keyless.services import Sigstore, run_sigstore
+from tests.keyless.services import WORKFLOW, Sigstore, run_sigstore
 from tests.test_signature import make_pair
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ def bundle(made: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sigstore]:
-    monkeypatch.delenv("SIGSTORE_ID_TOKEN", raising=False)
+    for name in ("SIGSTORE_ID_TOKEN", "GITHUB_ACTIONS", "GITLAB_CI", "BUILDKITE", "CIRCLECI"):
+        monkeypatch.delenv(name, raising=False)
     folder = tmp_path / "services"
     folder.mkdir()
     with run_sigstore(folder) as running:
@@ -101,10 +102,20 @@ def test_model_signings_own_command_line_takes_our_signature(services: Sigstore,
     assert subprocess.run(command, check=False, capture_output=True, timeout=60).returncode != 0
 
 
-def test_a_workload_is_an_identity_too(services: Sigstore, bundle: Path) -> None:
-    workflow = "https://example.org/team/edge/.github/workflows/release.yml@refs/heads/main"
-    sign(services, bundle, services.make_token(workflow))
-    check_signature(bundle, bundle, trust(services, workflow))
+def test_a_job_of_github_signs_as_its_workflow(
+    services: Sigstore, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keyless = Keyless(None, services.write_trust_config())
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    with pytest.raises(UsageError, match="insufficient OIDC token permissions"):
+        edgekit.sign(bundle, keyless)
+    monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_URL", f"{services.url}/job?api-version=2.0")
+    monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "of-another-job")
+    with pytest.raises(UsageError, match="code=401"):
+        edgekit.sign(bundle, keyless)
+    monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "of-the-job")
+    edgekit.sign(bundle, keyless)
+    check_signature(bundle, bundle, trust(services, WORKFLOW))
 
 
 def test_a_signature_outlives_its_certificate(services: Sigstore, bundle: Path) -> None:

@@ -180,9 +180,13 @@ def draw_some(values: np.ndarray, most: int, draw: np.random.Generator) -> np.nd
     """At most that many numbers of an array as a new flat one, each place as likely as any other."""
     if values.size <= most:
         return values.flatten()
-    places = draw.integers(0, values.size, most)
+    return take_places(values, draw.integers(0, values.size, most))
+
+
+def take_places(values: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The numbers at flat places of an array, as a new flat one; an array of any strides is not copied."""
     if values.flags.c_contiguous:
-        return values.reshape(-1)[places]
+        return values.take(places)
     return values[np.unravel_index(places, values.shape)]
 
 
