@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from edgekit.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 LAYOUT = "v1"
 TOOLS = ("edgekit", "numpy", "onnx", "onnx-ir", "onnxruntime", "onnxscript", "pillow")
@@ -62,14 +62,15 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} cannot be part of a cache key")
 
 
-def tool_versions() -> dict[str, str]:
-    """Installed version of edgekit and of each tool that shapes its results; imports none of them."""
-    versions = {}
-    for name in TOOLS:
-        try:
+def tool_versions(own: Sequence[str] = ()) -> dict[str, str]:
+    """Installed version of edgekit and of each tool that shapes its results; imports none of them.
+
+    own: a target's toolchain, of which only what is installed is told.
+    """
+    versions = dict.fromkeys(TOOLS, "missing")
+    for name in (*TOOLS, *own):
+        with suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "missing"
     return versions
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit._budget import judge_budget
-from edgekit._cache import key, open_cache
+from edgekit._cache import key, open_cache, tool_versions
 from edgekit._foretold import foretell_bundle
 from edgekit._guard import choose_offers
 from edgekit._plan import load_source, resolve_all
@@ -130,7 +130,8 @@ def _bundle_key(item: ResolvedTarget, workshop: Workshop) -> str:
         f"{other.target.name} {other.device.name}@{other.device.software}" for other in workshop.targets
     )
     source = workshop.source
-    return key(source.name, source.digest, workshop.data_digest, item.device, plugin.version, everyone, form)
+    made_by = (plugin.version, tool_versions(item.target.tools()))
+    return key(source.name, source.digest, workshop.data_digest, item.device, made_by, everyone, form)
 
 
 def _judge_digests(recipe: Recipe) -> tuple[str | None, ...]:

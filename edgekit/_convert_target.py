@@ -150,7 +150,7 @@ def _draft(
         scheme=", ".join(schemes) or None,
         extras=tuple(first.item.target.extras(artifacts, _whole_job(parts), built)),
         gates={precision: first.gate(precision) for precision in parts[0].jobs},
-        tools=tool_versions(),
+        tools=tool_versions(first.item.target.tools()),
         documents=_merge_documents(documents),
         notes=_merge_notes(notes),
     )

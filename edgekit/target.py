@@ -136,6 +136,13 @@ class Target(ABC):
     def missing(self) -> str | None:
         """The install command of what this target lacks here, or None. Imports no toolchain."""
 
+    def tools(self) -> tuple[str, ...]:
+        """Distributions whose installed versions its artifacts and proofs follow from, beside edgekit's own.
+
+        A bundle names them, and is made again where one of them changed.
+        """
+        return ()
+
     @abstractmethod
     def devices(self) -> list[Path]:
         """Device TOMLs that this target brings, one called `generic-<name>` among them."""

@@ -42,7 +42,8 @@ def bundle(folder: Path, *, name: str = "model", failures: tuple[str, ...] = ())
     (folder / "int8").mkdir(parents=True)
     (folder / "int8" / "m.onnx").write_bytes(b"x" * 1500)
     macs = MacShare(95, 100)
-    artifact = Artifact(name, "int8", "int8/m.onnx", ("int8/m.onnx",), "TensorRT", macs)
+    notes = ("36 of 37 nodes on the NPU", "no engine was built")
+    artifact = Artifact(name, "int8", "int8/m.onnx", ("int8/m.onnx",), "TensorRT", macs, notes=notes)
     output = OutputParity("y", 23.456, 0.999, 0.1, 0.9875)
     parity = Parity(
         name,
@@ -95,9 +96,11 @@ def test_convert_prints_notes_figures_proof_budget_and_place(given: Any, tmp_pat
         "95.0 %",
         "proven on 4 samples, run twice in one session; by ONNX Runtime on the host; no engine was built",
         "budget latency 50ms: unknown (nobody has a figure for this device yet)",
+        "model int8: 36 of 37 nodes on the NPU",
         f"bundle: {tmp_path / 'dev'}",
     ):
         assert words in result.stdout
+    assert result.stdout.count("no engine was built") == 1  # the proof says it
     assert result.stderr == "build ...\n"
 
 

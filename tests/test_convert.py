@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -243,3 +244,20 @@ def test_a_dry_run_writes_nothing(place: Path) -> None:
     assert result.exit_code == 0
     assert "dry run: nothing was written" in result.stdout
     assert set(place.iterdir()) == before
+
+
+def test_a_bundle_names_its_toolchain_and_is_made_again_with_another_version(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tools(output: str) -> dict[str, str]:
+        result = run("convert", place / "m.onnx", "--target", "litert", "-o", tmp_path / output)
+        assert result.exit_code == 0, result.output
+        manifest = json.loads((tmp_path / output / "generic-litert" / "manifest.json").read_text())
+        return dict(manifest["tools"])
+
+    real = metadata.version
+    before = tools("before")
+    assert before["ai-edge-litert"] == real("ai-edge-litert")
+    assert "ai-edge-litert-sdk-qualcomm" not in before
+    monkeypatch.setattr(metadata, "version", lambda name: "9.9" if name == "ai-edge-litert" else real(name))
+    assert tools("after") == before | {"ai-edge-litert": "9.9"}

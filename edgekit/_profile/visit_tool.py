@@ -49,6 +49,7 @@ class ToolVisit:
     scratch: Path
     progress: Progress
     inputs: dict[tuple[int, int], tuple[str, ...]] = field(default_factory=dict)
+    run_s: dict[int, float] = field(default_factory=dict)
     folder: str = ""
 
     @property
@@ -145,6 +146,7 @@ class ToolVisit:
             output = f"{FOLDER}/output-{index}-{number}" if tool.saves_outputs else ""
             told, *_ = self._call(index, self._tool_call(index, number, runs=1, warm_up=1, output=output))
             if number == 0:
+                self.run_s[index] = told.ms["mean"] / 1e3
                 worker.load_ns, worker.first_run_ns = _ns(told.load_ms), _ns(told.first_ms)
                 worker.placements = list(told.placements)
             if tool.saves_outputs:
@@ -212,9 +214,13 @@ class ToolVisit:
         return local.read_text(encoding="utf-8", errors="replace")
 
     def _call(self, index: int, call: ToolCall) -> tuple[ToolTimes, float, float]:
-        """(what it told, start, end on the device's clock); DeviceError with its last words."""
+        """(what it told, start, end on the device's clock); DeviceError with its last words.
+
+        The tool is silent while it runs: one that takes ten times what the first run promised hangs.
+        """
         tool, artifact = self.tools[index], self.trip.artifacts[index]
-        patience = self.trip.options.patience_s + call.seconds
+        expected = (call.runs + call.warm_up) * self.run_s.get(index, 0.0)
+        patience = self.trip.options.patience_s + call.seconds + 10 * expected
         values = [f"{name}={value}" for name, value in tool.environment(call.tools).items()]
         words = ("sh", f"{FOLDER}/timed.sh", "env", *values, f"./{TOOL}", *tool.command(call))
         running = self.transport.start(words)

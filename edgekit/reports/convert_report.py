@@ -45,6 +45,7 @@ def render_bundle(bundle: BundleResult) -> str:
     lines = [clean(f"{device.name}: {device.title} ({software_words(device)})")]
     lines.append(table(_HEADERS, proof_rows(bundle.artifacts, bundle.parities, sizes), right=(2, 3, 4, 5)))
     lines += proof_lines(bundle.parities)
+    lines += note_lines(bundle.artifacts, bundle.parities)
     lines += _gap_lines(bundle.gaps)
     lines += [f"  {_budget_word(verdict)} {verdict_line(verdict)}" for verdict in bundle.verdicts]
     judged = {verdict.metric for verdict in bundle.verdicts}
@@ -115,6 +116,17 @@ def proof_lines(parities: Sequence[Parity]) -> list[str]:
     lines = [f"  {', '.join(names)}: {basis}" for basis, names in variants.items()]
     lines += [line for parity in parities for line in _finding_lines(parity)]
     return [clean(line) for line in lines]
+
+
+def note_lines(artifacts: Sequence[Artifact], parities: Sequence[Parity]) -> list[str]:
+    """What a reader must know of each file, told once for all variants alike; nothing that a proof says."""
+    told = " ".join(parity.reason for parity in parities)
+    notes: dict[str, list[str]] = {}
+    for artifact in artifacts:
+        for note in artifact.notes:
+            if note not in told:
+                notes.setdefault(note, []).append(f"{artifact.component} {artifact.variant}")
+    return [clean(f"  {', '.join(names)}: {note}") for note, names in notes.items()]
 
 
 def _basis(parity: Parity) -> str:

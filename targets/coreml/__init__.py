@@ -28,6 +28,9 @@ class CoreML(Target):
     def missing(self) -> str | None:
         return None if find_spec("coremltools") else f'pip install "{_PACKAGE}"'
 
+    def tools(self) -> tuple[str, ...]:
+        return ("coremltools",)
+
     def devices(self) -> list[Path]:
         return device_files(self.name)
 

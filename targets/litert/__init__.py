@@ -36,6 +36,12 @@ class LiteRT(Target):
         lacking = [f'"{wheel}"' for package, wheel in _PACKAGES.items() if find_spec(package) is None]
         return f"pip install {' '.join(lacking)}" if lacking else None
 
+    def tools(self) -> tuple[str, ...]:
+        """LiteRT's own wheel and each NPU vendor's SDK for it."""
+        from edgekit.targets.litert.compile_npu import load_sdks
+
+        return ("ai-edge-litert", "flatbuffers", *(row["package"] for row in load_sdks().values()))
+
     def devices(self) -> list[Path]:
         return device_files(self.name)
 

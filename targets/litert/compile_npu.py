@@ -89,11 +89,17 @@ def partition_words(chip: str, stats: Iterable[Any]) -> str:
 
 
 @cache
+def load_sdks() -> dict[str, dict[str, str]]:
+    """Each vendor's row of npu_sdks.toml."""
+    table = tomllib.loads((Path(__file__).parent / "npu_sdks.toml").read_text(encoding="utf-8"))
+    return {str(vendor): dict(row) for vendor, row in table.items()}
+
+
+@cache
 def _list_chips() -> dict[str, Chip]:
     """Every chip in LiteRT's own lists; none where this LiteRT has no compiler."""
-    table = tomllib.loads((Path(__file__).parent / "npu_sdks.toml").read_text(encoding="utf-8"))
     found: dict[str, Chip] = {}
-    for vendor, row in table.items():
+    for vendor, row in load_sdks().items():
         try:
             models = import_module(f"ai_edge_litert.aot.vendors.{vendor}.target").SocModel
         except ImportError:

@@ -25,6 +25,9 @@ class OpenVINO(Target):
     def missing(self) -> str | None:
         return None if find_spec("openvino") else 'pip install "openvino>=2026.1"'
 
+    def tools(self) -> tuple[str, ...]:
+        return ("openvino",)
+
     def devices(self) -> list[Path]:
         return device_files(self.name)
 

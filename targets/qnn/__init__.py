@@ -41,6 +41,9 @@ class Qnn(Target):
     def missing(self) -> str | None:
         return explain_missing()
 
+    def tools(self) -> tuple[str, ...]:
+        return ("onnxruntime-qnn",)
+
     def devices(self) -> list[Path]:
         return device_files(self.name)
 

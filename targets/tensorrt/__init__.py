@@ -29,6 +29,9 @@ class TensorRT(Target):
         """Nothing: ONNX is written with edgekit's own dependencies, engines are built on the device."""
         return None
 
+    def tools(self) -> tuple[str, ...]:
+        return ("tensorrt-rtx",)
+
     def devices(self) -> list[Path]:
         return device_files(self.name)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import shutil
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,3 +158,16 @@ def test_a_folder_that_would_split_the_tools_options_is_refused() -> None:
 def test_a_call_that_timed_nothing_is_told(printed: str) -> None:
     with pytest.raises(DeviceError, match="timed nothing"):
         TOOL.read(printed)
+
+
+def test_the_page_says_how_many_nodes_the_chip_runs_and_with_what_compiler(
+    bundle: Path, tmp_path: Path
+) -> None:
+    (partition,) = bundle.glob("*.partition.json")
+    (chip,) = json.loads(partition.read_text())["chips"]
+    edgekit.report(bundle, output=tmp_path / "report")
+    page = html.unescape((tmp_path / "report" / "report.html").read_text())
+    assert (
+        f"model int8: SM8650 (v75): whole on the HTP: {chip['nodes_on_htp']} of {chip['nodes']} nodes" in page
+    )
+    assert f"onnxruntime-qnn {metadata.version('onnxruntime-qnn')}" in page

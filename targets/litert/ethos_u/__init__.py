@@ -34,6 +34,9 @@ class EthosU(Target):
         vela = None if find_spec("ethosu") else 'pip install "ethos-u-vela>=5.2"'
         return LiteRT().missing() or vela
 
+    def tools(self) -> tuple[str, ...]:
+        return ("ethos-u-vela", *LiteRT().tools())
+
     def devices(self) -> list[Path]:
         return device_files(self.name)
 
