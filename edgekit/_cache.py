@@ -67,7 +67,7 @@ def tool_versions(own: Sequence[str] = ()) -> dict[str, str]:
 
     own: a target's toolchain, of which only what is installed is told.
     """
-    versions = dict.fromkeys(TOOLS, "missing")
+    versions: dict[str, str] = dict.fromkeys(TOOLS, "missing")
     for name in (*TOOLS, *own):
         with suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
