@@ -123,7 +123,8 @@ class TargetWork:
         return self._weighted[precision]
 
     def job(self, precision: Precision) -> Job:
-        job = replace(job_for(self.item, self.workshop.recipe), precision=precision)
+        asked = job_for(self.item, self.workshop.recipe)
+        job = replace(asked, precision=precision, inner=self.workshop.inner)
         if precision != "int8":
             return job
         return replace(job, scales={self.workshop.component.name: self.quantized().scales})

@@ -31,7 +31,8 @@ class Job:
     `precision` is the variant to build; the components given beside the job are already in that
     form (Q/DQ inserted for int8). `scales` are per component, empty for float variants.
     `shapes` holds the dims a user gave as ranges or sizes, per input of the component that is built;
-    `component_shapes` those of every component, for `extras`. `options` are the target's own.
+    `component_shapes` those of every component, for `extras`. `options` are the target's own. `inner`
+    names the tensors inside the component that a device shall be able to give, as `Session.run` its taps.
     """
 
     device: Device
@@ -40,6 +41,7 @@ class Job:
     shapes: Mapping[str, tuple[DimRange, ...]] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
     component_shapes: Mapping[str, Mapping[str, tuple[DimRange, ...]]] = field(default_factory=dict)
+    inner: tuple[str, ...] = ()
 
     def shapes_of(self, component: str) -> Mapping[str, tuple[DimRange, ...]]:
         """The dims given for one component's inputs, whether the job is about it alone or about all."""

@@ -67,9 +67,19 @@ class OrtMobile(Target):
         return [build_component(component, job, out, proves=_PROVES) for component in components]
 
     def open(self, artifact: Artifact, folder: Path) -> Session:
+        from edgekit.targets.ort_mobile.inner_values import find_inner_file
         from edgekit.targets.ort_mobile.runtime_session import OrtSession
 
-        return OrtSession(folder / artifact.main)
+        inner = find_inner_file(artifact)
+        return OrtSession(folder / artifact.main, None if inner is None else folder / inner)
+
+    def open_others(self, artifact: Artifact, folder: Path) -> dict[str, Session]:
+        """The file that gives inner values, which has to give the artifact's outputs as well."""
+        from edgekit.targets.ort_mobile.inner_values import find_inner_file
+        from edgekit.targets.ort_mobile.runtime_session import OrtSession
+
+        inner = find_inner_file(artifact)
+        return {} if inner is None else {inner: OrtSession(folder / inner)}
 
     def extras(self, artifacts: Sequence[Artifact], job: Job, out: Path) -> list[str]:
         from edgekit.targets.ort_mobile.write_snippets import write_snippets

@@ -16,6 +16,7 @@ from edgekit.errors import ModelError
 from edgekit.passes.serialize_model import save_model
 from edgekit.targets.ort_mobile.absorb_weights import absorb_weights
 from edgekit.targets.ort_mobile.artifact_macs import MacCount, count_macs
+from edgekit.targets.ort_mobile.inner_values import ENDING, give_inner
 from edgekit.targets.ort_mobile.large_file import is_large, write_large
 from edgekit.targets.ort_mobile.options import read_options
 from edgekit.targets.ort_mobile.save_ort import save_ort, save_styles
@@ -43,6 +44,7 @@ def build_component(component: Component, job: Job, out: Path, *, proves: str) -
         path = Path(scratch) / "model.onnx"
         save_model(model, path)
         files = save_styles(path, out, stem, job.precision)
+        inner = _write_inner(component.model, job, out, stem)
         reports = _write_usability(path, out, stem)
     count = count_macs((out / files[0]).read_bytes())
     if count.macs is None and not all(_is_fixed(value) for value in model.graph.inputs):
@@ -53,12 +55,25 @@ def build_component(component: Component, job: Job, out: Path, *, proves: str) -
         component=component.name,
         variant=job.precision,
         main=files[0],
-        files=(*files, *reports),
+        files=(*files, *inner, *reports),
         runtime=f"onnxruntime {ort.__version__}",
         macs=count.macs,
         notes=tuple(notes),
         proves=proves,
     )
+
+
+def _write_inner(model: ir.Model, job: Job, out: Path, stem: str) -> tuple[str, ...]:
+    """The second file that gives inner values, where some were asked for."""
+    if not job.inner:
+        return ()
+    file = out / f"{stem}{ENDING}"
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "model.onnx"
+        # Before the changes for onnxruntime's kernels: they drop a Relu that its rounding implies.
+        save_model(_in_variant(give_inner(model, job.inner), job)[0], path)
+        save_ort(path, file, settings={}, precision=job.precision)
+    return (file.name,)
 
 
 def _in_variant(model: ir.Model, job: Job) -> tuple[ir.Model, list[str]]:

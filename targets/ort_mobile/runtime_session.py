@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 
 
 class OrtSession:
-    """One loaded .ort file, or .onnx of a large model; its graph is final, so only outputs can be tapped."""
+    """One loaded .ort file, or .onnx of a large model; its graph is final, so only outputs can be tapped.
 
-    def __init__(self, path: Path) -> None:
+    inner: the file that gives inner values as outputs, where there is one; it is loaded for the first tap.
+    """
+
+    def __init__(self, path: Path, inner: Path | None = None) -> None:
         import onnxruntime as ort
 
         options = ort.SessionOptions()
@@ -34,6 +37,8 @@ class OrtSession:
                 f"onnxruntime {ort.__version__} cannot load {path.name}: {str(error)[:300]}",
                 fix="build it again, or use the onnxruntime version named in the manifest or a newer one",
             ) from error
+        self._inner_path = inner
+        self._inner: OrtSession | None = None
         self.inputs = [value.name for value in self._session.get_inputs()]
         self.outputs = [value.name for value in self._session.get_outputs()]
 
@@ -46,11 +51,10 @@ class OrtSession:
         return [(value.name, value.type, value.shape) for value in self._session.get_outputs()]
 
     def run(self, feeds: Mapping[str, np.ndarray], taps: Sequence[str] = ()) -> dict[str, np.ndarray]:
-        """All outputs by name. `taps` that are no outputs do not exist in a .ort file and are left out.
+        """All outputs by name, and those `taps` that the file of inner values gives; others do not exist.
 
         Raises SamplesError where names, dtypes or shapes do not fit the file.
         """
-        del taps
         missing = [name for name in self.inputs if name not in feeds]
         if missing:
             raise SamplesError(
@@ -63,4 +67,13 @@ class OrtSession:
                 f"onnxruntime refused the sample: {str(error)[:300]}",
                 fix="give samples of the dtype and shape that `edgekit inspect` shows",
             ) from error
-        return dict(zip(self.outputs, results, strict=True))
+        return self._tap(feeds, taps) | dict(zip(self.outputs, results, strict=True))
+
+    def _tap(self, feeds: Mapping[str, np.ndarray], taps: Sequence[str]) -> dict[str, np.ndarray]:
+        if not taps or self._inner_path is None:
+            return {}
+        if self._inner is None:
+            self._inner = OrtSession(self._inner_path)
+        if not set(taps) & set(self._inner.outputs) - set(self.outputs):
+            return {}
+        return {name: value for name, value in self._inner.run(feeds).items() if name in taps}

@@ -57,11 +57,11 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def watch(bundle: Path, file: Path, *, variant: str = "int8", light: float = 1.0) -> Path:
-    """The field file of a device whose runtime gives the tensor `s` (LiteRT, here)."""
+    """The field file of a device whose runtime gives the tensor `s`."""
     targets = edgekit.list_targets()
     with open_bundle(bundle) as opened:
         artifact = next(one for one in read_artifacts(opened) if one.variant == variant)
-        session = targets["litert"].open(artifact, opened.folder)
+        session = targets[opened.target].open(artifact, opened.folder)
         monitor = Monitor(opened.digest, variant=variant, device=file.stem, share=1.0)
         for scene in draw_scenes(60, seed=7, light=light):
             found = session.run({"x": scene}, taps=("s",))
