@@ -43,8 +43,8 @@ def build_component(component: Component, job: Job, out: Path, *, proves: str) -
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "model.onnx"
         save_model(model, path)
-        files = save_styles(path, out, stem, job.precision)
         inner = _write_inner(component.model, job, out, stem)
+        files = save_styles(path, out, stem, job.precision, also=[out / name for name in inner])
         reports = _write_usability(path, out, stem)
     count = count_macs((out / files[0]).read_bytes())
     if count.macs is None and not all(_is_fixed(value) for value in model.graph.inputs):

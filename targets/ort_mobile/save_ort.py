@@ -14,7 +14,7 @@ from edgekit.targets.ort_mobile.ort_tools import import_tools
 from edgekit.targets.ort_mobile.write_ort import canonical_ort
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from edgekit._values import Precision
 
@@ -36,11 +36,13 @@ _STYLE: dict[str, dict[str, str]] = {
 }
 
 
-def save_styles(model: Path, out: Path, stem: str, precision: Precision) -> tuple[str, ...]:
+def save_styles(
+    model: Path, out: Path, stem: str, precision: Precision, *, also: Sequence[Path] = ()
+) -> tuple[str, ...]:
     """Write `<stem>.ort`, `<stem>.with_runtime_opt.ort` and both operator lists into `out`.
 
-    Returns the file names, the Fixed .ort first. Raises ModelError with onnxruntime's words when it
-    cannot hold the model.
+    also: .ort files whose operators the lists hold too. Returns the file names, the Fixed .ort first. Raises
+    ModelError with onnxruntime's words when it cannot hold the model.
     """
     fixed, runtime = out / f"{stem}.ort", out / f"{stem}.with_runtime_opt.ort"
     with tempfile.TemporaryDirectory() as scratch:
@@ -49,7 +51,7 @@ def save_styles(model: Path, out: Path, stem: str, precision: Precision) -> tupl
         save_ort(model, fixed, settings=_STYLE["fixed"], precision=precision)
         save_ort(model, runtime, settings=_STYLE["runtime"], precision=precision)
         _optimize(model, replayed, settings=_STYLE["replayed"], precision=precision)
-        configs = _write_configs([fixed, runtime, replayed], out, stem)
+        configs = _write_configs([fixed, runtime, *also, replayed], out, stem)
     return (fixed.name, runtime.name, *configs)
 
 
@@ -93,7 +95,7 @@ def _write_configs(models: list[Path], out: Path, stem: str) -> tuple[str, str]:
     _config_helper()(models, typed, True)
     lines = typed.read_text(encoding="utf-8").splitlines()
     entries = [line for line in lines if not line.startswith("#")]
-    header = f"# Operators of {', '.join(model.name for model in models[:2])}"
+    header = f"# Operators of {', '.join(model.name for model in models[:-1])}"
     # The helper reads every file anew for each list, and the shorter one is the longer without its types.
     for path, rows in ((plain, map(_without_types, entries)), (typed, entries)):
         path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")

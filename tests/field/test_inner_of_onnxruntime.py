@@ -96,6 +96,15 @@ def test_the_second_file_is_proven_and_is_none_that_an_application_loads(sealed:
         file.write_bytes(kept)
 
 
+def test_a_reduced_build_holds_its_operators_too(sealed: Path, tmp_path: Path) -> None:
+    rows = (sealed / "model.int8.required_operators.config").read_text().splitlines()
+    # "domain;opset;operator,operator": a line for each opset that the nodes are of.
+    listed = {name for row in rows if row.startswith("ai.onnx;") for name in row.split(";")[2].split(",")}
+    ran = operators(sealed / "model.int8.inner.ort", tmp_path)
+    assert {"DequantizeLinear", "QuantizeLinear", "Transpose"} & set(ran) <= listed
+    assert "DequantizeLinear" in ran
+
+
 def test_without_a_sketch_there_is_no_second_file(tmp_path: Path) -> None:
     bundle = convert_scenes(tmp_path, target="ort-mobile", precisions="int8")
     assert not list(bundle.glob("*.inner.ort"))
