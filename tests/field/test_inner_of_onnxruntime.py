@@ -13,6 +13,7 @@ import pytest
 import edgekit
 from edgekit._bundle import read_artifacts
 from edgekit._bundle.read import open_bundle
+from edgekit.errors import BundleError
 from tests.field.test_inner_sketches import convert_scenes, run_inner, statuses, watch
 from tests.field.test_sealed_sketches import SEALED, draw_scenes
 
@@ -60,7 +61,7 @@ def test_the_file_gives_the_same_outputs_and_inner_values_as_far_off_as_told(
         errors = np.asarray(found) - np.asarray(truth[name])
         assert np.sqrt(np.mean(errors**2)) <= 1.2 * told[name]
     for scene in scenes:
-        mine, theirs = (one.run(["y"], {"x": scene})[0] for one in (main, inner))
+        mine, theirs = (np.asarray(one.run(["y"], {"x": scene})[0]) for one in (main, inner))
         assert np.array_equal(mine, theirs)
 
 
@@ -90,7 +91,7 @@ def test_the_second_file_is_proven_and_is_none_that_an_application_loads(sealed:
     kept = file.read_bytes()
     try:
         file.write_bytes((sealed / "model.fp32.inner.ort").read_bytes())
-        with pytest.raises(edgekit.errors.BundleError):
+        with pytest.raises(BundleError):
             edgekit.verify(sealed)
     finally:
         file.write_bytes(kept)
