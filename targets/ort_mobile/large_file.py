@@ -22,7 +22,7 @@ LARGEST_ORT_BYTES = 400_000_000
 _WHY = (
     "{size:.1f} GB of weights are written as .onnx with external data, not as .ort: that is one flatbuffer "
     "(2 GB at most) and takes several times its size of memory to write. Load it by its path, with a full "
-    "onnxruntime: no class, operator list or usability report comes with it"
+    "onnxruntime: no class, operator list, usability report or file of inner values comes with it"
 )
 _PROVES = (
     "this host ran the .onnx file itself on onnxruntime's CPU provider, as written: it loads, and its graph "
