@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgekit._qdq import WeightRounder, quantize_weights
 from edgekit._qdq.observe_products import Products
-from edgekit._verify import OutputComparison
+from edgekit._verify import worst_sqnr_db
 from edgekit.calibration.open_session import open_session
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import numpy as np
+
     from edgekit._qdq import Steering
     from edgekit._recipe import WeightMethod
     from edgekit._schemes import WeightForm
     from edgekit._values import Component, Precision
+    from edgekit.calibration.open_session import OpenSession
     from edgekit.calibration.samples import Sample, Samples
 
 _HELD_OUT = 4  # samples that GPTQ does not see, where there are enough to spare
@@ -112,11 +114,8 @@ def _sqnr_db(component: Component, rounder: WeightRounder, asked: Asked, judges:
     )
     names = [str(value.name) for value in component.model.graph.outputs]
     exact, rounded = open_session(component.model.clone()), open_session(made.component.model)
-    comparisons = {name: OutputComparison(name) for name in names}
-    for sample in judges:
-        pairs = zip(exact.run(names, sample.feeds), rounded.run(names, sample.feeds), strict=True)
-        for name, (expected, actual) in zip(names, pairs, strict=True):
-            if expected.dtype.kind == "f":
-                comparisons[name].add(actual, expected)
-    found = [comparison.result().sqnr_db for comparison in comparisons.values()]
-    return min((rate for rate in found if not math.isnan(rate)), default=math.inf)
+
+    def run(session: OpenSession, sample: Sample) -> dict[str, np.ndarray]:
+        return dict(zip(names, session.run(names, sample.feeds), strict=True))
+
+    return worst_sqnr_db((run(exact, sample), run(rounded, sample)) for sample in judges)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgekit._qdq import QdqForm
 from edgekit._schemes import PORTABLE
-from edgekit._verify import OutputComparison
+from edgekit._verify import worst_sqnr_db
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,11 +132,6 @@ def _try_form(workshop: Workshop, form: QdqForm) -> _Tried:
 def _measure(workshop: Workshop, reference: RememberedSession) -> float:
     """SQNR in dB of the worst float output over the golden samples; inf where none can be judged."""
     golden = workshop.make_golden("samples", reference)
-    comparisons: dict[str, OutputComparison] = {}
-    for sample in golden.samples:
-        for name, expected in sample.fp32.items():
-            if sample.reference is not None and expected.dtype.kind == "f":
-                comparison = comparisons.setdefault(name, OutputComparison(name))
-                comparison.add(sample.reference[name], expected)
-    found = [one.result().sqnr_db for one in comparisons.values()]
-    return min((sqnr for sqnr in found if not math.isnan(sqnr)), default=math.inf)
+    return worst_sqnr_db(
+        (sample.fp32, sample.reference) for sample in golden.samples if sample.reference is not None
+    )

@@ -122,7 +122,7 @@ def _bundle_key(item: ResolvedTarget, workshop: Workshop) -> str:
         recipe.precisions,
         {name: [str(dim) for dim in dims] for name, dims in recipe.shapes.items()},
         (dict(recipe.bind), recipe.observer, recipe.scheme, recipe.float_nodes, recipe.only_ops),
-        (recipe.weight_block, recipe.weights),
+        (recipe.weight_block, recipe.weights, recipe.rounding),
         (recipe.metric, _judge_digests(recipe), dict(recipe.gate), recipe.max_drop),
         (recipe.golden, recipe.golden_count, recipe.sketch, dict(recipe.options)),
     )

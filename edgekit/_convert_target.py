@@ -54,7 +54,11 @@ class _Part:
     def notes(self) -> tuple[str, ...]:
         shop = self.work.workshop
         bound = [f"input '{name}' is a constant, {value}" for name, value in shop.recipe.bind.items()]
-        return tuple(filter(None, (*bound, self.note, self.work.scheme_note, *self.work.methods)))
+        return tuple(
+            filter(
+                None, (*bound, self.note, self.work.scheme_note, self.work.rounding_note, *self.work.methods)
+            )
+        )
 
 
 def build_bundle(item: ResolvedTarget, workshops: Sequence[Workshop], folder: Path) -> None:

@@ -86,6 +86,11 @@ def choose_precisions(recipe: Recipe, plan: Plan) -> tuple[tuple[Precision, ...]
             "INT8 needs samples to calibrate with",
             fix="add --samples DATA (a folder of images or .npz files), or --samples random to try it out",
         )
+    if "int8" not in asked and recipe.rounding != "nearest":
+        raise UsageError(
+            f"--rounding {recipe.rounding} is about the weights of INT8, and there is none",
+            fix="add --samples DATA and --precision int8, or leave it out; w8 and w4 take --weights",
+        )
     baselines = plan.baselines if "int8" in asked else ()
     wanted: list[Precision] = [*asked, *baselines]
     return tuple(dict.fromkeys(wanted)), note

@@ -23,6 +23,7 @@ WeightBlock = Literal[0, 32, 64, 128]
 PrecisionChoice = Literal["auto", "int8", "w8", "w4", "fp16", "fp32"]
 # What `--precision auto` allows INT8 to lose where no --max-drop says it (issue 7).
 AUTO_DROP = 0.005
+RoundingChoice = Literal["nearest", "adaround"]
 WeightMethod = Literal["auto", "rtn", "hqq", "gptq"]
 Shape = str | Sequence[int | str | DimRange]
 # The fields of edgekit._verify.Gate, named here because that room imports numpy; a test compares the two.
@@ -57,6 +58,7 @@ class RecipeOptions(TypedDict, total=False):
     only_ops: str | Sequence[str]
     weight_block: int
     weights: str
+    rounding: str
     max_drop: str | float | None
     metric: str | None
     vocabulary: str | Path | None
@@ -89,6 +91,7 @@ class Recipe:
     weight_block: how many int4 weights share a scale under w4; 0: all of a channel.
     max_drop: the share that INT8 may lose on the samples: schemes, ranges and layers are searched for it.
     weights: how w8 and w4 round: to the nearest, hqq, gptq, or (auto) gptq where samples show it nearer.
+    rounding: how INT8 rounds its weights: to the nearest, or by adaround where a layer's outputs gain by it.
     metric: "top1", "cer", "exact", "cosine" or "module:function".
     vocabulary: a text file with a character a line, for cer and exact; None: the model's own metadata.
     gate: limits that take the place of gate.toml's (names: GATE_LIMITS; min_top1 may be "90%").
@@ -113,6 +116,7 @@ class Recipe:
     only_ops: tuple[str, ...] = ()
     weight_block: WeightBlock = 32
     weights: WeightMethod = "auto"
+    rounding: RoundingChoice = "nearest"
     max_drop: float | None = None
     metric: str | None = None
     vocabulary: str | None = None
@@ -325,6 +329,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "only_ops": _words,
     "weight_block": _choice("weight_block", WeightBlock),
     "weights": _choice("weights", WeightMethod),
+    "rounding": _choice("rounding", RoundingChoice),
     "max_drop": lambda value: None if value is None else _share("max_drop", value),
     "metric": _plain_text("metric"),
     "vocabulary": _plain_text("vocabulary"),

@@ -99,6 +99,13 @@ class TargetWork:
         return [result.method for result in self._weighted.values()]
 
     @property
+    def rounding_note(self) -> str:
+        """How the weights of the INT8 variant were rounded; "" to the nearest."""
+        scheme = self.scheme
+        chosen = None if scheme is None else self.workshop.roundings(SCHEMES[scheme])
+        return "" if chosen is None else chosen.words
+
+    @property
     def scheme(self) -> str | None:
         """The scheme of the INT8 variant; None without one."""
         return None if self._quantized is None else self._quantized.scales.scheme

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgekit._cache import key
 from edgekit._calibrate import calibrate_component, open_samples
+from edgekit._choose_layer_rounding import choose_layer_rounding
 from edgekit._choose_rounding import Asked, choose_rounding
 from edgekit._inner_sketches import find_inner, sketch_samples
 from edgekit._plan import prepare_source
@@ -41,9 +42,16 @@ if TYPE_CHECKING:
     from edgekit._calibrate import Calibration
     from edgekit._choose_rounding import ChosenRounding
     from edgekit._plan import Prepared
-    from edgekit._qdq import FloatMeans, QdqResult, Steering, WeightsResult
+    from edgekit._qdq import (
+        FloatMeans,
+        LayerRoundings,
+        QdqResult,
+        RoundedLayer,
+        Steering,
+        WeightsResult,
+    )
     from edgekit._recipe import Recipe
-    from edgekit._schemes import WeightForm
+    from edgekit._schemes import Scheme, WeightForm
     from edgekit._values import Component, Precision, Progress
     from edgekit._verify import Golden, OrtSession, PiecewiseSession, RememberedSession
     from edgekit._verify.golden import GoldenKind
@@ -91,6 +99,7 @@ class Workshop:
     _plain_forms: dict[QdqForm, QdqResult] = field(default_factory=dict)
     _references: dict[QdqForm, RememberedSession] = field(default_factory=dict)
     _goldens: dict[tuple[GoldenKind, RememberedSession | None], Golden] = field(default_factory=dict)
+    _layer_roundings: dict[Scheme, LayerRoundings] = field(default_factory=dict)
 
     @cached_property
     def _prepared(self) -> Prepared:
@@ -245,11 +254,36 @@ class Workshop:
         """The forms of the Q/DQ graph that were made so far, without those of searches."""
         return tuple(self._plain_forms)
 
-    def _insert(self, form: QdqForm, mix: Mix) -> QdqResult:
+    def roundings(self, scheme: Scheme) -> LayerRoundings | None:
+        """How INT8 rounds the weights of each layer under a scheme; None to the nearest.
+
+        Chosen once, on the scheme's plainest form, so that all forms and targets hold the same integers.
+        """
+        if self.recipe.rounding == "nearest":
+            return None
+        if scheme not in self._layer_roundings:
+            self.progress("round weights by AdaRound", 0, None)
+            self._layer_roundings[scheme] = choose_layer_rounding(
+                self.equalized,
+                self.samples,
+                expected=self.expected,
+                insert=lambda rounded: self._insert(QdqForm(scheme), Mix(), rounded),
+            )
+        return self._layer_roundings[scheme]
+
+    def _insert(
+        self, form: QdqForm, mix: Mix, rounded: Mapping[str, RoundedLayer] | None = None
+    ) -> QdqResult:
+        """rounded: instead of what `roundings` gives."""
+        if rounded is None:
+            chosen = self.roundings(form.scheme)
+            rounded = {} if chosen is None else chosen.layers
         component, record = self.equalized, self.record
         self.progress("insert Q/DQ", 0, None)
         clipped = mix.clipped if self.searches_ranges else None
-        steering = replace(self._steering, searched=mix.float_nodes, clipped=clipped, wide=mix.wide)
+        steering = replace(
+            self._steering, searched=mix.float_nodes, clipped=clipped, wide=mix.wide, rounded=rounded
+        )
         if self.samples.kind != "random":
             # A flat background is rounded alike everywhere, and that is no noise which averages out.
             return insert_corrected_qdq(component, record, self._floats, form=form, steering=steering)

@@ -129,7 +129,7 @@ def test_every_option_reaches_the_recipe(given: Any, tmp_path: Path) -> None:
     words = (
         "-t a --target b@s --precision int8 --samples data --limit 9 --preprocess size=keep --shape x=1..2,3"
     )
-    words += " --observer mse --budget power=15W --scheme native --float n1 --float n2 --only Conv"
+    words += " --observer mse --budget power=15W --scheme native --float n1 --float n2 --only Conv --rounding adaround"
     words += " --metric cer --min-sqnr 0 --min-top1 90% --max-task-drop 0.01 --golden random --golden-count 2"
     words += " --option rtx=on -o out --archive --overwrite --no-cache"
     assert run("convert", "m.onnx", *words.split()).exit_code == 0
@@ -147,6 +147,7 @@ def test_every_option_reaches_the_recipe(given: Any, tmp_path: Path) -> None:
             scheme="native",
             float_nodes=["n1", "n2"],
             only_ops="Conv",
+            rounding="adaround",
             metric="cer",
             gate={"min_sqnr_db": 0, "min_top1": 0.9, "max_task_drop": 0.01},
             golden="random",

@@ -108,6 +108,7 @@ FULL: dict[str, Any] = {
     "scheme": "native",
     "float_nodes": ['/head/"odd"\n\x7f\\node', "ünï😀"],
     "only_ops": ["Conv"],
+    "rounding": "adaround",
     "metric": "top1",
     "gate": {"min_sqnr_db": 12.5, "min_top1": 0.95},
     "limit": 32,

@@ -10,6 +10,7 @@ import numpy as np
 from edgekit._qdq.islands import find_islands
 from edgekit._qdq.pairs import add_pair
 from edgekit._qdq.parameters import ParameterWriter, QdqForm
+from edgekit._qdq.round_layers import tell_roundings
 from edgekit._qdq.saturation import narrow_range
 from edgekit._qdq.widths import Widths, find_wide, tell_widths
 from edgekit._schemes import QuantParams, Scales
@@ -64,7 +65,8 @@ def insert_qdq(
     widths = _settle_widths(model.graph, islands, record, form=form, steering=steering)
     named = {str(value.name): widths.own(value, islands.nodes) for value in islands.tensors}
     names = Names(model)
-    writers = [ParameterWriter(form, params, names) for params in (widths.narrow, widths.wide)]
+    rounded = {} if steering is None else steering.rounded
+    writers = [ParameterWriter(form, params, names, rounded) for params in (widths.narrow, widths.wide)]
     for node in tuple(model.graph):
         if node in islands.nodes:
             writers[node in widths.nodes].quantize(node)
@@ -75,7 +77,7 @@ def insert_qdq(
     scales = Scales(form.scheme.name, record.digest, dict(sorted(named.items())))
     narrowed = frozenset(str(value.name) for value in islands.chain_inputs)
     decisions = tell_widths(islands.decisions, islands.nodes, wide=widths.nodes, scheme=form.scheme)
-    return QdqResult(replace(component, model=model), scales, decisions, narrowed)
+    return QdqResult(replace(component, model=model), scales, tell_roundings(decisions, rounded), narrowed)
 
 
 def reach_scheme(component: Component, scheme: Scheme, steering: Steering | None = None) -> Component:

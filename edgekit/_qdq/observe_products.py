@@ -68,7 +68,7 @@ class Products:
         """One pass over the samples."""
         inputs = {str(value.name) for value in self._model.graph.inputs}
         wanted = [name for name in group if name not in inputs]
-        session = open_session(_ending_at(self._model, wanted)) if wanted else None
+        session = open_session(ending_at(self._model, wanted)) if wanted else None
         found = {name: np.zeros((columns, columns), np.float32) for name, columns in group.items()}
         rows: dict[str, int] = defaultdict(int)
         for sample in self._samples:
@@ -109,7 +109,7 @@ def _find_data(model: ir.Model) -> dict[str, list[tuple[str, int]]]:
     return found
 
 
-def _ending_at(model: ir.Model, tensors: Sequence[str]) -> ir.Model:
+def ending_at(model: ir.Model, tensors: Sequence[str]) -> ir.Model:
     """A clone whose outputs are these tensors alone."""
     clone = model.clone()
     values = {value.name: value for node in clone.graph for value in node.outputs}

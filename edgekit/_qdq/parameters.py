@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgekit._qdq.round_layers import RoundedLayer
     from edgekit._qdq.weights import QuantizedWeight
     from edgekit._schemes import BiasForm, ConvOutput, GemmOutput, QuantParams, Scheme
     from edgekit.passes._rewire import Names
@@ -45,11 +46,15 @@ class QdqForm:
 
 @dataclass(frozen=True)
 class ParameterWriter:
-    """Replaces float parameters in one graph; nodes that quantize one weight alike share its DQ."""
+    """Replaces float parameters in one graph; nodes that quantize one weight alike share its DQ.
+
+    rounded: the layers whose integer weights were chosen, by node.
+    """
 
     form: QdqForm
     params: Mapping[ir.Value, QuantParams]
     names: Names
+    rounded: Mapping[str, RoundedLayer] = field(default_factory=dict)
     _restored: dict[tuple[ir.Value, int | None, bytes], ir.Value] = field(default_factory=dict)
 
     def quantize(self, node: ir.Node) -> None:
@@ -74,6 +79,9 @@ class ParameterWriter:
             )
         except ModelError as error:
             raise _at(node, error.problem) from error
+        chosen = self.rounded.get(str(node.name))
+        if chosen is not None:
+            quantized = chosen.put_into(quantized)
         node.replace_input_with(row.weight, self._restore_weight(node, weight, quantized))
         if bias is not None and row.bias is not None:
             unit = bias_units(bias, input_scale, quantized.scales)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -10,10 +10,11 @@ from edgekit._qdq.quantize_all import ALL
 from edgekit.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     import onnx_ir as ir
 
+    from edgekit._qdq.round_layers import RoundedLayer
     from edgekit._schemes import Scheme
 
 
@@ -31,7 +32,7 @@ class Steering:
 
     searched: nodes that a search leaves in float. clipped: the tensors whose range the observer may cut,
     all others keep their extremes; None: as the observer settled every one. wide: nodes that a search
-    computes in 16 bits.
+    computes in 16 bits. rounded: how the integer weights of nodes were chosen, where not to the nearest.
     """
 
     float_nodes: frozenset[str] = frozenset()
@@ -39,6 +40,7 @@ class Steering:
     searched: frozenset[str] = frozenset()
     clipped: frozenset[str] | None = None
     wide: Widening | None = None
+    rounded: Mapping[str, RoundedLayer] = field(default_factory=dict)
 
     def allows(self, node: ir.Node) -> bool:
         pinned = node.name in self.float_nodes or node.name in self.searched

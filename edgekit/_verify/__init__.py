@@ -17,7 +17,7 @@ from edgekit._verify.golden import (
     make_golden,
     random_feeds,
 )
-from edgekit._verify.metrics import OutputComparison, edit_distance
+from edgekit._verify.metrics import OutputComparison, edit_distance, worst_sqnr_db
 from edgekit._verify.pieces import PiecewiseSession
 from edgekit._verify.remembered import RememberedSession, resume
 from edgekit._verify.scores import find_scores
@@ -68,5 +68,6 @@ __all__ = [
     "with_others",
     "with_taps",
     "with_worst",
+    "worst_sqnr_db",
     "worst_tensors",
 ]

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgekit._results import OutputParity
 from edgekit.errors import GateError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    Arrays = Mapping[str, np.ndarray]
 
 # Elements compared at a time: float64 copies of a large output stay near 8 MB each.
 _CHUNK = 1 << 20
@@ -88,6 +94,17 @@ class OutputComparison:
             return 1.0
         norms = math.sqrt(self._actual) * math.sqrt(self._expected)
         return max(-1.0, min(1.0, self._dot / norms)) if norms else 0.0
+
+
+def worst_sqnr_db(pairs: Iterable[tuple[Arrays, Arrays]]) -> float:
+    """SQNR of the worst float output over (expected, actual) outputs; inf where none can be judged."""
+    comparisons: dict[str, OutputComparison] = {}
+    for expected, actual in pairs:
+        for name, array in expected.items():
+            if array.dtype.kind == "f":
+                comparisons.setdefault(name, OutputComparison(name)).add(actual[name], array)
+    found = [comparison.result().sqnr_db for comparison in comparisons.values()]
+    return min((rate for rate in found if not math.isnan(rate)), default=math.inf)
 
 
 def _check_comparable(output: str, actual: np.ndarray, expected: np.ndarray) -> None:

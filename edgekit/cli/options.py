@@ -92,6 +92,9 @@ steering_options = together(
     click.option(
         "--weights", metavar="METHOD", help="w8, w4: rtn, hqq, gptq (needs samples) or auto (measures)."
     ),
+    click.option(
+        "--rounding", metavar="METHOD", help="int8: nearest, or adaround (slower; by each layer's outputs)."
+    ),
 )
 trust_config_option = click.option(
     "--trust-config", metavar="FILE", help="Sigstore's servers and keys; default: the public-good instance's."
