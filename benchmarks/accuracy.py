@@ -1,11 +1,12 @@
 """INT8 accuracy on labelled sets: fp32, edgekit `--precision auto`, onnxruntime and NNCF on the same samples.
 
-    python -m benchmarks.accuracy [SET ...] [--methods auto plain ort-u8 ort-all nncf nncf-controlled]
+    python -m benchmarks.accuracy [SET ...] [--methods auto plain plain-adaround ort-u8 nncf ...]
 
 Each method quantizes with the same calibration samples and is scored on the same test samples, which no
 method has seen (benchmarks/labelled_sets.py). Every file is run without graph optimizations: x86 integer
 kernels are not to be trusted. `lost` and `won` count the test samples that fp32 has right and the method
-wrong, and the other way round; `agree` is the share of samples with fp32's own answer. edgekit and NNCF with
+wrong, and the other way round; `agree` is the share of samples with fp32's own answer, `dB` the SQNR of the
+first output against fp32 over all test samples. edgekit and NNCF with
 accuracy control judge their tries by agreement with fp32 on the calibration samples. The first run makes the
 peers' environment (1.6 GB) and trains the small networks; both are kept in the user's cache.
 """
@@ -26,20 +27,28 @@ METHODS = {
     "auto": "edgekit --precision auto, ort-mobile",
     "auto-portable": "edgekit --precision auto, jetson (portable)",
     "plain": "edgekit int8, ort-mobile",
+    "plain-portable": "edgekit int8, jetson (portable)",
+    "auto-adaround": "edgekit --precision auto --rounding adaround, ort-mobile",
+    "plain-adaround": "edgekit int8 --rounding adaround, ort-mobile",
+    "portable-adaround": "edgekit int8 --rounding adaround, jetson (portable)",
     "ort-u8": "onnxruntime u8, Conv MatMul Gemm",
     "ort-all": "onnxruntime u8, every op it knows",
     "nncf": "NNCF quantize",
     "nncf-controlled": "NNCF with accuracy control",
 }
 _EDGEKIT = {
-    "auto": ("ort-mobile", "auto"),
-    "auto-portable": ("jetson-orin", "auto"),
-    "plain": ("ort-mobile", "int8"),
+    "auto": ("ort-mobile", "auto", "nearest"),
+    "auto-portable": ("jetson-orin", "auto", "nearest"),
+    "plain": ("ort-mobile", "int8", "nearest"),
+    "plain-portable": ("jetson-orin", "int8", "nearest"),
+    "auto-adaround": ("ort-mobile", "auto", "adaround"),
+    "plain-adaround": ("ort-mobile", "int8", "adaround"),
+    "portable-adaround": ("jetson-orin", "int8", "adaround"),
 }
 
 
-def convert(name: str, target: str, precision: str, work: str) -> dict[str, Any]:
-    """One convert with its proof; where the INT8 artifact lies, its MAC share, and what the bundle notes."""
+def convert(name: str, target: str, precision: str, rounding: str, work: str) -> dict[str, Any]:
+    """One convert with its proof; where the INT8 artifact lies, its MAC share, and how often it tried."""
     import edgekit
     from benchmarks.labelled_sets import open_set
 
@@ -48,9 +57,10 @@ def convert(name: str, target: str, precision: str, work: str) -> dict[str, Any]
         chosen.model,
         targets=target,
         precisions=precision,
+        rounding=rounding,
         samples=chosen.calibration,
         shapes={chosen.input: chosen.shape},
-        output=Path(work) / f"{target}-{precision}",
+        output=Path(work) / f"{target}-{precision}-{rounding}",
         cache="off",
     ).bundles
     artifact = next(item for item in bundle.artifacts if item.variant == "int8")
@@ -77,8 +87,8 @@ def quantize_with_ort(name: str, ops: str, work: str) -> dict[str, Any]:
     return {"file": str(out)}
 
 
-def read_answers(name: str, file: str) -> dict[str, Any]:
-    """The answer to every test sample, and the share of MACs in int8 where the file is ONNX."""
+def read_answers(name: str, file: str, exact: str) -> dict[str, Any]:
+    """The answer to every test sample, SQNR against `exact`, and an ONNX file's share of MACs in int8."""
     import numpy as np
 
     from benchmarks.labelled_sets import open_set
@@ -86,15 +96,21 @@ def read_answers(name: str, file: str) -> dict[str, Any]:
     from benchmarks.peers import load_feed, open_reference
     from examples.ocr_scores import decode_text, read_alphabet
 
-    chosen, session = open_set(name), open_reference(Path(file))
+    chosen, session, float_session = open_set(name), open_reference(Path(file)), open_reference(Path(exact))
     alphabet = read_alphabet(chosen.model) if chosen.judge == "words" else ()
     answers: list[Any] = []
+    signal = noise = 0.0
     for feed in chosen.feeds():
         scores = np.asarray(session.run(None, feed)[0])
         answers.append(decode_text(scores, alphabet) if alphabet else int(scores[0].argmax()))
+        if file != exact:
+            wanted = np.asarray(float_session.run(None, feed)[0], np.float64)
+            signal += float(np.sum(wanted**2))
+            noise += float(np.sum((scores - wanted) ** 2))
     feed = load_feed(next(chosen.calibration.glob("*.npz")))
     share = count_int8_share(Path(file), feed) if file.endswith(".onnx") else None
-    return {"answers": answers, "share": share}
+    sqnr = 10 * np.log10(signal / noise) if noise else np.inf
+    return {"answers": answers, "share": share, "sqnr_db": float(sqnr)}
 
 
 def list_truth(name: str) -> dict[str, Any]:
@@ -135,20 +151,21 @@ def compare(answers: list[Any], exact: list[Any], labels: list[Any]) -> tuple[st
 def measure_set(name: str, methods: list[str]) -> list[tuple[str, ...]]:
     """A row a method."""
     truth = run_job(NAME, "truth", name).result
-    exact = run_job(NAME, "answers", name, truth["model"]).result["answers"]
-    rows: list[tuple[str, ...]] = [("fp32", *compare(exact, exact, truth["labels"]), "", "", "")]
+    exact = run_job(NAME, "answers", name, truth["model"], truth["model"]).result["answers"]
+    rows: list[tuple[str, ...]] = [("fp32", *compare(exact, exact, truth["labels"]), *[""] * 5)]
     for method in methods:
         with tempfile.TemporaryDirectory() as work:
             try:
                 cost = make_file(name, method, work, truth)
-                got = run_job(NAME, "answers", name, cost.result["file"]).result
+                got = run_job(NAME, "answers", name, cost.result["file"], truth["model"]).result
             except SystemExit as reason:  # a peer that refuses the model is a row too
-                rows.append((METHODS[method], "refused", str(reason).splitlines()[-1][:60], *[""] * 6))
+                rows.append((METHODS[method], "refused", str(reason).splitlines()[-1][:60], *[""] * 8))
                 continue
         share = cost.result.get("share") if got["share"] is None else got["share"]
         tries = str(cost.result.get("trials", ""))
         figures = compare(got["answers"], exact, truth["labels"])
-        rows.append((METHODS[method], *figures, f"{share:.3f}", f"{cost.user_s:.1f}", tries))
+        spent = (f"{share:.3f}", f"{cost.user_s:.1f}", f"{cost.peak_mb:.0f}", tries)
+        rows.append((METHODS[method], *figures, f"{got['sqnr_db']:.1f}", *spent))
     return rows
 
 
@@ -160,7 +177,7 @@ def main() -> None:
     parser.add_argument("sets", nargs="*", default=list(SETS), metavar="SET")
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     options = parser.parse_args()
-    header = ("", "score", "points", "lost", "won", "agree", "int8 MACs", "user s", "tries")
+    header = ("", "score", "points", "lost", "won", "agree", "dB", "int8 MACs", "user s", "MB", "tries")
     for name in options.sets:
         print_table(name, header, measure_set(name, options.methods))
 

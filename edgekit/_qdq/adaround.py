@@ -4,7 +4,8 @@ AdaRound (Nagel et al. 2020, arXiv 2004.10568) asks which of a weight's two neig
 in |(W' - W) x|^2 over the samples. That is e H e' for each row e of W' - W, with H the mean of x x': what
 there is to know of the samples fits into H, and of one weight's flip the gain follows at once. So the codes
 are flipped one column at a time, as long as any flip gains, where the paper relaxes them and descends by
-Adam (500 steps of it took EfficientNet-Lite0's 50 layers ten times as long and ended farther from float).
+Adam. (On EfficientNet-Lite0's 50 layers and unseen samples: 4.2 dB less error in the median in 9 s of CPU,
+where 500 steps of Adam at rate .01 on the same moments gave 0.7 dB in 194 s.)
 
 Inputs are those of the quantized graph, outputs W times the same inputs. Holding W' to what the float model
 gives instead, earlier layers' errors and all, made each layer nearer and the model worse (22.7 -> 16.6 dB on
