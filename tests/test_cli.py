@@ -130,8 +130,8 @@ def test_every_option_reaches_the_recipe(given: Any, tmp_path: Path) -> None:
         "-t a --target b@s --precision int8 --samples data --limit 9 --preprocess size=keep --shape x=1..2,3"
     )
     words += " --observer mse --budget power=15W --scheme native --float n1 --float n2 --only Conv"
-    words += " --rounding adaround --metric cer --min-sqnr 0 --min-top1 90% --max-task-drop 0.01 --golden random --golden-count 2"
-    words += " --option rtx=on -o out --archive --overwrite --no-cache"
+    words += " --metric cer --min-sqnr 0 --min-top1 90% --max-task-drop 0.01 --golden random --golden-count 2"
+    words += " --rounding adaround --option rtx=on -o out --archive --overwrite --no-cache"
     assert run("convert", "m.onnx", *words.split()).exit_code == 0
     assert calls == [
         Recipe.of(
