@@ -163,12 +163,12 @@ def test_no_choice_of_neighbours_is_much_nearer_than_the_one_found() -> None:
     rows = rng.standard_normal((1, 20, 8)).astype(np.float32)
     scales = np.full((1, 20, 1), 0.1, np.float32)
     data = (rng.standard_normal((400, 8)) @ (rng.standard_normal((8, 8)) + 1)).astype(np.float32)
-    moments = (data.T @ data / len(data))[None]
+    moments = (data.T @ data / np.float32(len(data))).astype(np.float32)[None]
     nearest = np.rint(rows / scales).astype(np.int8)
     found = round_rows(rows, nearest, scales, moments, 127)
 
     def error(codes: Array) -> Array:
-        return np.mean((data @ (codes * scales - rows)[0].T) ** 2, axis=0)
+        return np.asarray(np.mean((data @ (codes * scales - rows)[0].T) ** 2, axis=0))
 
     low = np.floor(rows / scales)
     best = np.min([error(low + np.array(up)) for up in itertools.product((0, 1), repeat=8)], axis=0)
