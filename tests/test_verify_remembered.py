@@ -68,6 +68,19 @@ def test_the_run_that_gave_the_reference_is_the_first_of_the_two_that_prove_the_
     assert np.isclose(noise, np.abs(truth - golden.samples[0].fp32["y"]).max(), rtol=1e-4)
 
 
+def test_what_the_resumed_session_runs_itself_is_not_kept(tmp_path: Path) -> None:
+    """A task metric runs every sample through it: their outputs would all stay in memory."""
+    counting = Counting()
+    memory, golden = remember(counting)
+    path, *_ = save_model(ir.from_proto(toy_model(0.02)), tmp_path / "m.onnx")
+    session = resume(memory, path)
+    assert session is not None
+    others = [{"x": X + np.float32(number)} for number in range(3)]
+    for feeds in (golden.samples[0].feeds, *others):
+        session.run(feeds)
+    assert (counting.runs, len(memory.known)) == (4, 1)
+
+
 def test_a_second_run_that_differs_is_noticed(tmp_path: Path) -> None:
     memory, golden = remember(Counting(drift=1e-6))
     path, *_ = save_model(ir.from_proto(toy_model(0.02)), tmp_path / "m.onnx")
