@@ -21,7 +21,7 @@ from edgekit.passes._reductions import (
     reduction_of,
     square_root_of,
 )
-from edgekit.passes._rewire import Names, constant_array, graph_of, input_of, static_shape, take_over
+from edgekit.passes._rewire import Names, constant_array, graph_of, input_of, take_over
 from edgekit.passes.infer_shapes import infer_shapes
 from edgekit.passes.remove_unused import remove_unused
 
@@ -100,9 +100,14 @@ def _floored(value: ir.Value | None) -> _Floored | None:
     for power, constant in pairs:
         number = constant_array(constant)
         fits = number is not None and number.size == 1 and 0 < number.item() < _LEAST_NORMAL
-        if fits and number is not None and power is not None and static_shape(power) == static_shape(value):
+        if fits and number is not None and power is not None and _keeps_rank(number, power):
             return _Floored(power, float(number.item()), node.op_type == "Add")
     return None
+
+
+def _keeps_rank(number: np.ndarray, power: ir.Value) -> bool:
+    """Whether the power has its shape still where one number of so many axes was put to it."""
+    return power.shape is not None and number.ndim <= len(power.shape)
 
 
 def _root_of(log: ir.Node, power: ir.Value, names: Names) -> ir.Value | None:

@@ -106,6 +106,22 @@ def test_a_power_that_is_no_square_and_a_clip_with_a_ceiling_are_left_alone() ->
     assert rewritten(rows)[0] == 0
 
 
+@pytest.mark.parametrize("batch", [2, "n"])
+def test_a_floor_that_adds_an_axis_is_left_alone_and_an_open_batch_is_not(batch: int | str) -> None:
+    for floor, count in ((FLOOR, 1), (np.full((1, 1, 1), FLOOR), 1), (np.full((1, 1, 1, 1), FLOOR), 0)):
+        proto = graph_of([("Mul", "x x", "p"), ("Add", "p e", "f"), ("Log", "f", "y")], e=floor)
+        (dim, *_) = proto.graph.input[0].type.tensor_type.shape.dim
+        if isinstance(batch, str):
+            dim.dim_param = batch
+            proto.graph.ClearField("value_info")
+            proto.graph.output[0].type.tensor_type.ClearField("shape")
+        proto = onnx.shape_inference.infer_shapes(proto, strict_mode=True)
+        model = ir.from_proto(proto)
+        assert split_log_powers(model) == count
+        before, after = run_onnx(proto, {"x": X})["y"], run_onnx(model, {"x": X})["y"]
+        np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-5, strict=True)
+
+
 def run_in_float16(proto: onnx.ModelProto) -> np.ndarray:
     """The graph in numpy's float16, node by node (onnx's reference evaluator)."""
     half = onnx.ModelProto()
