@@ -177,9 +177,14 @@ def test_the_command_prints_the_worst_layers_and_the_way_out(place: Path) -> Non
     assert "a twin file that gives them as outputs" in told.output
 
 
-def test_an_ort_files_tensors_come_from_a_twin_that_computes_the_same(place: Path) -> None:
-    options: Any = {"targets": "ort-mobile", "samples": place / "data", "cache": "off"}
+@pytest.mark.parametrize("sketch", [(), ("h",)])
+def test_an_ort_files_tensors_come_from_a_twin_that_computes_the_same(
+    place: Path, sketch: tuple[str, ...]
+) -> None:
+    """Also where the bundle would have a second file that gives sketched tensors, and no other one."""
+    options: Any = {"targets": "ort-mobile", "samples": place / "data", "cache": "off", "sketch": sketch}
     (found,) = edgekit.debug(place / "m.onnx", **options)
+    assert "a twin file" in found.note
     shown = [layer for layer in found.layers if layer.artifact is not None]
     assert shown
     for layer in shown:

@@ -53,7 +53,8 @@ def debug_recipe(recipe: Recipe, cache: Cache, progress: Progress) -> tuple[Debu
     if recipe.samples is None:
         raise UsageError("an error by layer needs samples", fix="add --samples DATA, a few are enough")
     targets = resolve_all(recipe)
-    words = replace(recipe, precisions=("int8",))
+    # A file of inner values gives the sketched tensors alone, and a session with some is asked for no twin.
+    words = replace(recipe, precisions=("int8",), sketch=())
     workshops = open_workshops(load_source(recipe), targets, recipe=words, cache=cache, progress=progress)
     return tuple(_debug_target(item, shop, progress) for item in targets for shop in workshops)
 
