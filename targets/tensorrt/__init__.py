@@ -30,7 +30,8 @@ class TensorRT(Target):
         return None
 
     def tools(self) -> tuple[str, ...]:
-        return ("tensorrt-rtx",)
+        """TensorRT itself too: where it is installed beside a GPU, its engine is what is proven."""
+        return ("tensorrt", "tensorrt-rtx")
 
     def devices(self) -> list[Path]:
         return device_files(self.name)
