@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from edgekit.passes._rewire import Names, constant_array, graph_of, input_of, static_shape
+from edgekit.passes._rewire import Names, constant_array, graph_of, input_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ _AXES_ARE_INPUTS_OF_OTHERS = 18
 
 @dataclass(frozen=True)
 class Reduction:
-    """What a reduction over known axes of known sizes reads, and how it reads it."""
+    """What a reduction over known axes reads, and how it reads it; the sizes may be open."""
 
     x: ir.Value
     axes: tuple[int, ...]
@@ -27,12 +27,12 @@ class Reduction:
 
 
 def reduction_of(value: ir.Value | None, op: str) -> Reduction | None:
-    """The float32 reduction by `op` that makes `value`, where its axes are constant and their sizes known."""
+    """The float32 reduction by `op` that makes `value`, where its axes and the rank are known."""
     node = None if value is None else value.producer()
     if node is None or node.op_type != op or node.domain or node.inputs[0] is None:
         return None
     x, attribute, axes = node.inputs[0], node.attributes.get("axes"), input_of(node, 1)
-    shape, listed = static_shape(x), constant_array(axes)
+    shape, listed = x.shape, constant_array(axes)
     if shape is None or x.dtype != ir.DataType.FLOAT or (axes is not None and listed is None):
         return None
     found = attribute.as_ints() if attribute is not None else [] if listed is None else listed.tolist()

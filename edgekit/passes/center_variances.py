@@ -42,9 +42,9 @@ def _rewrite_mean(node: ir.Node, names: Names) -> bool:
     """ReduceSum(x) * (1/n) or ReduceSum(x) / n -> ReduceMean(x)."""
     for total, factor in _factors(node):
         found = reduction_of(total, "ReduceSum")
-        if found is None or static_shape(total) != static_shape(node.outputs[0]):
+        sizes = None if found is None else static_shape(found.x)
+        if found is None or sizes is None or static_shape(total) != static_shape(node.outputs[0]):
             continue
-        sizes = static_shape(found.x) or ()
         if abs(factor * prod(sizes[axis] for axis in found.axes) - 1) < _ROUNDING:
             take_over(insert_reduction(node, "ReduceMean", found, names), node.outputs[0])
             return True

@@ -106,16 +106,18 @@ def test_a_power_that_is_no_square_and_a_clip_with_a_ceiling_are_left_alone() ->
     assert rewritten(rows)[0] == 0
 
 
-@pytest.mark.parametrize("batch", [2, "n"])
-def test_a_floor_that_adds_an_axis_is_left_alone_and_an_open_batch_is_not(batch: int | str) -> None:
+def with_open_batch(proto: onnx.ModelProto) -> onnx.ModelProto:
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "n"
+    proto.graph.ClearField("value_info")
+    proto.graph.output[0].type.tensor_type.ClearField("shape")
+    return onnx.shape_inference.infer_shapes(proto, strict_mode=True)
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_a_floor_that_adds_an_axis_is_left_alone(opened: bool) -> None:
     for floor, count in ((FLOOR, 1), (np.full((1, 1, 1), FLOOR), 1), (np.full((1, 1, 1, 1), FLOOR), 0)):
         proto = graph_of([("Mul", "x x", "p"), ("Add", "p e", "f"), ("Log", "f", "y")], e=floor)
-        (dim, *_) = proto.graph.input[0].type.tensor_type.shape.dim
-        if isinstance(batch, str):
-            dim.dim_param = batch
-            proto.graph.ClearField("value_info")
-            proto.graph.output[0].type.tensor_type.ClearField("shape")
-        proto = onnx.shape_inference.infer_shapes(proto, strict_mode=True)
+        proto = with_open_batch(proto) if opened else proto
         model = ir.from_proto(proto)
         assert split_log_powers(model) == count
         before, after = run_onnx(proto, {"x": X})["y"], run_onnx(model, {"x": X})["y"]
@@ -147,3 +149,17 @@ def test_float16_holds_the_rewritten_form_where_it_loses_the_first() -> None:
     want = run_onnx(proto, {"x": X.astype(np.float16).astype(np.float32)})["y"]
     assert np.abs(run_in_float16(ir.to_proto(model)) - want).max() < 0.03
     assert np.abs(run_in_float16(proto) - want).max() > 1
+
+
+@pytest.mark.parametrize("keepdims", [0, 1])
+@pytest.mark.parametrize(
+    "floored",
+    [[*LENGTH, ("Mul", "s s", "p"), ("Add", "p e", "f")], [*LENGTH[:2], ("Add", "t e", "f")]],
+    ids=["length", "sum"],
+)
+def test_float16_holds_it_with_an_open_batch_too(floored: Sequence[Row], keepdims: int) -> None:
+    proto = with_open_batch(graph_of([*floored, ("Log", "f", "y")], keepdims=keepdims))
+    model = ir.from_proto(proto)
+    assert split_log_powers(model) == 1
+    want = run_onnx(proto, {"x": X.astype(np.float16).astype(np.float32)})["y"]
+    assert np.abs(run_in_float16(ir.to_proto(model)) - want).max() < 0.03
