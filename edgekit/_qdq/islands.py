@@ -59,10 +59,13 @@ def find_islands(
     sums, found = split_biases(find_chains(graph)) if gemm_output != "float" else ({}, find_chains(graph))
     chains = {chain.output: chain for chain in found}
     units = _list_units(graph, chains, steering)
+    convolutions = {unit.nodes[0] for unit in units if unit.is_anchor and not unit.float_output}
     if gemm_output != "float":
         units = _quantize_products(units, sums, set() if gemm_output == "all" else _list_last(units, graph))
     if conv_output == "float":
-        units = [replace(unit, float_output=True) if unit.is_anchor else unit for unit in units]
+        units = [
+            replace(unit, float_output=True) if unit.nodes[0] in convolutions else unit for unit in units
+        ]
     anchors = {unit for unit in units if unit.is_anchor}
     forward = _spread(units, anchors, seeds=set(graph.inputs))
     inside = _keep_read_by_int8(units, anchors, forward)

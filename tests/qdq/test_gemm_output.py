@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -23,6 +23,9 @@ from tests.qdq.qdq_nets import (
     simulate,
     sqnr,
 )
+
+if TYPE_CHECKING:
+    from edgekit._schemes import ConvOutput
 
 WEIGHTS = {
     "w1": normal(8, 12, seed=1),
@@ -45,16 +48,22 @@ def feed_forward(*, activation: str = "Softplus", bias: str = "b1") -> onnx.Mode
     return net(nodes, {"x": (1, 5, 8)}, ["y"], WEIGHTS)
 
 
-def quantized(model: onnx.ModelProto, *, int8: bool, **pinned: Any) -> set[str]:
+def quantized(
+    model: onnx.ModelProto, *, int8: bool, conv_output: ConvOutput = "int8", **pinned: Any
+) -> set[str]:
     record = record_of(all_tensors(model, FEEDS))
-    form = QdqForm(PORTABLE, gemm_output="int8" if int8 else "float")
+    form = QdqForm(PORTABLE, conv_output=conv_output, gemm_output="int8" if int8 else "float")
     steering = Steering(**pinned)
     return set(insert_qdq(as_component(model), record, form=form, steering=steering).scales.tensors)
 
 
-def test_an_inner_product_is_quantized_behind_its_bias_and_the_last_one_stays_float() -> None:
-    assert quantized(feed_forward(), int8=True) == {"x", "s1", "a1"}
-    assert quantized(feed_forward(), int8=False) == {"x", "a1"}
+@pytest.mark.parametrize("conv_output", ["int8", "float"])
+def test_an_inner_product_is_quantized_behind_its_bias_and_the_last_one_stays_float(
+    conv_output: ConvOutput,
+) -> None:
+    """Whatever becomes of the results of convolutions."""
+    assert quantized(feed_forward(), int8=True, conv_output=conv_output) == {"x", "s1", "a1"}
+    assert quantized(feed_forward(), int8=False, conv_output=conv_output) == {"x", "a1"}
 
 
 def test_a_relu_behind_the_bias_takes_the_scale() -> None:
