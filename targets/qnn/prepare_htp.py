@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from edgekit._qdq.pairs import grid_of
 from edgekit._qdq.split_activations import split_activations
 from edgekit._qdq.to_unsigned import to_unsigned
+from edgekit.errors import ModelError
 from edgekit.passes.center_variances import center_variances
 from edgekit.passes.flatten_bias import flatten_bias
 from edgekit.passes.fuse_hardswish import fuse_hardswish, fuse_unscaled_hardswish
+from edgekit.passes.reach_opset import reach_opset
 from edgekit.passes.remove_unused import remove_unused
 from edgekit.passes.split_log_powers import split_log_powers
 from edgekit.targets.qnn.quantize_chains import quantize_chains
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from edgekit.targets.qnn.chips import Chip
 
+_WIDE_OPSET, _WIDE_IR = 21, 10  # uint16 came to Q and DQ with them
 _INT16_FROM = 73  # Hexagon version whose products take int16 on the right
 
 
@@ -44,9 +44,8 @@ def prepare_htp(model: ir.Model, chips: Sequence[Chip]) -> tuple[ir.Model, tuple
     moved = to_unsigned(clone)
     if moved:
         notes.append(f"{moved} int8 tensors are uint8 around 128: the same numbers, in codes the HTP wants")
-    # Between 8-bit tensors the formula is the nearer one on the HTP: PP-OCR cls' logits are .71
-    # from fp32's (root mean square of 32 samples), with the operator 1.15.
-    swishes = fuse_hardswish(clone) + fuse_unscaled_hardswish(clone) if _has_16_bits(clone) else 0
+    holds_16_bits = _reach_16_bits(clone)
+    swishes = fuse_hardswish(clone) + fuse_unscaled_hardswish(clone) if holds_16_bits else 0
     if swishes:
         notes.append(f"{swishes} hard swishes are one operator each (same values)")
     split = split_activations(clone)
@@ -61,9 +60,9 @@ def prepare_htp(model: ir.Model, chips: Sequence[Chip]) -> tuple[ir.Model, tuple
     logarithms = split_log_powers(clone)
     if logarithms:
         notes.append(f"{logarithms} logarithms of powers are in a form that float16 holds (same values)")
-    chains = quantize_chains(clone)
+    chains = quantize_chains(clone) if holds_16_bits else 0
     if chains:
-        notes.append(f"{chains} pointwise nodes between 16-bit tensors compute in 16 bits, not in float16")
+        notes.append(f"{chains} pointwise nodes between integer tensors compute in 16 bits, not in float16")
     products = widen_products(clone) if all(chip.htp_arch >= _INT16_FROM for chip in chips) else 0
     if products:
         notes.append(f"{products} right sides of 16-bit products are int16: the HTP takes uint16 for 8 bits")
@@ -73,9 +72,17 @@ def prepare_htp(model: ir.Model, chips: Sequence[Chip]) -> tuple[ir.Model, tuple
     return clone, tuple(notes)
 
 
-def _has_16_bits(model: ir.Model) -> bool:
-    grids = [grid_of(node) for node in model.graph if node.op_type == "QuantizeLinear"]
-    return any(grid is not None and grid.dtype == np.uint16 for grid in grids)
+def _reach_16_bits(model: ir.Model) -> bool:
+    """Whether the model has integers, and is brought to an opset whose Q and DQ hold uint16."""
+    if not any(node.op_type == "QuantizeLinear" for node in model.graph):
+        return False
+    try:
+        reach_opset(model.clone(), _WIDE_OPSET)
+    except ModelError:
+        return False  # chains stay in float16
+    reach_opset(model, _WIDE_OPSET)
+    model.ir_version = max(model.ir_version, _WIDE_IR)
+    return True
 
 
 def _count_int4(model: ir.Model) -> int:

@@ -98,10 +98,30 @@ def test_no_range_inside_a_chain_cuts_a_number(rows: list[Row], count: int) -> N
     assert sqnr(run_onnx(component.model, wide)["y"], run_onnx(model, wide)["y"]) > 74
 
 
-def test_chains_between_8_bit_tensors_stay_as_they_are() -> None:
-    model, _ = prepare_htp(quantized(net(HARD_SWISH), NATIVE_U8_S8, FEEDS).model, [load_chips()["SM8650"]])
-    assert "HardSwish" not in [node.op_type for node in model.graph]
-    assert quantize_chains(quantized(net(OTHERS), NATIVE_U8_S8, FEEDS).model.clone()) == 0
+@pytest.mark.parametrize("rows", [HARD_SWISH, OTHERS], ids=["hard swish", "others"])
+def test_a_chain_between_8_bit_tensors_has_16_bits_inside_and_rounds_as_its_qdq_graph(
+    rows: list[Row], tmp_path: Path
+) -> None:
+    component = quantized(net(rows), NATIVE_U8_S8, FEEDS)
+    prepared, _ = prepare_htp(component.model, [load_chips()["SM8650"]])
+    want = run_onnx(component.model, FEEDS)["y"]
+    # A code that falls the other way at h is one of 255; the rest is equal.
+    assert sqnr(want, run_onnx(prepared, FEEDS)["y"]) > 45
+    assert sqnr(want, on_htp(component, FEEDS, tmp_path)) > 40
+    told = json.loads((tmp_path / "model.int8.partition.json").read_text())["chips"][0]
+    assert (told["contexts"], told["on_cpu"]) == (1, [])
+
+
+def test_an_8_bit_chain_runs_on_an_htp_without_float16_too(tmp_path: Path) -> None:
+    build(quantized(net(OTHERS), NATIVE_U8_S8, FEEDS), tmp_path, job("int8", "qcs6490"))
+    told = json.loads((tmp_path / "model.int8.partition.json").read_text())["chips"][0]
+    assert (told["htp_arch"], told["contexts"], told["on_cpu"]) == (68, 1, [])
+
+
+def test_what_the_htp_computes_on_8_bits_stays_so() -> None:
+    rows = [("Conv", "x w", "b"), ("Add", "a b", "h")]
+    residual = quantized(net(rows), NATIVE_U8_S8, FEEDS).model.clone()
+    assert quantize_chains(residual) == 0
 
 
 def test_a_chain_that_an_unlisted_op_reads_stays_as_it_is() -> None:
