@@ -114,8 +114,8 @@ def describe_layer(node: ir.Node, shape: tuple[int, ...]) -> Layer | str:
     if axis is None:
         return "its weight is no matrix"
     data = node.inputs[0]
-    if data is None or data.name is None:
-        return "its data have no name"
+    if data is None or data.name is None or data.is_initializer():
+        return "its data are no tensor that the samples change"
     groups, window = 1, None
     if node.op_type == "Conv":
         groups, window = node.attributes.get_int("group", 1), _read_window(node, shape[2:])

@@ -41,7 +41,7 @@ class Split:
     held: frozenset[int]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Moments:
     """The mean of x x' [groups, K, K] of the samples to learn from, and of those held out."""
 

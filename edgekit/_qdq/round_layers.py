@@ -162,9 +162,10 @@ def _find_layers(plain: ir.Model, quantized: ir.Model) -> Iterable[tuple[str, _F
     for node in quantized.graph:
         restored = input_of(node, 1)
         maker = None if restored is None else restored.producer()
-        codes = None if maker is None else constant_array(maker.inputs[0])
-        weight = weights.get(str(node.name))
-        if restored is None or maker is None or codes is None or weight is None:
+        if restored is None or maker is None or maker.op_type != "DequantizeLinear":
+            continue
+        codes, weight = constant_array(maker.inputs[0]), weights.get(str(node.name))
+        if codes is None or weight is None:
             continue
         yield str(node.name), _find_layer(node, restored, weight, codes)
 
