@@ -1,7 +1,7 @@
 """Models compiled for three Hexagon versions and executed here: what is whole, what the HTP adds to its Q/DQ.
 
     python -m benchmarks.qnn [MODEL ...] [--test 4]      (about 15 minutes; Qualcomm's x86 library executes)
-    python -m benchmarks.qnn ppocr-rec --weights int8 int4 --data u16 u8
+    python -m benchmarks.qnn ppocr-rec --weights int8 int4 --data u16 u8 [--rounding adaround]
 
 edgekit: one convert for SM8550 (v73), SM8650 (v75) and SM8750 (v79), executed for the first, with each of
 --weights and --data. Peer: the QDQ config for QNN of onnxruntime.quantization on edgekit's prepared file
@@ -40,10 +40,11 @@ def prepare(work: str, name: str) -> str:
     return str(write_sources(name, Path(work))[0])
 
 
-def convert(work: str, name: str, source: str, weights: str, data: str) -> dict[str, Any]:
-    """One convert for all chips, and what its partition report says."""
+def convert(work: str, name: str, source: str, form: str) -> dict[str, Any]:
+    """One convert for all chips, and what its partition report says. form: weights, data and rounding."""
     import edgekit
 
+    weights, data, rounding = form.split()
     output = Path(work) / f"edgekit-{weights}-{data}"
     result = edgekit.convert(
         source,
@@ -52,6 +53,7 @@ def convert(work: str, name: str, source: str, weights: str, data: str) -> dict[
         samples=Path(work) / "calibration",
         shapes=MODELS[name].shapes,
         options={"qnn.chips": ",".join(CHIPS), "qnn.weights": weights, "qnn.activation": data},
+        rounding=rounding,
         golden_count=1,
         output=output,
         cache="off",
@@ -143,7 +145,7 @@ def measure(name: str, chosen: argparse.Namespace) -> Iterator[list[object]]:
     with tempfile.TemporaryDirectory() as work:
         source = run_job(NAME, "prepare", work, name).result
         for weights, data in product(chosen.weights, chosen.data):
-            made = run_job(NAME, "convert", work, name, source, weights, data).result
+            made = run_job(NAME, "convert", work, name, source, f"{weights} {data} {chosen.rounding}").result
             alone = run_job(NAME, "compile", made["qdq"])
             label = ["edgekit", f"{made['data']}-bit", weights]
             yield [
@@ -185,6 +187,7 @@ def main() -> None:
     parser.add_argument("--test", default=4, type=int, help="test samples")
     parser.add_argument("--weights", nargs="+", default=["int8"], choices=WEIGHTS, help="kinds of weights")
     parser.add_argument("--data", nargs="+", default=["auto"], choices=DATA, help="edgekit's qnn.activation")
+    parser.add_argument("--rounding", default="nearest", choices=("nearest", "adaround"), help="edgekit's")
     parser.add_argument("--peer", nargs="*", default=PEERS, choices=PEERS, help="data of the peer's graphs")
     chosen = parser.parse_args()
     rows: list[list[object]] = []
