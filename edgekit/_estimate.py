@@ -12,7 +12,7 @@ from edgekit._estimate_scenario import CountedPart, count_cache, estimate_reques
 from edgekit._inspect import open_words, prepare_open
 from edgekit._latency import GIVEN, RUNTIMES, Question
 from edgekit._predict import predict
-from edgekit._recipe import parse_shapes
+from edgekit._recipe_values import parse_shapes
 from edgekit._results import Measurement
 from edgekit._scenario import load_scenario
 from edgekit._work import WEIGHT_BYTES, Work, count_work
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgekit._estimate_scenario import StepEstimate
-    from edgekit._recipe import Shape
+    from edgekit._recipe_values import Shape
     from edgekit._results import Verdict
     from edgekit._scenario import Part, Scenario
     from edgekit._values import Component, Device, ShapeSpec

@@ -11,7 +11,7 @@ from edgekit._decode import predict_step
 from edgekit._latency import Question, predict_latency
 from edgekit._predict import energy_of, predict_memory, predict_power
 from edgekit._prefill import predict_prefill
-from edgekit._recipe import parse_shapes
+from edgekit._recipe_values import parse_shapes
 from edgekit._results import Measurement
 from edgekit._work import ACTIVATION_BYTES, Work
 from edgekit.errors import UsageError

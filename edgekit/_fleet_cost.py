@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from edgekit._recipe import refuse_unknown
 from edgekit._recipe_file import read_table
+from edgekit._recipe_values import refuse_unknown
 from edgekit._strict_json import is_number, read_json
 from edgekit.errors import BundleError, UsageError
 

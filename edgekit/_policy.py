@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgekit._budget import parse_budget
-from edgekit._recipe import refuse_unknown
 from edgekit._recipe_file import read_table
+from edgekit._recipe_values import refuse_unknown
 from edgekit._signers import read_trusted
 from edgekit._strict_json import is_number
 from edgekit.errors import UsageError

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict, cast, get_args
+from typing import TYPE_CHECKING, Literal, TypedDict, cast
 
 from edgekit._budget import Limit, parse_budget
-from edgekit._values import DimRange, Precision
+from edgekit._recipe_values import (
+    Shape,
+    choice_of,
+    count_of,
+    parse_shapes,
+    plain_text_of,
+    read_number,
+    read_share,
+    read_words,
+    refuse_unknown,
+    switch_of,
+    text_of,
+)
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any, Unpack
+
+    from edgekit._values import DimRange, Precision
 
 SchemeChoice = Literal["auto", "portable", "native"]
 GoldenChoice = Literal["samples", "random"]
@@ -25,7 +36,6 @@ PrecisionChoice = Literal["auto", "int8", "w8", "w4", "fp16", "fp32"]
 AUTO_DROP = 0.005
 RoundingChoice = Literal["nearest", "adaround"]
 WeightMethod = Literal["auto", "rtn", "hqq", "gptq"]
-Shape = str | Sequence[int | str | DimRange]
 # The fields of edgekit._verify.Gate, named here because that room imports numpy; a test compares the two.
 GATE_LIMITS = (
     "min_sqnr_db",
@@ -37,8 +47,6 @@ GATE_LIMITS = (
     "lowered_sqnr_db",
     "max_task_drop",
 )
-_DIM = re.compile(r"([0-9]{1,18})(?:\.\.([0-9]{1,18}))?")
-_SHAPE_EXAMPLE = "write it as --shape NAME=1,3,48,320 or, with ranges, NAME=1..8,3,48,32..640"
 
 
 class RecipeOptions(TypedDict, total=False):
@@ -170,74 +178,6 @@ def _value(name: str, value: object) -> object:
         ) from error
 
 
-def parse_shapes(given: str | Sequence[str] | Mapping[str, Shape] | None) -> dict[str, tuple[DimRange, ...]]:
-    """Dims by input name, from `NAME=1..8,3,48,320` texts (split at the last '=') or a mapping."""
-    if not given:
-        return {}
-    if isinstance(given, Mapping):
-        return {name: _dims(name, shape) for name, shape in given.items()}
-    shapes: dict[str, tuple[DimRange, ...]] = {}
-    for text in [given] if isinstance(given, str) else given:
-        name, equals, dims = text.rpartition("=")
-        if not (equals and name):
-            raise UsageError(f"shape '{text}' is not NAME=DIMS", fix=_SHAPE_EXAMPLE)
-        if name in shapes:
-            raise UsageError(f"input '{name}' is given two shapes", fix="keep one, with ranges if needed")
-        shapes[name] = _dims(name, dims)
-    return shapes
-
-
-def _dims(name: str, shape: Shape) -> tuple[DimRange, ...]:
-    if isinstance(shape, str):
-        text = shape.strip()
-        return tuple(_dim(name, part) for part in text.split(",")) if text not in {"", "[]"} else ()
-    return tuple(part if isinstance(part, DimRange) else _dim(name, str(part)) for part in shape)
-
-
-def _dim(name: str, text: str) -> DimRange:
-    match = _DIM.fullmatch(text.strip())
-    if match is None:
-        raise UsageError(f"dim '{text}' of input '{name}' is no size and no range", fix=_SHAPE_EXAMPLE)
-    low, high = int(match[1]), int(match[2] or match[1])
-    if low < 1 or high < low:
-        raise UsageError(
-            f"dim '{text}' of input '{name}' must be at least 1 and not run backwards", fix=_SHAPE_EXAMPLE
-        )
-    return DimRange(low, high)
-
-
-def refuse_unknown(given: Mapping[str, object], known: Sequence[str], what: str) -> None:
-    """Raise UsageError for a key that is not known, naming the nearest one that is."""
-    for name in given:
-        if name not in known:
-            near = get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'? " if near else ""
-            raise UsageError(f"unknown {what} '{name}'", fix=f"{hint}known: {', '.join(known)}")
-
-
-def _words(value: str | Sequence[str] | None) -> tuple[str, ...]:
-    """A text or a sequence of texts, each kept as typed and only once."""
-    items = [value] if isinstance(value, str) else list(value or ())
-    for item in items:
-        if not isinstance(item, str) or not item.strip():
-            raise UsageError(f"'{item}' is no name", fix="give names as text, none of them empty")
-    return tuple(dict.fromkeys(items))
-
-
-def _choice(name: str, kind: object) -> Callable[[Any], Any]:
-    known = get_args(kind)
-
-    def read(value: object) -> str:
-        if isinstance(value, bool) or value not in known:
-            near = get_close_matches(str(value), [str(item) for item in known], n=1)
-            hint = f"did you mean '{near[0]}'? " if near else ""
-            choices = ", ".join(map(str, known))
-            raise UsageError(f"{name} '{value}' is unknown", fix=f"{hint}choose from {choices}")
-        return cast("str", value)
-
-    return read
-
-
 def _gate(given: Mapping[str, Any]) -> dict[str, float]:
     """Gate limits as numbers; a share (min_top1) may be 0.9 or "90%"."""
     refuse_unknown(given, GATE_LIMITS, "gate limit")
@@ -246,64 +186,8 @@ def _gate(given: Mapping[str, Any]) -> dict[str, float]:
 
 def _limit_number(name: str, value: object) -> float:
     if name == "min_top1":
-        return _share(name, value)
-    return _number(name, str(value).strip(), given=value)
-
-
-def _share(name: str, value: object) -> float:
-    """A share as 0.9 or "90%"."""
-    text = str(value).strip()
-    number = _number(name, text.removesuffix("%"), given=value) / (100 if text.endswith("%") else 1)
-    if not 0 <= number <= 1:
-        raise UsageError(f"{name} '{value}' is not within 0 and 1", fix="write 0.9, or 90%")
-    return number
-
-
-def _number(name: str, text: str, *, given: object) -> float:
-    try:
-        number = math.nan if isinstance(given, bool) else float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise UsageError(f"{name} '{given}' is not a number", fix=f"give a finite number, as {name} = 10")
-    return number
-
-
-def _count(name: str) -> Callable[[Any], int | None]:
-    def read(value: object) -> int | None:
-        if value is None and name == "limit":
-            return None
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1_000_000:
-            raise UsageError(f"{name} '{value}' is not a count", fix="give a whole number from 1 up")
-        return value
-
-    return read
-
-
-def _switch(name: str) -> Callable[[Any], bool]:
-    def read(value: object) -> bool:
-        if not isinstance(value, bool):
-            raise UsageError(f"{name} '{value}' is neither true nor false", fix="give true or false")
-        return value
-
-    return read
-
-
-def _text(name: str) -> Callable[[Any], Any]:
-    """Text or a path as text; a callable or a table stays what it is."""
-    read_text = _plain_text(name)
-    return lambda value: value if callable(value) or isinstance(value, Mapping) else read_text(value)
-
-
-def _plain_text(name: str) -> Callable[[Any], str | None]:
-    """Text or a path as text."""
-
-    def read(value: object) -> str | None:
-        if value is None or (isinstance(value, (str, Path)) and str(value).strip()):
-            return None if value is None else str(value)
-        raise UsageError(f"{name} '{value}' is not text", fix=f"give {name} as text or leave it out")
-
-    return read
+        return read_share(name, value)
+    return read_number(name, str(value).strip(), given=value)
 
 
 def _option_texts(value: Mapping[str, Any]) -> dict[str, str]:
@@ -311,36 +195,36 @@ def _option_texts(value: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _precisions(value: str | Sequence[str]) -> tuple[str, ...]:
-    return tuple(_choice("precision", PrecisionChoice)(word) for word in _words(value))
+    return tuple(choice_of("precision", PrecisionChoice)(word) for word in read_words(value))
 
 
 _READ: dict[str, Callable[[Any], Any]] = {
-    "targets": _words,
+    "targets": read_words,
     "precisions": _precisions,
-    "samples": _text("samples"),
-    "limit": _count("limit"),
-    "preprocess": _text("preprocess"),
-    "observer": _plain_text("observer"),
+    "samples": text_of("samples"),
+    "limit": count_of("limit"),
+    "preprocess": text_of("preprocess"),
+    "observer": plain_text_of("observer"),
     "shapes": parse_shapes,
     "bind": _option_texts,
     "budget": parse_budget,
-    "scheme": _choice("scheme", SchemeChoice),
-    "float_nodes": _words,
-    "only_ops": _words,
-    "weight_block": _choice("weight_block", WeightBlock),
-    "weights": _choice("weights", WeightMethod),
-    "rounding": _choice("rounding", RoundingChoice),
-    "max_drop": lambda value: None if value is None else _share("max_drop", value),
-    "metric": _plain_text("metric"),
-    "vocabulary": _plain_text("vocabulary"),
+    "scheme": choice_of("scheme", SchemeChoice),
+    "float_nodes": read_words,
+    "only_ops": read_words,
+    "weight_block": choice_of("weight_block", WeightBlock),
+    "weights": choice_of("weights", WeightMethod),
+    "rounding": choice_of("rounding", RoundingChoice),
+    "max_drop": lambda value: None if value is None else read_share("max_drop", value),
+    "metric": plain_text_of("metric"),
+    "vocabulary": plain_text_of("vocabulary"),
     "gate": _gate,
-    "golden": _choice("golden", GoldenChoice),
-    "golden_count": _count("golden_count"),
-    "sketch": _words,
+    "golden": choice_of("golden", GoldenChoice),
+    "golden_count": count_of("golden_count"),
+    "sketch": read_words,
     "output": lambda value: None if value is None else Path(value),
-    "archive": _switch("archive"),
-    "overwrite": _switch("overwrite"),
-    "cache": _plain_text("cache"),
-    "trusted": _switch("trusted"),
+    "archive": switch_of("archive"),
+    "overwrite": switch_of("overwrite"),
+    "cache": plain_text_of("cache"),
+    "trusted": switch_of("trusted"),
     "options": _option_texts,
 }

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from edgekit._budget import parse_budget
-from edgekit._recipe import Recipe, RecipeOptions, refuse_unknown
+from edgekit._recipe import Recipe, RecipeOptions
+from edgekit._recipe_values import refuse_unknown
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:

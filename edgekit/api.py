@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from edgekit._recipe import Recipe, parse_shapes
+from edgekit._recipe import Recipe
+from edgekit._recipe_values import parse_shapes
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from edgekit._package import PackageResult, PackageWords, PullResult, PushResult
     from edgekit._plan import ConvertPlan
     from edgekit._profile import ProfileResult, ProfileWords
-    from edgekit._recipe import RecipeOptions, Shape
+    from edgekit._recipe import RecipeOptions
+    from edgekit._recipe_values import Shape
     from edgekit._results import ConvertResult
     from edgekit._signers import Signer, Trusted
     from edgekit._sweep import SweepWords

@@ -38,6 +38,7 @@ RANKS = (
         "_signers",
         "_sigstore",
         "_signature",
+        "_recipe_values",
         "_recipe",
         "_recipe_file",
         "_scope_recipe",

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from edgekit._budget import Limit
-from edgekit._recipe import GATE_LIMITS, Recipe, parse_shapes
+from edgekit._recipe import GATE_LIMITS, Recipe
 from edgekit._recipe_file import load_recipe, save_recipe
+from edgekit._recipe_values import parse_shapes
 from edgekit._values import DimRange
 from edgekit.errors import UsageError
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit._recipe import refuse_unknown
 from edgekit._recipe_file import read_table
+from edgekit._recipe_values import refuse_unknown
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
