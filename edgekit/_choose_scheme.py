@@ -45,10 +45,10 @@ def find_choice(
     if scheme != PORTABLE.name:
         is_open = workshop.recipe.scheme == "auto" and scheme != plan.second_scheme.name
         return choose_measured if is_open else None
+    ops = {node.op_type for node in workshop.component.model.graph}
     if plan.second_conv_output is not None:
-        return choose_convolutions
-    products = any(node.op_type in ("Gemm", "MatMul") for node in workshop.component.model.graph)
-    return choose_products if products and plan.gemm_output == "int8" else None
+        return choose_convolutions if ops & {"Conv", "ConvTranspose"} else None
+    return choose_products if ops & {"Gemm", "MatMul"} and plan.gemm_output == "int8" else None
 
 
 def choose_measured(workshop: Workshop, plan: Plan) -> ChosenScheme:

@@ -27,6 +27,7 @@ class Shop:
         self.noise = noise
         self.quantized: list[str] = []
         self.forms: tuple[QdqForm, ...] = ()
+        self.component = Component("model", ir.from_proto(toy_cnn()), "d" * 64)
 
     def quantize(self, form: Any) -> Any:
         self.quantized.append(form.scheme.name)
@@ -148,3 +149,11 @@ def test_results_of_convolutions_stay_float_where_int8_costs_much(
     note = choose(shop, plan).note
     assert note.startswith("results of convolutions stay float up to their activation: ") == is_float
     assert note.endswith(" dB") == is_float
+
+
+def test_a_model_without_convolutions_has_nothing_to_choose_there() -> None:
+    shop: Any = Convolutions({"int8": 0.1, "float": 0.01})
+    for node in shop.component.model.graph:
+        node.op_type = "Relu" if node.op_type == "Conv" else node.op_type
+    plan = Plan(None, conv_output="int8", second_conv_output="float")
+    assert _choose_scheme.find_choice(shop, plan, "portable") is None
