@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import pytest
 
     from edgekit._values import Artifact
+    from edgekit._verify.remembered import ResumedSession
 
 
 class Counting(OrtSession):
@@ -54,16 +55,24 @@ def remember(session: Counting) -> tuple[RememberedSession, Golden]:
     return memory, make_golden("model", [OneSample("a", {"x": X})], expected=expected, kind="samples")
 
 
+def resumed(memory: RememberedSession, folder: Path) -> ResumedSession:
+    """What proves a file of the same bytes."""
+    path, *_ = save_model(ir.from_proto(toy_model(0.02)), folder / "m.onnx")
+    session = resume(memory, path)
+    assert session is not None
+    return session
+
+
 def test_the_run_that_gave_the_reference_is_the_first_of_the_two_that_prove_the_file(tmp_path: Path) -> None:
     counting = Counting()
     memory, golden = remember(counting)
-    path, *_ = save_model(ir.from_proto(toy_model(0.02)), tmp_path / "m.onnx")
-    session = resume(memory, path)
-    assert session is not None
+    session = resumed(memory, tmp_path)
     parity = verify_artifact(session, INT8, golden=golden, gate=gate_for("int8"))
     assert counting.runs == 2
     assert parity.runs_equal
-    (truth,) = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, {"x": X})
+    (truth,) = ort.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"]).run(
+        None, {"x": X}
+    )
     noise = parity.against_fp32[0].max_abs
     assert np.isclose(noise, np.abs(truth - golden.samples[0].fp32["y"]).max(), rtol=1e-4)
 
@@ -72,9 +81,7 @@ def test_what_the_resumed_session_runs_itself_is_not_kept(tmp_path: Path) -> Non
     """A task metric runs every sample through it: their outputs would all stay in memory."""
     counting = Counting()
     memory, golden = remember(counting)
-    path, *_ = save_model(ir.from_proto(toy_model(0.02)), tmp_path / "m.onnx")
-    session = resume(memory, path)
-    assert session is not None
+    session = resumed(memory, tmp_path)
     others = [{"x": X + np.float32(number)} for number in range(3)]
     for feeds in (golden.samples[0].feeds, *others):
         session.run(feeds)
@@ -83,9 +90,7 @@ def test_what_the_resumed_session_runs_itself_is_not_kept(tmp_path: Path) -> Non
 
 def test_a_second_run_that_differs_is_noticed(tmp_path: Path) -> None:
     memory, golden = remember(Counting(drift=1e-6))
-    path, *_ = save_model(ir.from_proto(toy_model(0.02)), tmp_path / "m.onnx")
-    session = resume(memory, path)
-    assert session is not None
+    session = resumed(memory, tmp_path)
     parity = verify_artifact(session, INT8, golden=golden, gate=gate_for("int8"))
     assert not parity.runs_equal
     assert not parity.passed

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Gate:
     """Limits for every output of one variant; None: not limited.
 
-    `min_sqnr_db`, `min_top1` (0..1), `min_cosine` (-1..1) and `max_abs` are against fp32,
+    `min_sqnr_db`, `min_top1` (0..1), `min_cosine` (-1..1) and `max_abs` are against fp32.
     An INT8 artifact may lie `max_lowering_loss_db` further from fp32 than its own Q/DQ graph in plain
     float does, or must be within `min_reference_sqnr_db` of that graph, or within `lowered_sqnr_db` of
     fp32, where a loss to the graph takes nothing that matters. With a task metric,

@@ -53,7 +53,7 @@ def _padded(call: Call, x: Tensor, pairs: dict[int, tuple[int, int]], *, mode: s
     if x.dtype != "bool":
         call.require(x.dtype != "int32", "Core ML pads no int32")
         return call.add("pad", size, x=x, pad=amounts, mode=mode, constant_val=value)
-    call.require(mode == "constant", "Core ML pads no bool but by a constant")
+    # Only by a constant: `_repeated` gathers what is no float32.
     made = call.add("pad", size, x=call.cast(x, "float32"), pad=amounts, mode=mode, constant_val=value)
     return Formula(call).binary("not_equal", made, 0.0, "bool")
 
