@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgekit._qdq import QdqForm
-from edgekit._schemes import PORTABLE
+from edgekit._schemes import PORTABLE, SCHEMES
 from edgekit._verify import worst_sqnr_db
 
 if TYPE_CHECKING:
@@ -45,10 +45,10 @@ def find_choice(
     if scheme != PORTABLE.name:
         is_open = workshop.recipe.scheme == "auto" and scheme != plan.second_scheme.name
         return choose_measured if is_open else None
-    ops = {node.op_type for node in workshop.component.model.graph}
     if plan.second_conv_output is not None:
-        return choose_convolutions if ops & {"Conv", "ConvTranspose"} else None
-    return choose_products if ops & {"Gemm", "MatMul"} and plan.gemm_output == "int8" else None
+        return choose_convolutions if _has_convolutions(workshop) else None
+    products = any(node.op_type in ("Gemm", "MatMul") for node in workshop.component.model.graph)
+    return choose_products if products and plan.gemm_output == "int8" else None
 
 
 def choose_measured(workshop: Workshop, plan: Plan) -> ChosenScheme:
@@ -84,6 +84,26 @@ def choose_convolutions(workshop: Workshop, plan: Plan) -> ChosenScheme:
 def plan_form(plan: Plan, scheme: Scheme) -> QdqForm:
     """The form of the INT8 graph that a plan asks for."""
     return QdqForm(scheme, plan.bias, plan.conv_output, plan.gemm_output)
+
+
+def list_forms(workshop: Workshop, plan: Plan, scheme: str) -> list[QdqForm]:
+    """What a search tries whole, in this order: the form in `scheme`, then the plan's second ones.
+
+    A second scheme is tried where the recipe leaves the choice, but not one of 16 bits that the search comes
+    to node by node.
+    """
+    first, second = plan_form(plan, SCHEMES[scheme]), plan.second_scheme
+    forms = [first]
+    is_open = workshop.recipe.scheme == "auto" and scheme not in (PORTABLE.name, second.name)
+    if is_open and (plan.wide is None or plan.wide.name != second.name):
+        forms.append(replace(first, scheme=second))
+    if plan.second_conv_output is not None and _has_convolutions(workshop):
+        forms.append(replace(first, conv_output=plan.second_conv_output))
+    return forms
+
+
+def _has_convolutions(workshop: Workshop) -> bool:
+    return any(node.op_type in ("Conv", "ConvTranspose") for node in workshop.component.model.graph)
 
 
 def _choose(

@@ -7,11 +7,11 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from edgekit._bundle import NO_ACCURACY, ComponentDraft
-from edgekit._choose_scheme import find_choice, plan_form
+from edgekit._choose_scheme import find_choice, list_forms, plan_form
 from edgekit._inner_sketches import measure_roundings, refuse_lost
 from edgekit._plan import choose_scheme, job_for, refuse_errors, weight_gaps
 from edgekit._qdq import INT4_OPSET
-from edgekit._schemes import PORTABLE, SCHEMES, WEIGHT_BITS
+from edgekit._schemes import SCHEMES, WEIGHT_BITS
 from edgekit._search import WideChoice, search_mix
 from edgekit._tasks import score_task
 from edgekit._verify import (
@@ -70,7 +70,7 @@ class TargetWork:
             choose = find_choice(self.workshop, self.plan, scheme) if self.samples_kind == "samples" else None
             allowed = self.workshop.recipe.max_drop
             if allowed is not None:
-                forms = [plan_form(self.plan, SCHEMES[name]) for name in self._schemes_to_try(scheme)]
+                forms = list_forms(self.workshop, self.plan, scheme)
                 wide = WideChoice(self.plan.wide, self.plan.no_wide)
                 self._mix = found = search_mix(self.workshop, forms, allowed, wide)
                 self._quantized, self.scheme_note = found.result, found.note
@@ -84,14 +84,6 @@ class TargetWork:
                 self._quantized, self.scheme_note = chosen.result, chosen.note
                 self._measured = chosen.reference
         return self._quantized
-
-    def _schemes_to_try(self, scheme: str) -> tuple[str, ...]:
-        """The one that is asked for, and the plan's second one where the recipe leaves the choice."""
-        second = self.plan.second_scheme.name
-        other = self.workshop.recipe.scheme == "auto" and scheme not in (PORTABLE.name, second)
-        if self.plan.wide is not None and self.plan.wide.name == second:
-            return (scheme,)  # the search comes to it node by node
-        return (scheme, second) if other else (scheme,)
 
     @property
     def methods(self) -> list[str]:

@@ -10,7 +10,8 @@ import pytest
 
 from edgekit import _choose_scheme
 from edgekit._qdq import QdqForm
-from edgekit._schemes import NATIVE_U8, PORTABLE
+from edgekit._recipe import Recipe
+from edgekit._schemes import INT16X8, NATIVE_U8, PORTABLE
 from edgekit._values import Component
 from edgekit._verify import Golden, GoldenSample
 from edgekit.target import Plan
@@ -28,6 +29,7 @@ class Shop:
         self.quantized: list[str] = []
         self.forms: tuple[QdqForm, ...] = ()
         self.component = Component("model", ir.from_proto(toy_cnn()), "d" * 64)
+        self.recipe = Recipe.of("m.onnx")
 
     def quantize(self, form: Any) -> Any:
         self.quantized.append(form.scheme.name)
@@ -153,7 +155,27 @@ def test_results_of_convolutions_stay_float_where_int8_costs_much(
 
 def test_a_model_without_convolutions_has_nothing_to_choose_there() -> None:
     shop: Any = Convolutions({"int8": 0.1, "float": 0.01})
+    plan = Plan(None, conv_output="int8", second_conv_output="float")
+    tried = [form.conv_output for form in _choose_scheme.list_forms(shop, plan, "portable")]
+    assert tried == ["int8", "float"]
     for node in shop.component.model.graph:
         node.op_type = "Relu" if node.op_type == "Conv" else node.op_type
-    plan = Plan(None, conv_output="int8", second_conv_output="float")
     assert _choose_scheme.find_choice(shop, plan, "portable") is None
+    assert len(_choose_scheme.list_forms(shop, plan, "portable")) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "plan", "tried"),
+    [
+        ("auto", Plan(None, scheme=NATIVE_U8), ["native-u8", "portable"]),
+        ("native", Plan(None, scheme=NATIVE_U8), ["native-u8"]),
+        ("auto", Plan(None), ["portable"]),
+        # 16 bits come node by node
+        ("auto", Plan(None, scheme=NATIVE_U8, second_scheme=INT16X8, wide=INT16X8), ["native-u8"]),
+    ],
+)
+def test_a_search_tries_the_plans_schemes_in_turn(asked: str, plan: Plan, tried: list[str]) -> None:
+    shop: Any = Shop({})
+    shop.recipe = Recipe.of("m.onnx", scheme=asked)
+    forms = _choose_scheme.list_forms(shop, plan, plan.scheme.name)
+    assert [form.scheme.name for form in forms] == tried

@@ -55,7 +55,9 @@ def search_mix(workshop: Workshop, forms: Sequence[QdqForm], allowed: float, wid
         )
     search = _Search(workshop, Judge(workshop, allowed), wide)
     for form in forms:
-        found = search.attempt(form, Mix(), f"{form.scheme.name} scheme, all in int8")
+        second = form.conv_output != forms[0].conv_output
+        rest = f", results of convolutions {form.conv_output} up to their activation" if second else ""
+        found = search.attempt(form, Mix(), f"{form.scheme.name} scheme, all in int8{rest}")
         if found.enough:
             return found
     nearest = search.best
