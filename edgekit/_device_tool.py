@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from edgekit._values import Placement
+
 
 @dataclass(frozen=True)
 class LayerTime:
@@ -19,15 +21,6 @@ class LayerTime:
     name: str
     op: str
     us: float
-
-
-@dataclass(frozen=True)
-class Placement:
-    """How many operators run on one unit (CPU, GPU, NPU), as the runtime said it, and why; None: not told."""
-
-    unit: str
-    ops: int | None
-    why: str
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,18 @@ class MacShare:
 
 
 @dataclass(frozen=True)
+class Placement:
+    """How many operators run on one unit (CPU, GPU, NPU); ops None: not told.
+
+    why: who says so (a compiler that placed them, the runtime on a device), or why they are not elsewhere.
+    """
+
+    unit: str
+    ops: int | None
+    why: str
+
+
+@dataclass(frozen=True)
 class Artifact:
     """One built file (with its companions), paths relative to the folder it was built in.
 
@@ -131,7 +143,8 @@ class Artifact:
     `tensors` maps source tensor names to the artifact's own (absent: the same name, or no such tensor).
     `layouts` names the layout of inputs and outputs that the artifact holds in another one ("NHWC").
     `macs` is counted in the artifact itself; `runtime` says what loads it.
-    `proves` says in words what running it on this host does and does not show.
+    `proves` says in words what running it on this host does and does not show. `placements`: where its
+    compiler put the operators; () where that shows on the device only.
     """
 
     component: str
@@ -144,6 +157,7 @@ class Artifact:
     notes: tuple[str, ...] = ()
     proves: str = ""
     layouts: Mapping[str, str] = field(default_factory=dict)
+    placements: tuple[Placement, ...] = ()
 
     @property
     def loaded(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit._bundle.names import MANIFEST, check_component
 from edgekit._bundle.schema import check_schema, load_schema
 from edgekit._strict_json import parse_json
-from edgekit._values import Artifact, MacShare
+from edgekit._values import Artifact, MacShare, Placement
 from edgekit.errors import BundleError
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def artifact_value(row: Json) -> Artifact:
         notes=tuple(row["notes"]),
         proves=row["proves"],
         layouts=dict(row.get("layouts", {})),
+        placements=tuple(Placement(**one) for one in row.get("placements", ())),
     )
 
 
@@ -171,7 +172,7 @@ def _tensor(tensor: TensorInfo) -> Json:
 
 
 def _artifact(artifact: Artifact) -> Json:
-    return {
+    row: Json = {
         "component": artifact.component,
         "variant": artifact.variant,
         "main": artifact.main,
@@ -181,7 +182,12 @@ def _artifact(artifact: Artifact) -> Json:
         "tensors": dict(artifact.tensors),
         "notes": list(artifact.notes),
         "proves": artifact.proves,
-    } | ({"layouts": dict(artifact.layouts)} if artifact.layouts else {})
+    }
+    if artifact.layouts:
+        row["layouts"] = dict(artifact.layouts)
+    if artifact.placements:
+        row["placements"] = [asdict(one) for one in artifact.placements]
+    return row
 
 
 def _gap(gap: Gap) -> Json:

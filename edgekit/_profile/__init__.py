@@ -1,6 +1,6 @@
 """Profiling: a bundle's artifacts run and measured on a device, and the JSON that keeps it."""
 
-from edgekit._device_tool import LayerTime, Placement
+from edgekit._device_tool import LayerTime
 from edgekit._profile.judge import budget_figures, compare_variants, find_measurement, judge_profile
 from edgekit._profile.keep import ProfileResult, ProfileWords, profile_and_keep
 from edgekit._profile.measurements import (
@@ -12,6 +12,7 @@ from edgekit._profile.measurements import (
 )
 from edgekit._profile.profile_bundle import profile_bundle
 from edgekit._profile.values import ArtifactProfile, Profile, ProfileOptions, Trace
+from edgekit._values import Placement
 
 __all__ = [
     "ArtifactProfile",

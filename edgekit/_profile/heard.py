@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from edgekit._device_tool import Placement
 from edgekit._strict_json import is_number
+from edgekit._values import Placement
 from edgekit.profiles.probes.transport import DeviceError
 
 if TYPE_CHECKING:

@@ -8,10 +8,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from edgekit._bundle import check_schema, load_schema, write_whole
-from edgekit._device_tool import LayerTime, Placement
+from edgekit._device_tool import LayerTime
 from edgekit._profile.values import ArtifactProfile, Profile, Trace
 from edgekit._results import Measurement, OutputParity
 from edgekit._strict_json import read_json
+from edgekit._values import Placement
 from edgekit.errors import BundleError, OutputError
 
 if TYPE_CHECKING:

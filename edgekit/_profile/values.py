@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from edgekit._device_tool import LayerTime, Placement
+    from edgekit._device_tool import LayerTime
     from edgekit._results import Measurement, OutputParity
+    from edgekit._values import Placement
 
 
 @dataclass(frozen=True)

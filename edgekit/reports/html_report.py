@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgekit._feasibility import DeviceReport, Report
     from edgekit._profile import ArtifactProfile, Profile
     from edgekit._results import Measurement
+    from edgekit._values import Artifact
     from edgekit.reports.layer_sections import LayerSection
 
 #: Heading -> measurement of an artifact, as `edgekit profile` names it.
@@ -129,16 +130,7 @@ def _row(device: DeviceReport, columns: Sequence[str]) -> _Row:
         profile=profile,
         measured=_measurements(artifacts),
         plots=_plots(profile) if profile else [],
-        units=[
-            (
-                f"{one.component} {one.variant}",
-                row.unit,
-                "not told" if row.ops is None else str(row.ops),
-                row.why,
-            )
-            for one in artifacts
-            for row in one.placements
-        ],
+        units=[*_units(artifacts), *_units(device.artifacts)],
         layers=list(layer_sections(artifacts, device.errors)),
         layer_notes=[
             f"{one.component} {one.variant}, time by layer: {one.layers_note}"
@@ -146,6 +138,14 @@ def _row(device: DeviceReport, columns: Sequence[str]) -> _Row:
             if one.layers_note
         ],
     )
+
+
+def _units(artifacts: Iterable[ArtifactProfile | Artifact]) -> Iterator[tuple[str, ...]]:
+    """Where operators ran on a device, or where a compiler put them: each row says by whom it is known."""
+    for one in artifacts:
+        for row in one.placements:
+            count = "not told" if row.ops is None else str(row.ops)
+            yield f"{one.component} {one.variant}", row.unit, count, row.why
 
 
 def _source(device: DeviceReport) -> str:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit._device_tool import DeviceTool, LayerTime, Placement, ToolTimes
+from edgekit._device_tool import DeviceTool, LayerTime, ToolTimes
+from edgekit._values import Placement
 from edgekit.errors import UsageError
 from edgekit.profiles.probes.transport import DeviceError
 

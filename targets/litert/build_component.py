@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 from edgekit._values import Artifact
 from edgekit.errors import GapError
 from edgekit.targets.litert.artifact_macs import count_macs
-from edgekit.targets.litert.compile_npu import compile_ahead, find_chip
+from edgekit.targets.litert.compile_npu import (
+    compile_ahead,
+    find_chip,
+    partition_placements,
+    partition_words,
+)
 from edgekit.targets.litert.fp16_weights import to_fp16_weights
 from edgekit.targets.litert.io_layout import io_to_nhwc
 from edgekit.targets.litert.lower import lower_component
@@ -24,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from edgekit._values import Component
+    from edgekit._values import Component, Placement
     from edgekit.target import Job
     from edgekit.targets.litert.graph import Graph
 
@@ -68,10 +73,12 @@ def build_component(
     )
     notes += [f"{behind} bytes of weights lie behind the flatbuffer, as external buffers"] if behind else []
     compiled: list[str] = []
+    placements: tuple[Placement, ...] = ()
     if options.aot:
-        compiled_name, words = compile_ahead(out / name, find_chip(options.aot))
+        compiled_name, stats = compile_ahead(out / name, find_chip(options.aot))
         compiled.append(compiled_name)
-        notes.append(words)
+        notes.append(partition_words(options.aot, stats))
+        placements = partition_placements(options.aot, stats)
     artifact = Artifact(
         component=component.name,
         variant=job.precision,
@@ -83,6 +90,7 @@ def build_component(
         proves=PROVES,
         tensors=tensors,
         layouts=layouts,
+        placements=placements,
     )
     second = open_reference(artifact, out)
     if not isinstance(second, str):

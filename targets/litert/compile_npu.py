@@ -11,10 +11,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit._values import Placement
 from edgekit.errors import MissingToolError, TargetError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ def find_chip(name: str) -> Chip:
     return chip
 
 
-def compile_ahead(path: Path, chip: Chip) -> tuple[str, str]:
-    """(name of the compiled file beside `path`, what of the graph went to the NPU, in words).
+def compile_ahead(path: Path, chip: Chip) -> tuple[str, tuple[Any, ...]]:
+    """(name of the compiled file beside `path`, LiteRT's SubgraphPartitionStats: what went to the NPU).
 
     TargetError where the vendor's compiler fails. The compiled file cannot be run on this host.
     """
@@ -71,12 +72,11 @@ def compile_ahead(path: Path, chip: Chip) -> tuple[str, str]:
             fix="leave out the option litert.aot, or give the model another precision",
         ) from error
     stats = model.partition_stats
-    return name, partition_words(chip.name, stats.subgraph_stats if stats is not None else ())
+    return name, () if stats is None else tuple(stats.subgraph_stats)
 
 
-def partition_words(chip: str, stats: Iterable[Any]) -> str:
+def partition_words(chip: str, rows: Sequence[Any]) -> str:
     """LiteRT's SubgraphPartitionStats in one sentence."""
-    rows = list(stats)
     if not rows:
         return f"compiled ahead of time for {chip}: its compiler told no partitions; never run here"
     offloaded = sum(row.num_ops_offloaded for row in rows)
@@ -86,6 +86,17 @@ def partition_words(chip: str, stats: Iterable[Any]) -> str:
         f"compiled ahead of time for {chip}: {offloaded} of {total} operators go to the NPU, in {parts} "
         "partitions; never run here"
     )
+
+
+def partition_placements(chip: str, rows: Sequence[Any]) -> tuple[Placement, ...]:
+    """The same by unit; () where the compiler told none."""
+    if not rows:
+        return ()
+    offloaded = sum(row.num_ops_offloaded for row in rows)
+    left = sum(row.num_total_ops for row in rows) - offloaded
+    why = "placed by LiteRT's compiler on this host, in a file that never ran here"
+    kept = Placement(f"CPU or GPU beside {chip}", left, "the compiler left them, and told no reason")
+    return (Placement(f"NPU of {chip}", offloaded, why), *((kept,) if left else ()))
 
 
 @cache

@@ -71,6 +71,11 @@ def build_component(component: Component, job: Job, out: Path) -> Artifact:
         macs=_count_macs(model, main.partition),
         notes=(*notes, *_words(contexts)),
         proves=PROVES,
+        placements=tuple(
+            row
+            for one in contexts
+            for row in one.partition.placements(one.chip, f"onnxruntime-qnn {version()}")
+        ),
     )
 
 

@@ -9,11 +9,17 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit._values import Placement
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from edgekit.targets.qnn.chips import Chip
 
 # The provider leaves Q of an input and DQ of an output to the CPU on purpose: less to copy to the HTP.
 _AT_BORDER = ("consume a graph input", "generate a graph output")
+_WHY_AT_BORDER = "quantizers of inputs and outputs: the provider keeps them, for less is copied to the HTP"
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -43,15 +49,35 @@ class Partition:
 
     def words(self) -> str:
         """One line for the manifest."""
-        border = (
-            f"; {self.at_border} quantizers of inputs and outputs run on the CPU" if self.at_border else ""
-        )
+        border = f"; quantizers of inputs and outputs on the CPU: {self.at_border}" if self.at_border else ""
         if self.is_whole:
             return f"whole on the HTP: {self.on_htp} of {self.total} nodes in one context{border}"
         return (
             f"{self.on_htp} of {self.total} nodes on the HTP in {self.contexts} contexts, "
             f"{len(self.fallbacks)} on the CPU{border}"
         )
+
+    def placements(self, chip: Chip, compiler: str) -> tuple[Placement, ...]:
+        """On which unit how many nodes are, by what kept them there; told by the compiler, seen on no phone."""
+        rows = [
+            Placement(
+                f"HTP of {chip.name} (v{chip.htp_arch})",
+                self.on_htp,
+                f"in {self.contexts} {'context' if self.contexts == 1 else 'contexts'}; placed by {compiler} on "
+                "this host, not seen on a phone",
+            )
+        ]
+        unit = f"CPU beside {chip.name}"
+        if self.at_border:
+            rows.append(Placement(unit, self.at_border, _WHY_AT_BORDER))
+        kept: dict[tuple[str, str], list[str]] = {}
+        for one in self.fallbacks:
+            kept.setdefault((one.reason, one.way_out), []).append(f"{one.op} '{one.node}'")
+        rows += [
+            Placement(unit, len(nodes), f"{_first(nodes)}: {reason}; {way_out}")
+            for (reason, way_out), nodes in kept.items()
+        ]
+        return tuple(rows)
 
     def as_json(self) -> dict[str, Any]:
         rows = [vars(fallback) for fallback in self.fallbacks]
@@ -76,6 +102,12 @@ def read_partition(trace: Path) -> Partition:
         at_border=len(left) - len(inside),
         fallbacks=tuple(_fallback(row) for row in inside),
     )
+
+
+def _first(nodes: Sequence[str]) -> str:
+    """The first of the nodes, and how many more there are; partition.json has them all."""
+    left = len(nodes) - _SHOWN
+    return ", ".join(nodes[:_SHOWN]) + (f" and {left} more" if left > 0 else "")
 
 
 def _fallback(row: Mapping[str, Any]) -> Fallback:

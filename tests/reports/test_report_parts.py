@@ -11,14 +11,14 @@ import pytest
 
 import edgekit
 from edgekit._budget import parse_budget
-from edgekit._device_tool import LayerTime, Placement
+from edgekit._device_tool import LayerTime
 from edgekit._layer_table import ErrorRow, join_layers
 from edgekit._profile import budget_figures, compare_variants, judge_profile
 from edgekit._profile.figures import measure_artifact
 from edgekit._profile.heard import Round, WorkerHeard
 from edgekit._profile.profile_bundle import tell_load
 from edgekit._results import Measurement
-from edgekit._values import MacShare
+from edgekit._values import MacShare, Placement
 from edgekit.errors import BundleError
 from tests.converted import make_bundle, run
 from tests.reports.test_feasibility import hand_made, keep, verdicts
@@ -120,6 +120,18 @@ def test_where_operators_run_and_why_not_elsewhere_is_on_the_page(made: Path, tm
     page = (tmp_path / "r" / "report.html").read_text()
     assert "CONV_3D: Max version supported: 3." in page
     assert '<td class="number">123</td>' in page
+
+
+def test_what_a_compiler_placed_on_this_host_is_on_the_page_of_a_bundle_that_no_device_ran(
+    tmp_path: Path,
+) -> None:
+    bundle = make_bundle(tmp_path, "galaxy-s24-qnn")
+    edgekit.report(bundle, tmp_path / "r")
+    trace = json.loads((bundle / "model.int8.v75.SM8650.op_trace.json").read_text())["summary"]
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert f'<td>HTP of SM8650 (v75)</td><td class="number">{trace["supported_nodes"]}</td>' in page
+    assert "on this host, not seen on a phone" in page
+    assert "no device has run it" not in page
 
 
 def with_figures(profile: Profile, component: str, variant: str, **figures: float) -> Any:

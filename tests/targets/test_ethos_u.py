@@ -4,6 +4,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,6 +51,11 @@ def test_convert_compiles_the_proven_int8_file_and_says_what_runs_where(tmp_path
     assert all(row["reason"] for row in table["operators"] if row["operator"] == "Softmax")
     # Multiply-accumulates that Vela counts on the NPU: of the convolutions, as their shapes say.
     assert sum(row["macs"] for row in table["operators"] if row["operator"] == "Conv2D") == 16 * 16 * 8 * 27
+    rows = json.loads((folder / "manifest.json").read_text())["artifacts"][0]["placements"]
+    units = Counter(row["unit"] for row in table["operators"])
+    placed = {unit: sum(row["ops"] for row in rows if row["unit"].startswith(unit)) for unit in units}
+    assert placed == units
+    assert [row["why"] for row in rows if "Softmax" in row["why"]]
     assert table["kind"] == "predicted"
     assert table["estimates"]["cycles"] > 0
     assert (folder / "model.int8.tflite").is_file()

@@ -10,7 +10,13 @@ from ai_edge_litert.aot.core.aot_types import SubgraphPartitionStats
 from ai_edge_litert.aot.vendors.qualcomm.target import SocModel
 
 from edgekit.errors import MissingToolError, TargetError, UsageError
-from edgekit.targets.litert.compile_npu import Chip, compile_ahead, find_chip, partition_words
+from edgekit.targets.litert.compile_npu import (
+    Chip,
+    compile_ahead,
+    find_chip,
+    partition_placements,
+    partition_words,
+)
 from tests.converted import run
 from tests.models import toy_cnn
 from tests.targets.litert_models import TARGET, build, job, prepared
@@ -70,3 +76,6 @@ def test_partitions_are_told_in_words() -> None:
         "compiled ahead of time for SM8650: 43 of 45 operators go to the NPU, in 3 partitions; never run here"
     )
     assert "told no partitions" in partition_words("SM8650", [])
+    placed = [(row.unit, row.ops) for row in partition_placements("SM8650", stats)]
+    assert placed == [("NPU of SM8650", 43), ("CPU or GPU beside SM8650", 2)]
+    assert partition_placements("SM8650", []) == ()

@@ -51,6 +51,11 @@ def test_the_htp_computes_what_the_qdq_graph_says_in_one_whole_context(
     assert set(kinds) <= {"EPContext", "QuantizeLinear", "DequantizeLinear"}
     told = json.loads((tmp_path / "model.int8.partition.json").read_text())["chips"][0]
     assert (told["htp_arch"], told["contexts"], told["on_cpu"]) == (75, 1, [])
+    trace = json.loads((tmp_path / f"{artifact.main}.op_trace.json").read_text())["summary"]
+    on_htp, *border = artifact.placements
+    assert (on_htp.unit, on_htp.ops) == ("HTP of SM8650 (v75)", trace["supported_nodes"])
+    assert "not seen on a phone" in on_htp.why
+    assert sum(row.ops or 0 for row in border) == trace["total_onnx_nodes"] - trace["supported_nodes"]
     assert artifact.macs is not None
     counted = artifact.macs.int16 if scheme.activation == "uint16" else artifact.macs.int8
     assert counted == artifact.macs.total > 0
@@ -113,6 +118,9 @@ def test_an_op_without_a_form_is_reported_with_its_reason_and_the_rest_still_run
     assert rows["Hardmax"]["reason"]
     assert rows["Hardmax"]["way_out"]
     assert told["contexts"] == 2
+    (placed,) = [row for row in artifact.placements if "Hardmax" in row.why]
+    assert placed.unit == "CPU beside SM8650"
+    assert placed.why.startswith(f"Hardmax 'odd': {rows['Hardmax']['reason']}")
     assert any("on the CPU" in note for note in artifact.notes)
     got = TARGET.open(artifact, tmp_path).run(FEEDS)["y"]
     np.testing.assert_allclose(got, run_onnx(component.model, FEEDS)["y"], atol=0.1)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections import Counter
 from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from edgekit._results import Measurement
+from edgekit._values import Placement
 from edgekit.targets.litert.build_component import build_component as build_tflite
 from edgekit.targets.litert.ethos_u.run_vela import run_vela
 from edgekit.targets.litert.ethos_u.write_out_hardswish import write_out_hardswish
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from edgekit._values import Artifact, Component
@@ -28,6 +32,8 @@ PROVES = (
 )
 _COMPILED = ".vela.tflite"
 _TABLE = ".vela.json"
+# Vela ends a reason with the tensor that it is about: "... unsupported DataType Float32 (t67_act)".
+_OF_TENSOR = re.compile(r" \([^()]*\)$")
 
 
 def build_component(component: Component, job: Job, out: Path, *, options: Options) -> Artifact:
@@ -47,7 +53,23 @@ def build_component(component: Component, job: Job, out: Path, *, options: Optio
         runtime=f"ethos-u-vela {version('ethos-u-vela')}, {plain.runtime}",
         notes=(*plain.notes, *_words(compiled, options)),
         proves=PROVES,
+        placements=tuple(_placements(compiled, options)),
     )
+
+
+def _placements(compiled: Compiled, options: Options) -> Iterator[Placement]:
+    """How many operators are on the NPU, and on the CPU by Vela's reason."""
+    on_npu = sum(place.unit == "NPU" for place in compiled.places)
+    why = f"placed by Vela {version('ethos-u-vela')} on this host; no Ethos-U has run it"
+    yield Placement(f"NPU ({options.accelerator})", on_npu, why)
+    kept: dict[str, list[str]] = {}
+    for place in compiled.places:
+        if place.unit != "NPU":
+            reason = _OF_TENSOR.sub("", place.reason) or "Vela gives no reason"
+            kept.setdefault(reason, []).append(place.operator)
+    for reason, operators in kept.items():
+        names = ", ".join(f"{count} {name}" for name, count in Counter(operators).items())
+        yield Placement("CPU", len(operators), f"{names}: {reason}")
 
 
 def source_file(artifact: Artifact) -> str:
