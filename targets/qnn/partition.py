@@ -59,14 +59,9 @@ class Partition:
 
     def placements(self, chip: Chip, compiler: str) -> tuple[Placement, ...]:
         """On which unit how many nodes are, by what kept them there; told by the compiler, seen on no phone."""
-        rows = [
-            Placement(
-                f"HTP of {chip.name} (v{chip.htp_arch})",
-                self.on_htp,
-                f"in {self.contexts} {'context' if self.contexts == 1 else 'contexts'}; placed by {compiler} on "
-                "this host, not seen on a phone",
-            )
-        ]
+        parts = "1 context" if self.contexts == 1 else f"{self.contexts} contexts"
+        why = f"in {parts}; placed by {compiler} on this host, not seen on a phone"
+        rows = [Placement(f"HTP of {chip.name} (v{chip.htp_arch})", self.on_htp, why)]
         unit = f"CPU beside {chip.name}"
         if self.at_border:
             rows.append(Placement(unit, self.at_border, _WHY_AT_BORDER))
