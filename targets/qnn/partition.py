@@ -58,7 +58,7 @@ class Partition:
         )
 
     def placements(self, chip: Chip, compiler: str) -> tuple[Placement, ...]:
-        """On which unit how many nodes are, by what kept them there; told by the compiler, seen on no phone."""
+        """How many nodes are on which unit, and what kept them there, as the compiler tells it."""
         parts = "1 context" if self.contexts == 1 else f"{self.contexts} contexts"
         why = f"in {parts}; placed by {compiler} on this host, not seen on a phone"
         rows = [Placement(f"HTP of {chip.name} (v{chip.htp_arch})", self.on_htp, why)]
