@@ -14,7 +14,7 @@ from edgekit.calibration.samples import Sample, Samples
 from edgekit.errors import SamplesError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from edgekit._values import TensorInfo
@@ -39,9 +39,8 @@ def load_folder(
     files = files[:limit]
     read = _choose_reader(kinds[0], inputs, preprocess)
 
-    def read_all() -> Iterator[Sample]:
-        for path in files:
-            yield Sample(path.name, fit_sample(path.name, read(path), inputs))
+    def read_file(path: Path) -> Sample:
+        return Sample(path.name, fit_sample(path.name, read(path), inputs))
 
     spec = preprocess if kinds[0] == "images" else None
     return Samples(
@@ -49,9 +48,10 @@ def load_folder(
         kind="real",
         description=f"{len(files)} {'images' if spec else f'.{kinds[0]} files'} of '{folder}'",
         count=len(files),
-        read=read_all,
+        read=lambda: map(read_file, files),
         labels=_read_labels(folder / _LABELS, files),
         preprocess=spec,
+        at=lambda place: read_file(files[place]),
     )
 
 

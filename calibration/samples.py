@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import warnings
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edgekit.errors import SamplesError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     import numpy as np
 
@@ -39,6 +40,7 @@ class Samples:
 
     digest: sha256 of the raw bytes and what is done to them. kind: `random` says they are no data.
     labels: one text a sample, in order, where the source has them. `preprocess`: for images, its text.
+    at: reads one by its place, where the source need not read those before it for that.
     """
 
     digest: str
@@ -48,12 +50,25 @@ class Samples:
     read: Callable[[], Iterator[Sample]] = field(repr=False)
     labels: tuple[str, ...] | None = None
     preprocess: Preprocess | None = None
+    at: Callable[[int], Sample] | None = field(default=None, repr=False)
 
     def __iter__(self) -> Iterator[Sample]:
         return self.read()
 
     def __len__(self) -> int:
         return self.count
+
+    def spread(self, most: int) -> Sequence[int]:
+        """Up to `most` places, evenly spread over all."""
+        return sorted({index * self.count // most for index in range(most)})
+
+    def take(self, places: Collection[int]) -> Iterator[Sample]:
+        """Those at `places`, in the order of the source, reading no more of it than that needs."""
+        if self.at is not None:
+            yield from map(self.at, sorted(set(places)))
+            return
+        most = max(places, default=-1) + 1
+        yield from (sample for index, sample in enumerate(islice(self, most)) if index in places)
 
 
 def load_samples(
@@ -93,19 +108,22 @@ def load_samples(
 def _keep_within(samples: Samples, shapes: ShapeSpec) -> Samples:
     """The same samples; one whose size lies outside a dim that the user gave raises SamplesError."""
 
-    def read_all() -> Iterator[Sample]:
-        for sample in samples.read():
-            for name, dims in shapes.items():
-                shape = sample.feeds[name].shape if name in sample.feeds else ()
-                for axis, (size, dim) in enumerate(zip(shape, dims, strict=False)):
-                    if not dim.low <= size <= dim.high:
-                        raise SamplesError(
-                            f"sample '{sample.name}', input '{name}': axis {axis} is {size}, not {dim}",
-                            fix="widen the range of --shape, or give samples within it",
-                        )
-            yield sample
+    def check(sample: Sample) -> Sample:
+        for name, dims in shapes.items():
+            shape = sample.feeds[name].shape if name in sample.feeds else ()
+            for axis, (size, dim) in enumerate(zip(shape, dims, strict=False)):
+                if not dim.low <= size <= dim.high:
+                    raise SamplesError(
+                        f"sample '{sample.name}', input '{name}': axis {axis} is {size}, not {dim}",
+                        fix="widen the range of --shape, or give samples within it",
+                    )
+        return sample
 
-    return replace(samples, read=read_all) if shapes else samples
+    if not shapes:
+        return samples
+    at = samples.at
+    checked = None if at is None else lambda place: check(at(place))
+    return replace(samples, read=lambda: map(check, samples.read()), at=checked)
 
 
 def _open_source(

@@ -32,7 +32,7 @@ def choose_layer_rounding(
     if not made.chosen:
         return made
     sessions = [reference_session(one.component.model) for one in (nearest, insert(made.layers))]
-    judges = [sample.feeds for index, sample in enumerate(samples) if index in made.held]
+    judges = [sample.feeds for sample in samples.take(made.held)]
     exact = [expected.run(feeds) for feeds in judges]
     rates = [
         worst_sqnr_db((wanted, session.run(feeds)) for wanted, feeds in zip(exact, judges, strict=True))

@@ -74,10 +74,10 @@ def choose_rounding(
 
 
 def _measured(component: Component, samples: Samples, asked: Asked, plain: WeightRounder) -> ChosenRounding:
-    held = _pick(len(samples))
+    held = samples.spread(_HELD_OUT)
     seen = _Part(samples, frozenset(held), inside=len(samples) < _ENOUGH)
     fitted = replace(plain, method="gptq", products=Products(component.model, seen), made={})
-    judges = [sample for index, sample in enumerate(samples) if index in held]
+    judges = list(samples.take(held))
     rates = {
         name: _sqnr_db(component, rounder, asked, judges)
         for name, rounder in (("rtn", plain), ("gptq", fitted))
@@ -88,11 +88,6 @@ def _measured(component: Component, samples: Samples, asked: Asked, plain: Weigh
         f"on {len(judges)} samples {unseen}"
     )
     return ChosenRounding(fitted if rates["gptq"] > rates["rtn"] + _NEARER_DB else plain, told)
-
-
-def _pick(count: int) -> list[int]:
-    """Samples to judge by, evenly spread over all."""
-    return sorted({index * count // _HELD_OUT for index in range(_HELD_OUT)})
 
 
 @dataclass(frozen=True)

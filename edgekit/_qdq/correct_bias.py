@@ -17,7 +17,7 @@ from edgekit._qdq.mean_errors import measure_errors
 from edgekit.passes._rewire import Names, constant_array
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -42,21 +42,11 @@ _FEW, _LARGE = 2, 1 << 20  # input values
 
 def pick_feeds(samples: Samples) -> tuple[Feeds, ...]:
     """A few samples, evenly spread over all of them in their order: what biases are corrected on."""
-    found: list[Feeds] = []
-    wanted: Sequence[int] = ()
-    for index, sample in enumerate(samples):
-        if index == 0:
-            large = sum(array.size for array in sample.feeds.values()) >= _LARGE
-            wanted = _spread(len(samples), _FEW if large else _SAMPLES)
-        if index == wanted[len(found)]:
-            found.append(sample.feeds)
-        if len(found) == len(wanted):
-            break
-    return tuple(found)
-
-
-def _spread(count: int, most: int) -> Sequence[int]:
-    return sorted({index * count // most for index in range(most)})
+    count = _SAMPLES
+    for first in samples.take([0]):
+        large = sum(array.size for array in first.feeds.values()) >= _LARGE
+        count = _FEW if large else _SAMPLES
+    return tuple(sample.feeds for sample in samples.take(samples.spread(count)))
 
 
 def insert_corrected_qdq(

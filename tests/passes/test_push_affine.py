@@ -83,6 +83,45 @@ def test_outputs_stay_equal_to_onnxruntimes_on_the_original(
     np.testing.assert_allclose(run(pushed, x), run(given, x), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("readers", [1, 2])
+@pytest.mark.parametrize(
+    ("steps", "left"),
+    [
+        ([("Mul", SCALAR), ("Add", PER_CHANNEL)], ["Add"]),
+        ([("Div", SCALAR), ("Sub", SCALAR)], ["Sub"]),
+        ([("Mul", np.array(-0.3)), ("Add", SCALAR)], ["Add"]),
+        ([("Div", np.array(6.0)), ("Mul", SCALAR), ("Add", SCALAR)], ["Add"]),
+        (
+            [("Mul", PER_CHANNEL), ("Add", SCALAR)],
+            ["Mul", "Add"],
+        ),  # channels may be of one size because of it
+        ([("Mul", np.array(0.0)), ("Add", SCALAR)], ["Mul", "Add"]),
+        ([("Mul", np.array(1e-6)), ("Add", SCALAR)], ["Mul", "Add"]),  # the term would leave float16
+        ([("Add", SCALAR), ("Mul", SCALAR), ("Add", SCALAR)], ["Add", "Add"]),
+    ],
+)
+def test_a_factor_goes_past_a_term_that_padding_keeps(
+    steps: list[Step], left: list[str], readers: int
+) -> None:
+    given = net(steps, pads=1, readers=readers)
+    model, more = ir.from_proto(given), 1
+    while more:
+        more = push_affine(model)
+    pushed = ir.to_proto(model)
+    assert [
+        node.op_type for node in pushed.graph.node if node.op_type in ("Add", "Div", "Mul", "Sub")
+    ] == left
+    x = RNG.standard_normal((1, 4, 6, 6)).astype(np.float32)
+    np.testing.assert_allclose(run(pushed, x), run(given, x), rtol=1e-4, atol=1e-4)
+
+
+def test_a_factor_stays_where_someone_else_reads_it_or_the_sum() -> None:
+    for name in ("h1", "h2"):
+        given = net([("Mul", SCALAR), ("Add", SCALAR)], pads=1)
+        given.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4, 6, 6]))
+        assert push(given)[0] == 0
+
+
 def test_a_convolution_without_bias_gets_one_for_a_term() -> None:
     given = net([("Add", PER_CHANNEL)], bias=False)
     count, pushed = push(given)
