@@ -5,13 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
+from edgekit.errors import UsageError
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    import numpy as np
-
     from edgekit._values import Placement
+
+    Port = tuple[str, str, list[int]]  # name, dtype, shape
+
+
+def take_inputs(feeds: Mapping[str, np.ndarray], ports: Sequence[Port]) -> list[np.ndarray]:
+    """Golden inputs in the order of a file's; UsageError for another dtype or shape than the file takes."""
+    found = []
+    for name, dtype, shape in ports:
+        value = np.ascontiguousarray(feeds[name])
+        if value.dtype.name != dtype or list(value.shape) != shape:
+            given = f"{value.dtype.name}{list(value.shape)}"
+            raise UsageError(
+                f"golden input '{name}' is {given}, the file takes {dtype}{shape}",
+                fix="convert the bundle again",
+            )
+        found.append(value)
+    return found
 
 
 @dataclass(frozen=True)

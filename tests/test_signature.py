@@ -74,16 +74,6 @@ def certify(pair: Pair, issuer: Pair, path: Path, *, root: bool, until: datetime
     return path
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("made"))
-
-
-@pytest.fixture
-def bundle(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "out" / "device"))
-
-
 @pytest.fixture
 def pair(tmp_path: Path) -> Pair:
     return make_pair(tmp_path, "mine")

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit._qdq.observe_products import ending_at
-from edgekit.calibration.open_session import RUN_FAILURES, open_session
-from edgekit.errors import ModelError
+from edgekit._qdq.observe_products import read_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -75,9 +73,9 @@ class _Sum:
         return self.total
 
 
-def split_samples(count: int) -> Split:
-    """At most 128 of `count` samples, evenly spread, every fourth of them held out."""
-    taken = sorted({index * count // _MOST_SAMPLES for index in range(_MOST_SAMPLES)})
+def split_samples(samples: Samples) -> Split:
+    """At most 128 of them, evenly spread, every fourth held out."""
+    taken = samples.spread(_MOST_SAMPLES)
     held = frozenset(taken[_HELD_EVERY - 1 :: _HELD_EVERY])
     return Split(frozenset(taken) - held, held)
 
@@ -90,7 +88,7 @@ def count_bytes(layer: Layer) -> int:
 def observe_layers(
     model: ir.Model, layers: Sequence[Layer], samples: Samples, split: Split
 ) -> Iterator[tuple[Layer, Moments]]:
-    """The layers with their moments, a group at a time; ModelError where ONNX Runtime cannot run them."""
+    """The layers with their moments, a group at a time; SamplesError where a sample does not run."""
     for group in _group(layers):
         sums = {
             layer.node: {
@@ -120,20 +118,8 @@ def _observe(
     model: ir.Model, samples: Samples, split: Split, group: Sequence[tuple[Layer, Mapping[str, _Sum]]]
 ) -> None:
     """One pass over the samples."""
-    inputs = {str(value.name) for value in model.graph.inputs}
-    wanted = list(dict.fromkeys(layer.data for layer, _ in group if layer.data not in inputs))
-    session = open_session(ending_at(model, wanted)) if wanted else None
-    for index, sample in enumerate(samples):
-        part = "fit" if index in split.fit else "held" if index in split.held else ""
-        if not part:
-            continue
-        try:
-            results = session.run(wanted, sample.feeds) if session else []
-        except RUN_FAILURES as error:
-            raise ModelError(
-                f"the Q/DQ graph cannot run sample '{sample.name}': {str(error).splitlines()[0]}",
-                fix="check the sample's shapes against `edgekit inspect`",
-            ) from error
-        known = {**sample.feeds, **dict(zip(wanted, results, strict=True))}
+    wanted, places = [layer.data for layer, _ in group], sorted(split.fit | split.held)
+    tensors = read_tensors(model, wanted, samples.take(places))
+    for place, (_, known) in zip(places, tensors, strict=True):
         for layer, sums in group:
-            sums[part].add(np.asarray(known[layer.data], np.float32))
+            sums["fit" if place in split.fit else "held"].add(np.asarray(known[layer.data], np.float32))

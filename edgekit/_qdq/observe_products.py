@@ -17,12 +17,12 @@ from edgekit.passes._rewire import constant_tensor, input_of
 from edgekit.passes.remove_unused import remove_unused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import onnx_ir as ir
     from numpy.typing import NDArray
 
-    from edgekit.calibration.samples import Sample
+    from edgekit.calibration.samples import Array, Sample
 
     Hessian = NDArray[np.float32]
 
@@ -66,21 +66,10 @@ class Products:
 
     def _observe(self, group: dict[str, int]) -> dict[str, Hessian]:
         """One pass over the samples."""
-        inputs = {str(value.name) for value in self._model.graph.inputs}
-        wanted = [name for name in group if name not in inputs]
-        session = open_session(ending_at(self._model, wanted)) if wanted else None
         found = {name: np.zeros((columns, columns), np.float32) for name, columns in group.items()}
         rows: dict[str, int] = defaultdict(int)
-        for sample in self._samples:
-            try:
-                results = session.run(wanted, sample.feeds) if session else []
-            except RUN_FAILURES as error:
-                raise SamplesError(
-                    f"the model cannot run sample '{sample.name}': {str(error).splitlines()[0]}",
-                    fix="check the sample's shapes against `edgekit inspect`",
-                ) from error
-            given = {name: sample.feeds[name] for name in group if name in inputs}
-            for name, array in (given | dict(zip(wanted, results, strict=True))).items():
+        for sample, tensors in read_tensors(self._model, list(group), self._samples):
+            for name, array in tensors.items():
                 data = np.asarray(array, np.float32).reshape(-1, group[name])
                 rows[name] += len(data)
                 found[name] += data.T @ data
@@ -90,6 +79,25 @@ class Products:
                         fix="leave the sample out, or keep the node in float with --float",
                     )
         return {name: total / np.float32(max(rows[name], 1)) for name, total in found.items()}
+
+
+def read_tensors(
+    model: ir.Model, names: Sequence[str], samples: Iterable[Sample]
+) -> Iterator[tuple[Sample, dict[str, Array]]]:
+    """Each sample with these tensors of the model: one pass. SamplesError for one that does not run."""
+    inputs = {str(value.name) for value in model.graph.inputs}
+    inner = [name for name in dict.fromkeys(names) if name not in inputs]
+    session = open_session(ending_at(model, inner)) if inner else None
+    for sample in samples:
+        try:
+            results = session.run(inner, sample.feeds) if session else []
+        except RUN_FAILURES as error:
+            raise SamplesError(
+                f"the model cannot run sample '{sample.name}': {str(error).splitlines()[0]}",
+                fix="check the sample's shapes against `edgekit inspect`",
+            ) from error
+        known = {name: sample.feeds[name] for name in names if name in inputs}
+        yield sample, known | dict(zip(inner, results, strict=True))
 
 
 def _find_data(model: ir.Model) -> dict[str, list[tuple[str, int]]]:

@@ -135,7 +135,7 @@ def round_layers(plain: ir.Model, quantized: ir.Model, samples: Samples) -> Laye
             f"--rounding adaround chooses by samples and holds some of them out to judge by; {given}",
             fix=f"give at least {LEAST_SAMPLES} real ones with --samples DATA, or leave the option out",
         )
-    split = split_samples(len(samples))
+    split = split_samples(samples)
     found = dict(_find_layers(plain, quantized))
     made = {name: RoundedLayer(one) for name, one in found.items() if isinstance(one, str)}
     ready = {name: one for name, one in found.items() if isinstance(one, _Found)}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgekit._device_tool import DeviceTool, LayerTime, ToolTimes
+from edgekit._device_tool import DeviceTool, LayerTime, ToolTimes, take_inputs
 from edgekit._values import Placement
 from edgekit.errors import UsageError
 from edgekit.profiles.probes.transport import DeviceError
@@ -74,17 +74,7 @@ class BenchmarkModel(DeviceTool):
 
     def encode(self, feeds: Mapping[str, np.ndarray]) -> list[bytes]:
         """Each input's raw bytes, in the file's order; UsageError for another dtype or shape."""
-        found = []
-        for name, dtype, shape in self._inputs:
-            value = np.ascontiguousarray(feeds[name])
-            if value.dtype.name != dtype or list(value.shape) != shape:
-                given = f"{value.dtype.name}{list(value.shape)}"
-                raise UsageError(
-                    f"golden input '{name}' is {given}, the file takes {dtype}{shape}",
-                    fix="convert the bundle again",
-                )
-            found.append(value.tobytes())
-        return found
+        return [array.tobytes() for array in take_inputs(feeds, self._inputs)]
 
     def command(self, call: ToolCall) -> tuple[str, ...]:
         """The words behind the program's own path."""

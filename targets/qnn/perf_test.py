@@ -10,9 +10,7 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from edgekit._device_tool import DeviceTool, LayerTime, ToolTimes
+from edgekit._device_tool import DeviceTool, LayerTime, ToolTimes, take_inputs
 from edgekit._values import Placement
 from edgekit.errors import UsageError
 from edgekit.profiles.probes.transport import DeviceError
@@ -23,6 +21,8 @@ from edgekit.targets.qnn.library import PROVIDER
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    import numpy as np
 
     from edgekit._device_tool import ToolCall
 
@@ -98,17 +98,12 @@ class PerfTest(DeviceTool):
         """Each input as an ONNX TensorProto of its name; UsageError for another dtype or shape."""
         from onnx import numpy_helper
 
-        found = []
-        for name, dtype, shape in self._inputs:
-            value = np.ascontiguousarray(feeds[name])
-            if value.dtype.name != dtype or list(value.shape) != shape:
-                given = f"{value.dtype.name}{list(value.shape)}"
-                raise UsageError(
-                    f"golden input '{name}' is {given}, the file takes {dtype}{shape}",
-                    fix="convert the bundle again",
-                )
-            found.append(numpy_helper.from_array(value, name).SerializeToString())
-        return found
+        names = [name for name, _, _ in self._inputs]
+        arrays = take_inputs(feeds, self._inputs)
+        return [
+            numpy_helper.from_array(array, name).SerializeToString()
+            for name, array in zip(names, arrays, strict=True)
+        ]
 
     def command(self, call: ToolCall) -> tuple[str, ...]:
         """The words behind the program's own path."""

@@ -10,11 +10,9 @@ import base64
 import hashlib
 import json
 import subprocess
-import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -25,6 +23,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests.keyless.fulcio import DER, PEM, Fulcio, allow, certify, identify, make_key, public_bytes
 from tests.keyless.rekor import Rekor, encode
+from tests.loopback import QuietHandler, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -160,8 +159,8 @@ def run_sigstore(folder: Path) -> Iterator[Sigstore]:
     """The services on a free port of loopback."""
     services = Sigstore(folder)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Handler(QuietHandler):
+        def do_GET(self) -> None:  # noqa: N802 - the base class's name
             given = urlsplit(self.path)
             services.asked.append(given.path)
             asked = {key: values[0] for key, values in parse_qs(given.query).items()}
@@ -176,7 +175,7 @@ def run_sigstore(folder: Path) -> Iterator[Sigstore]:
             ends = {f"{name}_endpoint": f"{services.url}/{path}" for name, path in ENDS.items()}
             return self.reply(200, json.dumps(ends).encode())
 
-        def do_POST(self) -> None:
+        def do_POST(self) -> None:  # noqa: N802 - the base class's name
             body = self.rfile.read(int(self.headers["content-length"]))
             services.asked.append(self.path)
             if self.path in services.answers:
@@ -187,20 +186,6 @@ def run_sigstore(folder: Path) -> Iterator[Sigstore]:
             status, answer = services.answer(self.path, token, body)
             return self.reply(status, json.dumps(answer).encode())
 
-        def reply(self, status: int, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    services.url = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with serving(Handler) as place:
+        services.url = f"http://{place}"
         yield services
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,25 +21,16 @@ from edgekit._bundle import write_archive
 from edgekit._signature import check_signature
 from edgekit._signers import Keyless, SignedAs, SignedBy
 from edgekit.errors import BundleError, OutputError, UsageError
-from tests.converted import command_line, make_bundle, read_tree, run
+from tests.converted import command_line, read_tree, run
 from tests.keyless.fulcio import make_key
 from tests.keyless.services import WORKFLOW, Sigstore, run_sigstore
 from tests.test_signature import make_pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 WHO = "dev@example.org"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("made"))
-
-
-@pytest.fixture
-def bundle(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "out" / "device"))
 
 
 @pytest.fixture

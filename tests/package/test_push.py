@@ -4,9 +4,8 @@ import base64
 import json
 import shutil
 import subprocess
-import threading
 from contextlib import contextmanager
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +14,7 @@ import edgekit
 from edgekit._package.oci import ARTIFACT_TYPE, BUNDLE, CONFIG_TYPE, FILEPATH
 from edgekit.errors import BundleError, OutputError, UsageError
 from tests.converted import make_bundle, make_workspace, read_tree, run
+from tests.loopback import QuietHandler, serving
 from tests.package.cut_connection import cutting
 from tests.package.registry import free_port, run_registry
 from tests.package.token_server import run_token_server
@@ -48,11 +48,11 @@ def log_in(folder: Path, host: str, login: str) -> None:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
+def serving_files(folder: Path) -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
     """A folder's files at HOST:PORT by HTTP, and path and Authorization of each GET that came."""
     seen: list[tuple[str, str | None]] = []
 
-    class Handler(SimpleHTTPRequestHandler):
+    class Handler(QuietHandler, SimpleHTTPRequestHandler):
         def __init__(self, *given: Any) -> None:
             super().__init__(*given, directory=str(folder))
 
@@ -60,16 +60,8 @@ def serving(folder: Path) -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
             seen.append((self.path, self.headers["authorization"]))
             super().do_GET()
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"127.0.0.1:{server.server_port}", seen
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serving(Handler) as place:
+        yield place, seen
 
 
 def test_a_pushed_bundle_comes_back_byte_for_byte(
@@ -182,7 +174,7 @@ def test_blobs_that_lie_on_another_server_are_fetched_there_without_the_login(
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
     (tmp_path / "htpasswd").write_text(LOGIN)
     auth = f"auth:\n  htpasswd: {{realm: test, path: {tmp_path / 'htpasswd'}}}\n"
-    with serving(tmp_path / "storage") as (storage, seen):
+    with serving_files(tmp_path / "storage") as (storage, seen):
         elsewhere = (
             f"middleware:\n  storage:\n    - name: redirect\n      options: {{baseurl: 'http://{storage}'}}\n"
         )
@@ -265,7 +257,10 @@ def test_a_hostile_manifest_is_refused_before_a_blob_is_fetched(tmp_path: Path, 
     }
     (tmp_path / "v2" / "toy" / "manifests").mkdir(parents=True)
     (tmp_path / "v2" / "toy" / "manifests" / "1").write_text(json.dumps(manifest))
-    with serving(tmp_path) as (host, seen), pytest.raises(BundleError, match=r"no bundle|more files|name"):
+    with (
+        serving_files(tmp_path) as (host, seen),
+        pytest.raises(BundleError, match=r"no bundle|more files|name"),
+    ):
         edgekit.pull(f"oci://{host}/toy:1", tmp_path / "back")
     assert [path for path, _ in seen] == ["/v2/toy/manifests/1"]
     assert not (tmp_path / "back").exists()
@@ -274,5 +269,5 @@ def test_a_hostile_manifest_is_refused_before_a_blob_is_fetched(tmp_path: Path, 
 def test_a_manifest_of_brackets_is_refused(tmp_path: Path) -> None:
     (tmp_path / "v2" / "toy" / "manifests").mkdir(parents=True)
     (tmp_path / "v2" / "toy" / "manifests" / "1").write_text("[" * 200_000)
-    with serving(tmp_path) as (host, _), pytest.raises(BundleError, match="no bundle"):
+    with serving_files(tmp_path) as (host, _), pytest.raises(BundleError, match="no bundle"):
         edgekit.pull(f"oci://{host}/toy:1", tmp_path / "back")

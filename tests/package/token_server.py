@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,6 +14,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+from tests.loopback import QuietHandler, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,29 +36,18 @@ def run_token_server(folder: Path, login: str) -> Iterator[tuple[str, list[str]]
     scopes: list[str] = []
     wanted = f"Basic {base64.b64encode(login.encode()).decode()}"
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Handler(QuietHandler):
+        def do_GET(self) -> None:  # noqa: N802 - the base class's name
             scope = parse_qs(urlsplit(self.path).query).get("scope", [""])[0]
             scopes.append(scope)
             known = self.headers["authorization"] == wanted
             body = json.dumps({"token": _sign(key, certificate, scope)} if known else {}).encode()
-            self.send_response(200 if known else 401)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.reply(200 if known else 401, body)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    realm = f"http://127.0.0.1:{server.server_port}/token"
-    words = f"realm: {realm}, service: {SERVICE}, issuer: {ISSUER}, rootcertbundle: {folder / 'root.crt'}"
-    try:
+    with serving(Handler) as place:
+        realm = f"http://{place}/token"
+        words = f"realm: {realm}, service: {SERVICE}, issuer: {ISSUER}, rootcertbundle: {folder / 'root.crt'}"
         yield f"auth:\n  token: {{{words}}}\n", scopes
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def _certify(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
