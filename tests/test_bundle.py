@@ -22,12 +22,13 @@ from edgekit._bundle import (
     BundleDraft,
     ComponentDraft,
     open_bundle,
+    read_artifacts,
     verify_bundle,
     write_archive,
     write_bundle,
 )
 from edgekit._bundle.schema import load_schema
-from edgekit._values import Artifact, Device, Gap, MacShare, TensorInfo
+from edgekit._values import Artifact, Device, Gap, MacShare, Placement, TensorInfo
 from edgekit._verify import (
     Expected,
     Golden,
@@ -205,6 +206,17 @@ def test_a_readme_of_the_target_is_taken_as_it_is(draft: BundleDraft, tmp_path: 
     (draft.built / "README.md").write_text("use it so\n")
     write_bundle(replace(draft, extras=("README.md",)), tmp_path / "out")
     assert (tmp_path / "out" / "README.md").read_text() == "use it so\n"
+
+
+def test_where_a_compiler_placed_operators_is_kept_and_told(draft: BundleDraft, tmp_path: Path) -> None:
+    placed = (Placement("NPU", 7, "by its compiler"), Placement("CPU", None, "Softmax '|<b>': no form"))
+    first, *others = draft.artifacts
+    write_bundle(replace(draft, artifacts=(replace(first, placements=placed), *others)), tmp_path / "out")
+    with open_bundle(tmp_path / "out") as opened:
+        assert read_artifacts(opened)[0].placements == placed
+    readme = (tmp_path / "out" / "README.md").read_text()
+    assert "| NPU | 7 | by its compiler |" in readme
+    assert r"| CPU | not told | Softmax '\|\<b\>': no form |" in readme
 
 
 def test_random_samples_and_failed_gates_are_told_loudly(draft: BundleDraft, tmp_path: Path) -> None:

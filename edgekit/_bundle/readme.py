@@ -7,11 +7,11 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from edgekit._bundle.draft import BundleDraft, ComponentDraft
     from edgekit._results import OutputParity, Parity
-    from edgekit._values import MacShare
+    from edgekit._values import Artifact, MacShare
 
 
 def render_readme(draft: BundleDraft) -> str:
@@ -29,6 +29,7 @@ def _lines(draft: BundleDraft) -> Iterator[str]:
         yield f"| {_code(artifact.main)} | {artifact.variant} | {_plain(artifact.runtime)} | {share} |"
     for component in draft.components:
         yield from _component_lines(component)
+    yield from _placement_lines(draft.artifacts)
     yield "\n## Proof\n"
     for parity in draft.parities:
         yield from _parity_lines(parity)
@@ -57,6 +58,17 @@ def _component_lines(component: ComponentDraft) -> Iterator[str]:
             )
     for name, spec in sorted(component.preprocessing.items()):
         yield f"\nBefore {_code(name)}: {_code(json.dumps(spec, sort_keys=True))}"
+
+
+def _placement_lines(artifacts: Sequence[Artifact]) -> Iterator[str]:
+    """Where a compiler placed the operators; nothing where none did here."""
+    placed = [(one, row) for one in artifacts for row in one.placements]
+    if placed:
+        yield "\n## Where operators run\n"
+        yield "| artifact | unit | operators | how it is known, and why not elsewhere |\n|---|---|---|---|"
+    for one, row in placed:
+        count = "not told" if row.ops is None else row.ops
+        yield f"| {_code(one.main)} | {_plain(row.unit)} | {count} | {_plain(row.why)} |"
 
 
 def _parity_lines(parity: Parity) -> Iterator[str]:

@@ -15,6 +15,7 @@ from edgekit.cli.options import (
     metric_options,
     observer_option,
     output_form,
+    own_options,
     recipe_options,
     samples_options,
     shape_option,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 @click.option(
     "--sketch", multiple=True, metavar="NODE", help="Sketch this inner value for `drift`. Repeatable."
 )
-@click.option("--option", multiple=True, metavar="NAME=VALUE", help="An option of a target's own.")
+@own_options
 @click.option("-o", "--output", metavar="DIR", help="Where the bundles go (default ./MODEL-edgekit).")
 @click.option("--archive", is_flag=True, help="Write an archive of each bundle beside it.")
 @click.option("--overwrite", is_flag=True, help="Replace bundles (and a recipe) that exist.")

@@ -14,6 +14,7 @@ from edgekit.cli.options import (
     metric_options,
     observer_option,
     output_form,
+    own_options,
     recipe_options,
     samples_options,
     shape_only_option,
@@ -61,7 +62,7 @@ def inspect(
 )
 @shape_option
 @bind_option
-@click.option("--option", multiple=True, metavar="NAME=VALUE", help="An option of a target's own.")
+@own_options
 @shape_only_option
 @output_form
 def check(model: str, *, shape_only: bool, as_json: bool, verbose: bool, **typed: Any) -> int:  # noqa: ARG001

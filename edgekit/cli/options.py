@@ -54,6 +54,10 @@ shape_only_option = click.option(
 shape_option = click.option(
     "--shape", multiple=True, metavar="NAME=DIMS", help="Input size, as x=1,3,48,320 or x=1..8,3,48,32..640."
 )
+own_options = together(
+    click.option("--option", multiple=True, metavar="NAME=VALUE", help="An option of a target's own."),
+    click.option("--no-fallback", is_flag=True, help="Refuse what would leave the NPU, as fallback=refuse."),
+)
 bind_option = click.option(
     "--bind", multiple=True, metavar="NAME=VALUE", help="Make an input a constant, as sr=16000."
 )
@@ -126,6 +130,8 @@ def recipe_options(typed: dict[str, Any]) -> RecipeOptions:
         options["gate"] = gate
     if given.pop("no_cache", False):
         options["cache"] = "off"
+    if given.pop("no_fallback", False):
+        given["option"] = (*given.get("option", ()), "fallback=refuse")
     for name, value in given.items():
         options[_NAMES.get(name, name)] = value
     for name in ("options", "bind"):

@@ -106,6 +106,6 @@ def refuse_fallbacks(gaps: list[Gap]) -> None:
     if gaps:
         raise GapError(
             f"{len(gaps)} node(s) would run on the CPU, the first is {gaps[0]}",
-            fix="follow each node's way out, or leave out qnn.fallback=refuse",
+            fix="follow each node's way out, or leave out --no-fallback (qnn.fallback=refuse)",
             gaps=gaps,
         )

@@ -31,6 +31,9 @@ class Fallback:
     reason: str
     way_out: str
 
+    def __str__(self) -> str:
+        return f"{self.op} '{self.node}'"
+
 
 @dataclass(frozen=True)
 class Partition:
@@ -54,7 +57,7 @@ class Partition:
             return f"whole on the HTP: {self.on_htp} of {self.total} nodes in one context{border}"
         return (
             f"{self.on_htp} of {self.total} nodes on the HTP in {self.contexts} contexts, "
-            f"{len(self.fallbacks)} on the CPU{border}"
+            f"{len(self.fallbacks)} on the CPU ({_first([str(one) for one in self.fallbacks])}){border}"
         )
 
     def placements(self, chip: Chip, compiler: str) -> tuple[Placement, ...]:
@@ -67,7 +70,7 @@ class Partition:
             rows.append(Placement(unit, self.at_border, _WHY_AT_BORDER))
         kept: dict[tuple[str, str], list[str]] = {}
         for one in self.fallbacks:
-            kept.setdefault((one.reason, one.way_out), []).append(f"{one.op} '{one.node}'")
+            kept.setdefault((one.reason, one.way_out), []).append(str(one))
         rows += [
             Placement(unit, len(nodes), f"{_first(nodes)}: {reason}; {way_out}")
             for (reason, way_out), nodes in kept.items()

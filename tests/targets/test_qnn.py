@@ -22,6 +22,7 @@ from edgekit.profiles.loader import load_device
 from edgekit.targets.qnn import library
 from edgekit.targets.qnn.chips import Chip, load_chips
 from edgekit.targets.qnn.compile_contexts import compile_context
+from tests.converted import run
 from tests.models import package_model, random_feeds, run_onnx, toy_cnn
 from tests.qdq.qdq_nets import all_tensors, record_of
 from tests.targets.qnn_models import FEEDS, TARGET, as_component, build, job, quantized
@@ -65,12 +66,12 @@ def test_two_builds_give_the_same_bytes_and_leave_the_component_alone(tmp_path: 
     component = quantized(toy_cnn(), NATIVE_U8_S8)
     before = ir.to_proto(component.model).SerializeToString(deterministic=True)
     digests = []
-    for run in ("one", "two"):
-        (tmp_path / run).mkdir()
-        artifact = build(component, tmp_path / run, job())
-        files = {name: (tmp_path / run / name).read_bytes() for name in artifact.files}
+    for turn in ("one", "two"):
+        (tmp_path / turn).mkdir()
+        artifact = build(component, tmp_path / turn, job())
+        files = {name: (tmp_path / turn / name).read_bytes() for name in artifact.files}
         digests.append({name: hashlib.sha256(data).hexdigest() for name, data in files.items()})
-        written = [path for path in (tmp_path / run).rglob("*") if path.is_file()]
+        written = [path for path in (tmp_path / turn).rglob("*") if path.is_file()]
         assert len(written) == len(files) == 5
     assert digests[0] == digests[1]
     assert ir.to_proto(component.model).SerializeToString(deterministic=True) == before
@@ -121,7 +122,7 @@ def test_an_op_without_a_form_is_reported_with_its_reason_and_the_rest_still_run
     (placed,) = [row for row in artifact.placements if "Hardmax" in row.why]
     assert placed.unit == "CPU beside SM8650"
     assert placed.why.startswith(f"Hardmax 'odd': {rows['Hardmax']['reason']}")
-    assert any("on the CPU" in note for note in artifact.notes)
+    assert any("1 on the CPU (Hardmax 'odd')" in note for note in artifact.notes)
     got = TARGET.open(artifact, tmp_path).run(FEEDS)["y"]
     np.testing.assert_allclose(got, run_onnx(component.model, FEEDS)["y"], atol=0.1)
 
@@ -131,6 +132,18 @@ def test_a_fallback_is_refused_by_name_where_the_user_says_so(tmp_path: Path) ->
     with pytest.raises(GapError, match="Hardmax 'odd': runs on the CPU") as caught:
         build(component, tmp_path, job(fallback="refuse"))
     assert any(gap.op == "Hardmax" for gap in caught.value.gaps)
+
+
+def test_the_command_line_refuses_a_fallback_and_a_target_that_cannot_tell_one(tmp_path: Path) -> None:
+    onnx.save(net_with("Hardmax", axis=1), tmp_path / "m.onnx")
+    words = ("convert", tmp_path / "m.onnx", "--samples", "random", "--no-cache", "--no-fallback")
+    refused = run(*words, "-t", "snapdragon-8-gen-3", "-o", tmp_path / "out")
+    assert refused.exit_code == 1
+    assert "Hardmax 'odd': runs on the CPU" in refused.output
+    assert not (tmp_path / "out").exists()
+    other = run(*words, "-t", "ort-mobile", "-o", tmp_path / "out")
+    assert other.exit_code == 2
+    assert "has no option 'fallback'" in other.output
 
 
 def test_the_float_model_runs_on_the_htp_in_fp16_and_on_the_cpu_as_it_is(tmp_path: Path) -> None:
