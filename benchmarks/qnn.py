@@ -1,14 +1,16 @@
 """Models compiled for three Hexagon versions and executed here: what is whole, what the HTP adds to its Q/DQ.
 
-    python -m benchmarks.qnn [MODEL ...] [--test 4]      (about 15 minutes; Qualcomm's x86 library executes)
+    python -m benchmarks.qnn [MODEL ...] [--test N]      (about 25 minutes; Qualcomm's x86 library executes)
     python -m benchmarks.qnn ppocr-rec --weights int8 int4 --data u16 u8 [--rounding adaround]
 
 edgekit: one convert for SM8550 (v73), SM8650 (v75) and SM8750 (v79), executed for the first, with each of
 --weights and --data. Peer: the QDQ config for QNN of onnxruntime.quantization on edgekit's prepared file
 (BatchNorms fused), the same calibration samples, compiled by the same onnxruntime-qnn; its int4 weights have
-a scale a channel too. SQNR is against fp32 over the test samples, worst output; `step` is the Q/DQ graph's
-own figure less the HTP's; bytes are of the first chip's context. How long the emulation takes is no device
-time and is not told.
+a scale a channel too. SQNR is against fp32 over the test samples, worst output, and `scores` in front of its
+last Softmax, Sigmoid or Exp; `step` is the Q/DQ graph's own figure less the HTP's, in [ ] 90 % of it as the
+samples are drawn anew; `apart` is SQNR between the two. `ops`: each operator fed with what the HTP had there,
+the most steps that one code is off (0.5 is rounding) and by which op. Bytes are of the first chip's context.
+How long the emulation takes is no device time and is not told.
 """
 
 from __future__ import annotations
@@ -32,6 +34,14 @@ CHIPS = ("SM8550", "SM8650", "SM8750")
 PEERS = ("uint8", "uint16")
 WEIGHTS = ("int8", "int4")
 DATA = ("auto", "u16", "u8")
+# Test samples: as many as the emulation does in about a minute.
+TESTS = {"ppocr-cls": 200, "ppocr-rec": 40, "ppocr-det": 4, "basic-pitch": 16, "magika": 16}
+_OTHERS = 16
+_RATES = ("Q/DQ dB", "HTP dB", "step dB", "apart dB")
+HEADER = [
+    *("model", "Q/DQ by", "data", "weights", "contexts", "nodes on CPU", "bytes", "samples"),
+    *(*_RATES, *(f"scores: {rate}" for rate in _RATES), "ops", "MACs", "compile user s"),
+]
 
 
 def prepare(work: str, name: str) -> str:
@@ -114,21 +124,21 @@ def quantize_with_peer(work: str, weights: str, data: str) -> dict[str, Any]:
     return {"main": str(folder / made.folder), "qdq": str(out), "chips": [row]}
 
 
-def judge(work: str, main: str, qdq: str, count: str) -> dict[str, float]:
-    """SQNR in dB of the HTP and of the Q/DQ graph against fp32 over the first test samples, worst output."""
-    from edgekit._verify import OrtSession, OutputComparison
+def judge(name: str, prepared: str, main: str, qdq: str, count: str) -> dict[str, Any]:
+    """What `judge_htp` tells; SystemExit where the context gives other outputs than the judged twin."""
+    import numpy as np
+    import onnx_ir as ir
+
+    from benchmarks.qnn_judge import judge_htp
+    from edgekit.targets.qnn.chips import load_chips
     from edgekit.targets.qnn.session import HtpSession
 
-    truth = OrtSession(str(Path(work) / "prepared.onnx"), name="fp32")
-    runs: dict[str, Any] = {"htp": HtpSession(Path(main)), "qdq": OrtSession(qdq, name="Q/DQ")}
-    found: dict[str, dict[str, OutputComparison]] = {key: {} for key in runs}
-    for feeds in load_samples(Path(work) / "test")[: int(count)]:
-        want = truth.run(feeds)
-        for key, session in runs.items():
-            got = session.run(feeds)
-            for name, value in want.items():
-                found[key].setdefault(name, OutputComparison(name)).add(got[name], value)
-    return {key: min(row.result().sqnr_db for row in rows.values()) for key, rows in found.items()}
+    samples = list(MODELS[name].samples("test", int(count)))
+    found = judge_htp(ir.load(prepared), ir.load(qdq), load_chips()[CHIPS[0]], samples)
+    own, twin = HtpSession(Path(main)).run(samples[0]), found.pop("first")
+    if any(not np.array_equal(own[output], array) for output, array in twin.items()):
+        raise SystemExit("the context and its twin with inner tensors give different outputs")
+    return found
 
 
 JOBS: Jobs = {
@@ -148,21 +158,16 @@ def measure(name: str, chosen: argparse.Namespace) -> Iterator[list[object]]:
             made = run_job(NAME, "convert", work, name, source, f"{weights} {data} {chosen.rounding}").result
             alone = run_job(NAME, "compile", made["qdq"])
             label = ["edgekit", f"{made['data']}-bit", weights]
-            yield [
-                name,
-                *label,
-                *_places(made),
-                *_scores(work, made, chosen.test),
-                made["macs"],
-                alone.user_s,
-            ]
+            told = [*_places(made), *_judged(work, name, made, chosen.test)]
+            yield [name, *label, *told, made["macs"], alone.user_s]
         for weights, data in product(chosen.weights, chosen.peer):
             label = ["onnxruntime.quantization", f"{data.removeprefix('uint')}-bit", weights]
             try:
                 peer = run_job(NAME, "peer", work, weights, data).result
-                yield [name, *label, *_places(peer), *_scores(work, peer, chosen.test), "", ""]
+                yield [name, *label, *_places(peer), *_judged(work, name, peer, chosen.test), "", ""]
             except SystemExit as error:
-                yield [name, *label, f"fails: {str(error).strip().splitlines()[-1][:90]}", *[""] * 7]
+                why = f"fails: {str(error).strip().splitlines()[-1][:90]}"
+                yield [name, *label, why, *[""] * (len(HEADER) - 5)]
 
 
 def _places(made: Mapping[str, Any]) -> list[object]:
@@ -173,9 +178,16 @@ def _places(made: Mapping[str, Any]) -> list[object]:
     return [contexts, max(len(row["on_cpu"]) for row in chips), size]
 
 
-def _scores(work: str, made: Mapping[str, Any], count: int) -> list[object]:
-    score = run_job(NAME, "judge", work, made["main"], made["qdq"], count).result
-    return [score["qdq"], score["htp"], score["qdq"] - score["htp"]]
+def _judged(work: str, name: str, made: Mapping[str, Any], asked: int | None) -> list[object]:
+    count = asked or TESTS.get(name, _OTHERS)
+    prepared = str(Path(work) / "prepared.onnx")
+    found = run_job(NAME, "judge", name, prepared, made["main"], made["qdq"], count).result
+    cells: list[object] = [count]
+    for row in (found["outputs"], found["scores"]):
+        step = f"{row['step']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+        cells += [row["qdq"], row["htp"], step, row["between"]]
+    ops = [f"{row['most']:.2f} {row['op']} ({bits} bits)" for bits, row in found["ops"].items()]
+    return [*cells, ", ".join(ops)]
 
 
 def main() -> None:
@@ -184,7 +196,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join(MODELS)} (default: all)")
-    parser.add_argument("--test", default=4, type=int, help="test samples")
+    parser.add_argument("--test", type=int, help="test samples (default: by model, 4 to 200)")
     parser.add_argument("--weights", nargs="+", default=["int8"], choices=WEIGHTS, help="kinds of weights")
     parser.add_argument("--data", nargs="+", default=["auto"], choices=DATA, help="edgekit's qnn.activation")
     parser.add_argument("--rounding", default="nearest", choices=("nearest", "adaround"), help="edgekit's")
@@ -195,9 +207,7 @@ def main() -> None:
         for row in measure(name, chosen):
             print(*row, sep=" | ", flush=True)
             rows.append(row)
-    header = ["model", "Q/DQ by", "data", "weights", "contexts", "nodes on CPU", "bytes"]
-    header += ["Q/DQ dB", "HTP dB", "step dB", "MACs", "compile user s"]
-    print_table("HTP graphs executed on the host", header, rows)
+    print_table("HTP graphs executed on the host", HEADER, rows)
 
 
 if __name__ == "__main__" and not serve_job(JOBS):
