@@ -80,6 +80,12 @@ def mobilenet_v2() -> tuple[Any, ...]:
     return Outputs(models.MobileNetV2ForImageClassification(config), "logits"), {"x": torch.zeros(IMAGE)}
 
 
+def resnet50() -> tuple[Any, ...]:
+    """ResNet-50 at its full size: 25.6 M parameters, [1, 3, 224, 224] -> [1, 1000]."""
+    model = models.ResNetForImageClassification(models.ResNetConfig(num_labels=1000))
+    return Outputs(model, "logits"), {"x": torch.zeros(1, 3, 224, 224)}
+
+
 def segformer() -> tuple[Any, ...]:
     """Segmentation: attention over reduced keys, bilinear upsampling."""
     config = models.SegformerConfig(
