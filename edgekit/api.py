@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from edgekit._bundle_api import (
+    cost,
+    describe,
+    drift,
+    gate,
+    package,
+    profile,
+    pull,
+    push,
+    quiet,
+    report,
+    sign,
+)
 from edgekit._recipe import Recipe
 from edgekit._recipe_values import parse_shapes
 from edgekit.errors import UsageError
@@ -18,26 +31,46 @@ if TYPE_CHECKING:
     from edgekit._debug import DebugResult
     from edgekit._doctor import DoctorReport
     from edgekit._estimate import Estimate, EstimateWords
-    from edgekit._feasibility import Report
-    from edgekit._field import DriftResult, DriftWords
-    from edgekit._fleet_cost import FleetCost
-    from edgekit._gate import GateResult
     from edgekit._inspect import ModelReport
-    from edgekit._package import PackageResult, PackageWords, PullResult, PushResult
     from edgekit._plan import ConvertPlan
-    from edgekit._profile import ProfileResult, ProfileWords
     from edgekit._recipe import RecipeOptions
     from edgekit._recipe_values import Shape
     from edgekit._results import ConvertResult
-    from edgekit._signers import Signer, Trusted
+    from edgekit._signers import Trusted
     from edgekit._sweep import SweepWords
     from edgekit._sweep_values import SweepResult
     from edgekit._values import Device, Gap, Progress
     from edgekit._verify_samples import VerifyOptions
     from edgekit.calibration.record import CalibrationRecord
-    from edgekit.reports.write_report import ReportWords
     from edgekit.sources.export_source import ExportWords
     from edgekit.target import Target
+
+__all__ = [
+    "calibrate",
+    "check",
+    "convert",
+    "cost",
+    "debug",
+    "describe",
+    "doctor",
+    "drift",
+    "estimate",
+    "export",
+    "gate",
+    "inspect",
+    "inspect_components",
+    "list_devices",
+    "list_targets",
+    "package",
+    "plan",
+    "profile",
+    "pull",
+    "push",
+    "report",
+    "sign",
+    "sweep",
+    "verify",
+]
 
 
 def convert(
@@ -50,7 +83,7 @@ def convert(
     """
     from edgekit._convert import convert_recipe
 
-    return convert_recipe(_recipe(model, options), progress or _quiet)
+    return convert_recipe(_recipe(model, options), progress or quiet)
 
 
 def sweep(
@@ -63,7 +96,7 @@ def sweep(
     """
     from edgekit._sweep import run_sweep
 
-    return run_sweep(Path(recipe), words, progress or _quiet)
+    return run_sweep(Path(recipe), words, progress or quiet)
 
 
 def plan(model: str | Path | Recipe, **options: Unpack[RecipeOptions]) -> ConvertPlan:
@@ -89,7 +122,7 @@ def export(
     """
     from edgekit.sources.export_source import export_to
 
-    return export_to(Path(source), Path(output), progress or _quiet, options)
+    return export_to(Path(source), Path(output), progress or quiet, options)
 
 
 def inspect(
@@ -172,7 +205,7 @@ def calibrate(
     from edgekit._calibrate import calibrate_recipe, keep_record
 
     recipe = _recipe(model, options)
-    record = calibrate_recipe(recipe, progress or _quiet)
+    record = calibrate_recipe(recipe, progress or quiet)
     if recipe.output is not None:
         keep_record(record, recipe)
     return record
@@ -197,7 +230,7 @@ def verify(
     from edgekit.registry import load_targets
 
     place = Place(on, signed_by)
-    return prove(Path(bundle), Recipe.of(bundle, **options), load_targets(), progress or _quiet, at=place)
+    return prove(Path(bundle), Recipe.of(bundle, **options), load_targets(), progress or quiet, at=place)
 
 
 def debug(
@@ -212,146 +245,10 @@ def debug(
 
     recipe = _recipe(model, options)
     with open_cache(recipe.cache) as cache:
-        results = debug_recipe(recipe, cache, progress or _quiet)
+        results = debug_recipe(recipe, cache, progress or quiet)
     if recipe.output is not None:
         save_debug(results, Path(recipe.output))
     return results
-
-
-def profile(
-    bundle: str | Path,
-    on: str = "local",
-    *,
-    progress: Progress | None = None,
-    **options: Unpack[ProfileWords],
-) -> ProfileResult:
-    """Run a bundle on the device at `on` (`local`, `ssh://`, `mac://user@host`, `adb://serial`), measure it.
-
-    The profile is kept as JSON beside the sealed bundle (or at `output`), which it never changes. A run
-    that breaks off is kept too, with its `problem`. Raises EdgekitError where nothing could be measured.
-    """
-    from edgekit._profile import profile_and_keep
-    from edgekit.registry import load_targets
-
-    return profile_and_keep(Path(bundle), on, options, targets=load_targets(), progress=progress or _quiet)
-
-
-def report(
-    bundles: str | Path | Sequence[str | Path], output: str | Path, **options: Unpack[ReportWords]
-) -> Report:
-    """One feasibility report over bundles and their profiles: JSON, HTML, Markdown, JUnit in `output`.
-
-    Look at `result.passed`: a broken budget or a regression is reported there. Raises EdgekitError.
-    """
-    from edgekit.reports.write_report import write_report
-
-    paths = [bundles] if isinstance(bundles, (str, Path)) else list(bundles)
-    return write_report([Path(path) for path in paths], Path(output), options)
-
-
-def gate(
-    bundles: str | Path | Sequence[str | Path], policy: str | Path, profiles: Sequence[str | Path] = ()
-) -> GateResult:
-    """Judge bundles by a policy file: `gate("m-edgekit/...", "policy.toml").passed`. Raises EdgekitError."""
-    from edgekit._gate import judge_bundles
-
-    paths = [bundles] if isinstance(bundles, (str, Path)) else list(bundles)
-    return judge_bundles([Path(path) for path in paths], Path(policy), [Path(path) for path in profiles])
-
-
-def cost(report: str | Path, prices: str | Path) -> FleetCost:
-    """A year of a fleet by a report.json and your own price table, as TOML. Raises EdgekitError."""
-    from edgekit._fleet_cost import cost_fleet
-
-    return cost_fleet(Path(report), Path(prices))
-
-
-def sign(
-    bundle: str | Path,
-    signer: str | Path | Signer,
-    *,
-    certificate: str | Path | None = None,
-    chain: Sequence[str | Path] = (),
-    output: str | Path | None = None,
-) -> Path:
-    """Sign a bundle: `sign("out/pixel-9", "key.pem")` writes `out/pixel-9.sig`. Raises EdgekitError.
-
-    signer: a private key's file, whose certificate and chain may follow, or a `Keyless` for Sigstore.
-    """
-    from edgekit._signature import sign_bundle
-    from edgekit._signers import as_signer
-
-    given = as_signer(signer, certificate, chain)
-    return sign_bundle(Path(bundle), given, None if output is None else Path(output))
-
-
-def package(
-    bundle: str | Path, form: str, output: str | Path, **options: Unpack[PackageWords]
-) -> PackageResult:
-    """Write a bundle as a serving platform takes it: `package("m-edgekit/...", "triton", "models/")`.
-
-    Nothing is converted again. `variants` picks artifacts (default: all that passed their gate), `name` names
-    the model. Raises EdgekitError.
-    """
-    from edgekit._package import package_bundle
-
-    return package_bundle(Path(bundle), form, Path(output), options)
-
-
-def push(bundle: str | Path, destination: str, progress: Progress | None = None) -> PushResult:
-    """Put a bundle into a registry: `push("m-edgekit/...", "oci://localhost:5000/ocr:1.0")`.
-
-    Files that the registry has already are not sent again. Raises EdgekitError.
-    """
-    from edgekit._package import push_bundle
-
-    return push_bundle(Path(bundle), destination, progress or _quiet)
-
-
-def pull(source: str, output: str | Path, progress: Progress | None = None) -> PullResult:
-    """Get a pushed bundle back into a new folder, every byte checked. Raises EdgekitError."""
-    from edgekit._package import pull_bundle
-
-    return pull_bundle(source, Path(output), progress or _quiet)
-
-
-def describe(bundle: str | Path, form: Literal["cyclonedx", "in-toto"]) -> str:
-    """What a bundle is made of, as JSON text: a CycloneDX ML-BOM, or in-toto provenance."""
-    from edgekit._bundle import open_bundle
-    from edgekit._describe import bill_of_materials, provenance
-
-    forms = {"cyclonedx": bill_of_materials, "in-toto": provenance}
-    if form not in forms:
-        raise UsageError(f"'{form}' is no description", fix=f"known: {', '.join(forms)}")
-    with open_bundle(Path(bundle)) as opened:
-        return forms[form](opened)
-
-
-def drift(
-    bundle: str | Path,
-    fields: str | Path | Sequence[str | Path],
-    *,
-    progress: Progress | None = None,
-    **options: Unpack[DriftWords],
-) -> DriftResult:
-    """Hold what devices saw (files of their monitors, or folders) against what a bundle was made with.
-
-    The baseline is what the bundle was calibrated on, or the samples that `baseline` names; `output` is a
-    folder for drift.html and drift.json. Look at `result.passed`. Raises FieldError for a file that is
-    damaged or of another model, EdgekitError for the rest.
-    """
-    from edgekit._field import find_drift
-    from edgekit.registry import load_targets
-    from edgekit.reports.write_drift import check_output, write_drift
-
-    check_output(options)
-    paths = [fields] if isinstance(fields, (str, Path)) else list(fields)
-    targets, quiet = load_targets(), progress or _quiet
-    result = find_drift(
-        Path(bundle), [Path(path) for path in paths], options, targets=targets, progress=quiet
-    )
-    write_drift(result, options)
-    return result
 
 
 def list_targets() -> dict[str, Target]:
@@ -385,10 +282,6 @@ def _recipe(model: str | Path | Recipe, options: RecipeOptions) -> Recipe:
             f"a Recipe and options ({', '.join(options)}) are both given", fix="put them into the Recipe"
         )
     return model
-
-
-def _quiet(stage: str, done: int, total: int | None) -> None:
-    """The progress of a caller who wants none."""
 
 
 def _exported(model: str | Path, *, shape_only: bool, cache: str | None = None) -> Path:

@@ -70,7 +70,7 @@ RANKS = (
     ("_convert_target", "_debug"),
     ("_convert",),
     ("_sweep",),
-    ("api",),
+    ("_bundle_api", "api"),
     ("cli",),
 )
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
