@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -65,6 +66,26 @@ def find_parts(module: torch.nn.Module) -> DecoderParts:
         position_axes=3 if "mrope_section" in rope else 1,
         longest=int(config.max_position_embeddings),
     )
+
+
+def find_layers(parts: DecoderParts) -> str | None:
+    """The name of the body's list of layers; None where no list, or more than one, has their number."""
+    lists = [
+        name
+        for name, child in parts.body.named_children()
+        if isinstance(child, torch.nn.ModuleList) and len(child) == parts.layers
+    ]
+    return lists[0] if len(lists) == 1 else None
+
+
+def shorten(parts: DecoderParts, name: str, count: int) -> DecoderParts:
+    """The decoder with its first layers only, of which `name` is the list: the same modules, not copies."""
+    body: Any = copy(parts.body)
+    layers: Any = getattr(body, name)
+    body._modules = {**body._modules, name: torch.nn.ModuleList(list(layers)[:count])}
+    body.config = copy(body.config)
+    body.config.num_hidden_layers = count
+    return replace(parts, body=body, layers=count)
 
 
 def grouped_attention(

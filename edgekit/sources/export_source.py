@@ -205,16 +205,18 @@ def load_torch(model: Path, *, shape_only: bool = False, trusted: bool = False) 
 def _export(component: TorchComponent, path: Path, label: str, weights: _Form, seed: int | None) -> None:
     """Export one component and prove it; without weights there is nothing to prove."""
     from edgekit.passes.serialize_model import save_model, save_sharing
+    from edgekit.sources.export_hollow import export_hollow
     from edgekit.sources.export_torch import export_torch
     from edgekit.sources.prove_export import prove_export
     from edgekit.sources.shape_only import SEED, save_shape_only
 
-    model = export_torch(component, label, shape_only=weights == "none")
     if weights == "none":
+        model = export_hollow(component, label)
         if seed is not None:
             model.metadata_props[SEED] = str(seed)
         save_shape_only(model, path)
         return
+    model = export_torch(component, label)
     if weights == "shared":
         save_sharing(model, path)
     else:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.errors import SourceError
+from edgekit.sources.repeated_layers import RepeatedLayers
 from edgekit.sources.torch_component import DynamicDim, TorchComponent, TorchSource
 
 if TYPE_CHECKING:
@@ -63,11 +64,16 @@ def decoder_source(
 
 def decoder_components(module: torch.nn.Module, form: DecoderForm) -> dict[str, TorchComponent]:
     """The two components with example inputs; see `decoder_source`."""
+    from edgekit.sources.decoder_step import find_parts
+
+    return _components(find_parts(module), form)
+
+
+def _components(parts: DecoderParts, form: DecoderForm) -> dict[str, TorchComponent]:
     import torch
 
-    from edgekit.sources.decoder_step import Decode, Prefill, find_parts
+    from edgekit.sources.decoder_step import Decode, Prefill
 
-    parts = find_parts(module)
     prompt = DynamicDim("prompt", 1, parts.longest)
     past = DynamicDim("past", 1, parts.longest)
     random = torch.Generator().manual_seed(0)
@@ -96,14 +102,35 @@ def decoder_components(module: torch.nn.Module, form: DecoderForm) -> dict[str, 
     }
     prefill = Prefill(parts, form.first, form.deepstack)
     return {
-        PREFILL: TorchComponent(prefill.eval(), inputs, dynamic, outputs),
+        PREFILL: TorchComponent(
+            prefill.eval(), inputs, dynamic, outputs, layers=_layers(parts, form, PREFILL)
+        ),
         DECODE: TorchComponent(
             Decode(parts, "ids", 0).eval(),
             step_inputs,
             {"past_key": {2: past}, "past_value": {2: past}},
             outputs,
+            layers=_layers(parts, form, DECODE),
         ),
     }
+
+
+def _layers(parts: DecoderParts, form: DecoderForm, component: str) -> RepeatedLayers | None:
+    """The decoder's layers as what a component repeats; None where they are no list of the body's."""
+    from edgekit.sources.decoder_step import find_layers, shorten
+
+    name = find_layers(parts)
+    if name is None:
+        return None
+    prefill = component == PREFILL
+    return RepeatedLayers(
+        count=parts.layers,
+        path=f"body.{name}",
+        special=form.deepstack if prefill else 0,
+        inputs=() if prefill else ("past_key", "past_value"),
+        outputs=("new_key", "new_value"),
+        shorten=lambda count: _components(shorten(parts, name, count), form)[component],
+    )
 
 
 def scenario_text(parts: DecoderParts, form: DecoderForm) -> str:

@@ -96,20 +96,24 @@ def mark_shape_only(model: ir.Model) -> None:
                 )
 
 
-def save_shape_only(model: ir.Model, path: Path) -> None:
-    """Write the model with every float weight that holds NaN as a shape only; see weightless.py."""
+def forget_values(model: ir.Model) -> None:
+    """Every float weight that holds NaN becomes a shape only; see weightless.py."""
     for graph in model.graphs():
         for value in graph.initializers.values():
             tensor = value.const_value
             if tensor is None or not tensor.dtype.is_floating_point():
                 continue
-            number = _hollow_number(tensor.numpy())
+            number = hollow_number(tensor.numpy())
             if number is not None:
                 shape = tuple(tensor.shape.numpy())
                 value.const_value = ShapeOnlyTensor(value.name or "", tensor.dtype, shape, number)
     for node in list(model.graph):
         _turn(node)
     RemoveUnusedNodesPass()(model)
+
+
+def save_shape_only(model: ir.Model, path: Path) -> None:
+    """Write a model of which `forget_values` took the values."""
     data: bytes = ir.to_proto(model).SerializeToString(deterministic=True)
     path.write_bytes(data)
 
@@ -133,7 +137,7 @@ def _turn(node: ir.Node) -> None:
     node.outputs[0].replace_all_uses_with(made)
 
 
-def _hollow_number(array: np.ndarray) -> int | None:
+def hollow_number(array: np.ndarray) -> int | None:
     """The number of a parameter without values, from the bits of its NaN; None for an array with values.
 
     It is one NaN repeated without memory, or an array folded from such.

@@ -13,6 +13,8 @@ from edgekit.errors import SourceError
 if TYPE_CHECKING:
     import torch
 
+    from edgekit.sources.repeated_layers import RepeatedLayers
+
     Inputs = Mapping[str, "torch.Tensor | Sequence[torch.Tensor]"]
 
 _DIM_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
@@ -36,6 +38,7 @@ class TorchComponent:
     dynamic: argument -> axis -> the open dim, for all tensors of a list. outputs: names in order, lists
     spelled out; empty: `output`, or `output_0` ... for several.
     program: what torch.export made of the module, where that was done already.
+    layers: the many of one kind, if it has such.
     """
 
     module: torch.nn.Module
@@ -43,6 +46,7 @@ class TorchComponent:
     dynamic: Mapping[str, Mapping[int, DynamicDim]] = field(default_factory=dict)
     outputs: tuple[str, ...] = ()
     program: torch.export.ExportedProgram | None = None
+    layers: RepeatedLayers | None = None
 
     def flat_inputs(self) -> dict[str, torch.Tensor]:
         """The input tensors by the names that the graph gives them."""
