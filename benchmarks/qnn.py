@@ -8,15 +8,17 @@ edgekit: one convert for SM8550 (v73), SM8650 (v75) and SM8750 (v79), executed f
 (BatchNorms fused), the same calibration samples, compiled by the same onnxruntime-qnn; its int4 weights have
 a scale a channel too. SQNR is against fp32 over the test samples, worst output, and `scores` in front of its
 last Softmax, Sigmoid or Exp; `step` is the Q/DQ graph's own figure less the HTP's, in [ ] 90 % of it as the
-samples are drawn anew; `apart` is SQNR between the two. `ops`: each operator fed with what the HTP had there,
-the most steps that one code is off (0.5 is rounding) and by which op. Bytes are of the first chip's context.
-How long the emulation takes is no device time and is not told.
+samples are drawn anew; `apart` is SQNR between the two, `Q/DQ itself` between the Q/DQ graph and itself with
+an input that moved by up to 0.005 of its step. `ops`: each operator fed with what the HTP had there, the most
+steps that one code is off (0.5 is rounding) and by which op. Bytes are of the first chip's context. How long
+the emulation takes is no device time and is not told.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import tempfile
 from itertools import product
 from pathlib import Path
@@ -35,9 +37,9 @@ PEERS = ("uint8", "uint16")
 WEIGHTS = ("int8", "int4")
 DATA = ("auto", "u16", "u8")
 # Test samples: as many as the emulation does in about a minute.
-TESTS = {"ppocr-cls": 200, "ppocr-rec": 40, "ppocr-det": 4, "basic-pitch": 16, "magika": 16}
+TESTS = {"ppocr-cls": 200, "ppocr-rec": 40, "ppocr-det": 4, "basic-pitch": 8, "magika": 12}
 _OTHERS = 16
-_RATES = ("Q/DQ dB", "HTP dB", "step dB", "apart dB")
+_RATES = ("Q/DQ dB", "HTP dB", "step dB", "apart dB", "Q/DQ itself dB")
 HEADER = [
     *("model", "Q/DQ by", "data", "weights", "contexts", "nodes on CPU", "bytes", "samples"),
     *(*_RATES, *(f"scores: {rate}" for rate in _RATES), "ops", "MACs", "compile user s"),
@@ -185,7 +187,8 @@ def _judged(work: str, name: str, made: Mapping[str, Any], asked: int | None) ->
     cells: list[object] = [count]
     for row in (found["outputs"], found["scores"]):
         step = f"{row['step']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
-        cells += [row["qdq"], row["htp"], step, row["between"]]
+        itself = "" if math.isnan(row["itself"]) else row["itself"]
+        cells += [row["qdq"], row["htp"], step, row["between"], itself]
     ops = [f"{row['most']:.2f} {row['op']} ({bits} bits)" for bits, row in found["ops"].items()]
     return [*cells, ", ".join(ops)]
 

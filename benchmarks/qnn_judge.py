@@ -3,7 +3,7 @@
 A sure Softmax hides most of what its logits lost, and what it shows hangs on the one or two samples that it
 is not sure of; so the tensor in front of the last Softmax, Sigmoid or Exp of an output is judged beside it.
 Q/DQ graph and HTP are one draw each of the same rounding noise: the interval of their difference says what
-it is worth.
+it is worth, and so does how far the Q/DQ graph goes from itself when its input moves a very little.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ _COMPUTES = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _DRAWS, _ENDS = 2000, (5, 95)
 _BY_OP = 2  # samples whose ops are compared one by one
 _SEEN = "/seen"  # ends the name of the input that stands for a restored tensor
+_MOVED = 0.005  # of a step: far below what an input's own rounding changes
 _HALF = 0.501  # of a step: what rounding alone may move a code by, and a little for float32
 
 
@@ -41,14 +42,16 @@ class Noise:
     qdq: list[float] = field(default_factory=list)
     htp: list[float] = field(default_factory=list)
     between: list[float] = field(default_factory=list)
+    itself: list[float] = field(default_factory=list)
 
-    def add(self, exact: np.ndarray, qdq: np.ndarray, htp: np.ndarray) -> None:
-        """One sample's three tensors."""
-        exact, qdq, htp = (array.astype(np.float64) for array in (exact, qdq, htp))
+    def add(self, exact: np.ndarray, qdq: np.ndarray, htp: np.ndarray, moved: np.ndarray) -> None:
+        """One sample's tensors; `moved`: of the Q/DQ graph again, its input a very little beside."""
+        exact, qdq, htp, moved = (array.astype(np.float64) for array in (exact, qdq, htp, moved))
         self.signal.append(float((exact**2).sum()))
         self.qdq.append(float(((qdq - exact) ** 2).sum()))
         self.htp.append(float(((htp - exact) ** 2).sum()))
         self.between.append(float(((htp - qdq) ** 2).sum()))
+        self.itself.append(float(((moved - qdq) ** 2).sum()))
 
     def rates(self) -> dict[str, float]:
         """SQNR in dB; `step`: Q/DQ's less the HTP's, `low` to `high` (90 %) as the samples are drawn anew."""
@@ -59,6 +62,7 @@ class Noise:
             "qdq": _decibels(total, qdq.sum()),
             "htp": _decibels(total, htp.sum()),
             "between": _decibels(total, sum(self.between)),
+            "itself": _decibels(total, sum(self.itself)) if any(self.itself) else np.nan,
             "step": _decibels(htp.sum(), qdq.sum()),
             "low": low,
             "high": high,
@@ -76,17 +80,19 @@ def judge_htp(exact: ir.Model, qdq: ir.Model, chip: Chip, samples: Sequence[Arra
 
     `first`: the outputs on the first sample, to be compared with those of the context that is shipped.
     """
-    outputs = {str(value.name): str(value.name) for value in qdq.graph.outputs}
+    outputs = {str(value.name): Place(str(value.name)) for value in qdq.graph.outputs}
     scores = find_scores(qdq, {str(value.name) for node in exact.graph for value in node.outputs})
-    truth = _run_float(exact, scores.values())
+    truth = _run_float(exact, [place.source for place in scores.values()])
     near, htp = _run_float(qdq, scores), _run_htp(qdq, scores, chip)
     noises = {inner: Noise() for inner in outputs | scores}
     first: Arrays = {}
+    move = _mover(qdq)
     for feeds in samples:
-        want, rounded, got = truth(feeds), near(feeds), htp(feeds)
+        want, rounded, got, again = truth(feeds), near(feeds), htp(feeds), near(move(feeds))
         first = first or {name: got[name] for name in outputs}
-        for inner, source in (outputs | scores).items():
-            noises[inner].add(want[source], rounded[inner], got[inner])
+        for inner, place in (outputs | scores).items():
+            clipped = np.clip(want[place.source], place.low, place.high)
+            noises[inner].add(clipped, rounded[inner], got[inner], again[inner])
     worst = {
         name: min((noises[inner].rates() for inner in tensors), key=lambda row: row["htp"])
         for name, tensors in (("outputs", outputs), ("scores", scores))
@@ -94,17 +100,53 @@ def judge_htp(exact: ir.Model, qdq: ir.Model, chip: Chip, samples: Sequence[Arra
     return {**worst, "ops": compare_ops(qdq, chip, samples[:_BY_OP]), "first": first}
 
 
-def find_scores(qdq: ir.Model, known: set[str]) -> dict[str, str]:
-    """What enters the last Softmax, Sigmoid or Exp of each output -> its name in the fp32 model.
+def _mover(qdq: ir.Model) -> Callable[[Arrays], Arrays]:
+    """Moves quantized inputs by up to `_MOVED` of a step of their grids, evenly spread."""
+    from edgekit._qdq.pairs import grid_of
+
+    steps: dict[str, float] = {}
+    for value in qdq.graph.inputs:
+        grids = [grid_of(reader) for reader, _ in value.uses() if reader.op_type == "QuantizeLinear"]
+        steps |= {str(value.name): grid.step for grid in grids[:1] if grid is not None}
+    rng = np.random.default_rng(0)
+
+    def move(feeds: Arrays) -> Arrays:
+        moved = {
+            name: feeds[name] + (rng.uniform(-_MOVED, _MOVED, feeds[name].shape) * step).astype(np.float32)
+            for name, step in steps.items()
+        }
+        return {**feeds, **moved}
+
+    return move
+
+
+@dataclass(frozen=True)
+class Place:
+    """A tensor's name in the fp32 model, and the ends of its grid: beyond them it was cut on purpose."""
+
+    source: str
+    low: float = -np.inf
+    high: float = np.inf
+
+
+def find_scores(qdq: ir.Model, known: set[str]) -> dict[str, Place]:
+    """What enters the last Softmax, Sigmoid or Exp of each output -> its place in the fp32 model.
 
     The output itself where there is none, or where fp32 has no such tensor.
     """
+    from edgekit._qdq.pairs import grid_of
+
     found = {}
     for output in qdq.graph.outputs:
         entry = _find_entry(output)
         source = "" if entry is None else _source(entry)
-        inner, name = (entry, source) if entry is not None and source in known else (output, output.name)
-        found[str(inner.name)] = str(name)
+        if entry is None or source not in known:
+            found[str(output.name)] = Place(str(output.name))
+            continue
+        maker = entry.producer()
+        grid = grid_of(maker) if maker is not None and maker.op_type == "DequantizeLinear" else None
+        ends = () if grid is None else (grid.low, grid.high)
+        found[str(entry.name)] = Place(source, *ends)
     return found
 
 
@@ -146,7 +188,7 @@ def compare_ops(qdq: ir.Model, chip: Chip, samples: Iterable[Arrays]) -> dict[st
     """
     cut = qdq.clone()
     pairs = list(_cut_pairs(cut))
-    htp = _run_htp(qdq, [pair.restored for pair in pairs], chip)
+    htp = _run_in_parts(qdq, [pair.restored for pair in pairs], chip)
     alone = _run_float(cut, [pair.made for pair in pairs])
     found: dict[str, dict[str, Any]] = {}
     off: dict[str, list[np.ndarray]] = {}
@@ -203,6 +245,18 @@ def _run_htp(qdq: ir.Model, taps: Iterable[str], chip: Chip) -> Run:
     session = open_session(_show(qdq, taps), provider, {})
     names = [value.name for value in session.get_outputs()]
     return lambda feeds: dict(zip(names, session.run(names, dict(feeds)), strict=True))
+
+
+def _run_in_parts(qdq: ir.Model, taps: Sequence[str], chip: Chip) -> Run:
+    """The same in halves, and halves of these, where a chip's memory does not hold all of the outputs."""
+    try:
+        return _run_htp(qdq, taps, chip)
+    except Exception:
+        if len(taps) == 1:
+            raise
+    middle = len(taps) // 2
+    parts = [_run_in_parts(qdq, part, chip) for part in (taps[:middle], taps[middle:])]
+    return lambda feeds: {name: array for part in parts for name, array in part(feeds).items()}
 
 
 def _show(model: ir.Model, taps: Iterable[str]) -> bytes:
