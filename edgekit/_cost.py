@@ -54,7 +54,7 @@ def peak_activation_bytes(model: ir.Model) -> int | None:
     graph outputs to the end. No buffer is shared or written in place.
     """
     inputs = [value for value in model.graph.inputs if not value.is_initializer()]
-    last_use = {value: index for index, node in enumerate(model.graph) for value in _values_read(node)}
+    last_use = {value: index for index, node in enumerate(model.graph) for value in values_read(node)}
     kept = set(model.graph.outputs)
     alive = {value: _bytes_of(value) for value in inputs}
     peak: list[int | None] = [sum_or_none(alive.values())]
@@ -110,7 +110,7 @@ def _constant_dtype(restored: ir.Value) -> ir.DataType | None:
 
 def _node_cost(node: ir.Node, counted: set[ir.Value]) -> NodeCost:
     weights = []
-    for value in _values_read(node):
+    for value in values_read(node):
         if value.const_value is not None and value.is_initializer() and value not in counted:
             counted.add(value)
             weights.append(value.const_value)
@@ -130,12 +130,12 @@ def _node_cost(node: ir.Node, counted: set[ir.Value]) -> NodeCost:
     )
 
 
-def _values_read(node: ir.Node) -> Iterator[ir.Value]:
+def values_read(node: ir.Node) -> Iterator[ir.Value]:
     """A node's inputs, and what its subgraphs read."""
     yield from (value for value in node.inputs if value is not None)
     for graph in subgraphs_of(node):
         for child in graph:
-            yield from _values_read(child)
+            yield from values_read(child)
         yield from graph.outputs
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypedDict
 from edgekit._budget import judge_budget, parse_budget
 from edgekit._estimate_field import read_field
 from edgekit._estimate_scenario import CountedPart, count_cache, estimate_request, part_shapes
+from edgekit._fallback import Split, select_nodes, split_work
 from edgekit._inspect import open_words, prepare_open
 from edgekit._latency import GIVEN, RUNTIMES, Question
 from edgekit._predict import predict
@@ -34,6 +35,7 @@ class EstimateWords(TypedDict, total=False):
 
     Of a scenario, DEVICE/COMPONENT is mapped to the latency of one run of that component.
     measured_field: the measured.json files of `drift`, whose figures count so too.
+    on_cpu: names (patterns) or operators of nodes that stay on the CPU; of a single model.
     runtime: litert, onnxruntime, qnn or tensorrt instead of each device's own. scenario: a scenario.toml
     instead of a model. precision: of all components, and of single ones, as `w4,vision=fp16`.
     """
@@ -42,6 +44,7 @@ class EstimateWords(TypedDict, total=False):
     shapes: str | Sequence[str] | Mapping[str, Shape] | None
     precision: str
     runtime: str | None
+    on_cpu: str | Sequence[str]
     budget: str | Mapping[str, object] | None
     measured: Mapping[str, str]
     measured_field: str | Path | Sequence[str | Path]
@@ -69,21 +72,26 @@ class DeviceEstimate:
 
 @dataclass(frozen=True)
 class Estimate:
-    """All devices, the fastest first and those without a latency last; `work` by component."""
+    """All devices, the fastest first and those without a latency last; `work` by component.
+
+    split: the two shares of a model of which some nodes stay on the CPU.
+    """
 
     work: Mapping[str, Work]
     precision: str
     devices: tuple[DeviceEstimate, ...]
     title: str = ""
     cache_per_token: Mapping[str, float | None] = field(default_factory=dict)
+    split: Split | None = None
 
 
 def estimate_model(path: Path, known: Sequence[Device], words: EstimateWords) -> Estimate:
     """Predict `path` on `known`, or on those that words name; UsageError for words it cannot honour."""
     chosen, question = _ask(known, words)
     _check_precision(question.precision)
-    work = _count(path, words)
-    question = replace(question, work=work)
+    component = _prepare(path, words)
+    work, split = _count_component(component, path), _split(component, words)
+    question = replace(question, work=work, split=split)
     seen = read_field(words.get("measured_field", ()), {"": question}, _by_name(known))
     measured = _unite(_measured(words, known), seen.latency.get("", {}))
     question = replace(question, measured=measured, power=seen.power, energy=seen.energy)
@@ -92,7 +100,7 @@ def estimate_model(path: Path, known: Sequence[Device], words: EstimateWords) ->
     for device in chosen:
         figures = predict(question, device)
         rows.append(DeviceEstimate(device.name, device.title, figures, judge_budget(limits, figures)))
-    return Estimate({"model": work}, question.precision, tuple(sorted(rows, key=_order)))
+    return Estimate({"model": work}, question.precision, tuple(sorted(rows, key=_order)), split=split)
 
 
 def estimate_scenario(path: Path, known: Sequence[Device], words: EstimateWords) -> Estimate:
@@ -100,6 +108,8 @@ def estimate_scenario(path: Path, known: Sequence[Device], words: EstimateWords)
     chosen, question = _ask(known, words)
     if words.get("shapes"):
         raise UsageError("'shapes' is given beside a scenario", fix="write it into the scenario")
+    if words.get("on_cpu"):
+        raise UsageError("'on_cpu' is given beside a scenario", fix="estimate its components one by one")
     scenario = load_scenario(path)
     measured = _measured_parts(words, scenario, known)
     limits = parse_budget(words.get("budget"))
@@ -229,10 +239,17 @@ def _named(name: str, named: Mapping[str, Device]) -> Device:
     return named[name]
 
 
-def _count(path: Path, words: EstimateWords) -> Work:
+def _prepare(path: Path, words: EstimateWords) -> Component:
     from edgekit.sources.onnx_file import load_unread
 
-    return _count_component(load_unread(path), path, parse_shapes(words.get("shapes")))
+    return _prepare_float(load_unread(path), path, parse_shapes(words.get("shapes")))
+
+
+def _split(component: Component, words: EstimateWords) -> Split | None:
+    """The two shares where words leave nodes on the CPU; None where they leave none."""
+    asked = words.get("on_cpu", ())
+    left = select_nodes(component.model, [asked] if isinstance(asked, str) else asked)
+    return split_work(component.model, left) if left else None
 
 
 def _count_part(part: Part, scenario: Scenario, precision: str) -> CountedPart:
@@ -243,17 +260,21 @@ def _count_part(part: Part, scenario: Scenario, precision: str) -> CountedPart:
     component = load_unread(part.file)
     inputs = inputs_of(component.model)
     shapes = part_shapes(part, inputs, scenario.sizes)
-    work = _count_component(component, part.file, parse_shapes(shapes))
+    work = _count_component(_prepare_float(component, part.file, parse_shapes(shapes)), part.file)
     return CountedPart(work, precision, *count_cache(part, inputs, scenario.sizes))
 
 
-def _count_component(component: Component, path: Path, shapes: ShapeSpec) -> Work:
-    from edgekit.sources.graph_io import inputs_of
-
+def _prepare_float(component: Component, path: Path, shapes: ShapeSpec) -> Component:
+    """The graph as conversions see it; UsageError for a quantized one."""
     if any(node.op_type.endswith(("QuantizeLinear", "DequantizeLinear")) for node in component.model.graph):
         raise UsageError(f"{path}: the model is quantized already", fix="give the float model it came from")
-    prepared, _ = prepare_open(component, shapes)
-    work = count_work(prepared.model)
+    return prepare_open(component, shapes)[0]
+
+
+def _count_component(component: Component, path: Path) -> Work:
+    from edgekit.sources.graph_io import inputs_of
+
+    work = count_work(component.model)
     if work is None:
         missing = open_words(inputs_of(component.model))
         raise UsageError(

@@ -49,7 +49,7 @@ def read_field(
         matched = [
             _take(found, figures, (name, component), device, question)
             for name, question in asked.items()
-            if (component := _match(figures, name, question)) is not None
+            if (component := _match(figures, path, name, question)) is not None
         ]
         if not any(matched):
             raise _refusal(path, figures, asked)
@@ -71,10 +71,17 @@ def _find_device(figures: FieldFigures, path: str | Path, known: Mapping[str, De
     return device
 
 
-def _match(figures: FieldFigures, name: str, question: Question) -> str | None:
-    """The component that is the one asked for."""
+def _match(figures: FieldFigures, path: str | Path, name: str, question: Question) -> str | None:
+    """The component that is the one asked for; UsageError where a model of no name is like several."""
     names = [name] if name else list(figures.work)
-    return next((one for one in names if _same(figures.work.get(one), question.work)), None)
+    like = [one for one in names if _same(figures.work.get(one), question.work)]
+    if len(like) > 1:
+        raise UsageError(
+            f"measurements '{path}' are of {' and '.join(like)}, which are alike: as many MACs and weights "
+            "as the model, so which of them it is can't be told",
+            fix="estimate a scenario whose components have these names",
+        )
+    return like[0] if like else None
 
 
 def _same(counted: Counted | None, work: Work) -> bool:

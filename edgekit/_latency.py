@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from edgekit._fallback import cpu_share
 from edgekit._likeness import pull_towards
 from edgekit._results import Measurement
 from edgekit._work import COMPUTED_IN
-from edgekit.profiles.read_fits import FamilyFit, capability_fits, family_fits, likeness_fits, sibling_fits
+from edgekit.profiles.read_fits import (
+    FamilyFit,
+    capability_fits,
+    cpu_fits,
+    family_fits,
+    likeness_fits,
+    sibling_fits,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from edgekit._fallback import Split
     from edgekit._values import Device, Figure
     from edgekit._work import Work
     from edgekit.profiles.read_fits import CapabilityFit, SiblingFit
@@ -24,6 +33,8 @@ _RULE = (1.0, 2.5, 7.5)
 # A fit says nothing of models far smaller or larger than its own: beyond these its band is twice as wide
 # on either side, a rule that was not fitted.
 _BEYOND = 2.0
+# CPUs of other devices are up to so many times faster or slower than those of the fit: a rule.
+_OTHER_CPUS = 3.0
 #: The source of a latency that was typed.
 GIVEN = "given by the user"
 RUNTIMES = {"litert": "litert", "ort-mobile": "onnxruntime", "qnn": "qnn", "tensorrt": "tensorrt"}
@@ -35,6 +46,7 @@ class Question:
 
     power, energy: device -> what was measured of it there.
     runtime: litert, onnxruntime, qnn or tensorrt; None for that of the device's toolchain.
+    split: where some nodes stay on the CPU, both shares; `work` is always the whole model's.
     """
 
     work: Work
@@ -43,6 +55,7 @@ class Question:
     measured: Mapping[str, Measurement] = field(default_factory=dict)
     power: Mapping[str, Measurement] = field(default_factory=dict)
     energy: Mapping[str, Measurement] = field(default_factory=dict)
+    split: Split | None = None
 
     @property
     def computed(self) -> str:
@@ -55,9 +68,14 @@ class Question:
 
 
 def predict_latency(question: Question, device: Device) -> Measurement:
-    """Mean latency in ms: measured here, else the closest sibling's, else a fit's, else the spec's."""
+    """Mean latency in ms: measured here, else the closest sibling's, else a fit's, else the spec's.
+
+    A sibling's says nothing of a model that is split: which share of its time the CPU took is not known.
+    """
     if device.name in question.measured:
         return question.measured[device.name]
+    if question.split is not None:
+        return _with_cpu(question, device, question.split)
     family = find_family(question, device)
     if family is None:
         return _from_capability(question, device) or _from_spec(question, device)
@@ -75,6 +93,26 @@ def sum_ms(fit: FamilyFit, work: Work) -> float:
     """The fit's own figure for this work."""
     total = sum(ms * work.terms[term] for term, ms in fit.ms.items())
     return total * pull_towards(work.terms, likeness_fits()[fit.precision]) if fit.likeness else total
+
+
+def _with_cpu(question: Question, device: Device, split: Split) -> Measurement:
+    """The accelerator's share, each part with a whole model's launch and copies, and the CPU's."""
+    alone = replace(question, work=split.accelerator, split=None, measured={})
+    rest = predict_latency(alone, device)
+    if rest.value is None or rest.interval is None:
+        return rest
+    fit = cpu_fits()["int8" if question.computed == "int8" else "fp32"]
+    gmacs, moved, operators = cpu_share(split.cpu)
+    ms = gmacs * fit.gmac_ms + moved * fit.moved_ms + operators * fit.op_ms
+    basis = (
+        f"spec: {split.parts} parts on the accelerator ({rest.basis.partition(':')[0]}), {split.crossings} "
+        f"tensors copied between it and the CPU, nodes there: {split.on_cpu} ({ms:.3g} ms by {fit.points} "
+        f"runs of whole models on phone CPUs, {fit.fitted}; others are up to {_OTHER_CPUS:.0f} times faster "
+        "or slower, by a rule); a measurement here would narrow it"
+    )
+    low, high = rest.interval
+    ends = (low + ms * fit.low / _OTHER_CPUS, high + ms * fit.high * _OTHER_CPUS)
+    return Measurement("latency", rest.value + ms, "ms", "predicted", basis, ends)
 
 
 def _from_siblings(question: Question, device: Device) -> Measurement | None:

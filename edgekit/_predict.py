@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Runtimes share, fuse, copy and pad buffers: a first run takes from nothing to twice what a plan by last use
 # says. scripts/fit/memory.csv holds what LiteRT (less) and ONNX Runtime (more) took on a Linux host.
 _PLAN_SLACK = 2.0
+_OF_LATENCY = ("latency", "sustained_latency", "energy")
 _WHOLE = 0.9  # of the MACs in int8: a network in int8
 
 
@@ -41,6 +42,7 @@ def predict(question: Question, device: Device) -> tuple[Measurement, ...]:
 def foretell(work: Mapping[str, Any] | None, artifact: Artifact, device: Device) -> tuple[Measurement, ...]:
     """What `estimate` says of an artifact whose float graph's `work` a bundle holds; known figures only.
 
+    Of one that a compiler left partly on the CPU no latency: which nodes those are, the bundle does not tell.
     Nothing for a bundle of another edgekit's terms, and for INT8 that holds fewer than 90 % of the MACs:
     fits are of whole networks in one precision.
     """
@@ -50,7 +52,12 @@ def foretell(work: Mapping[str, Any] | None, artifact: Artifact, device: Device)
     if artifact.variant == "int8" and macs is not None and macs.int8 < _WHOLE * macs.total:
         return ()
     figures = predict(Question(Work(**work), artifact.variant), device)
-    return tuple(figure for figure in figures if figure.value is not None)
+    split = any(placement.is_fallback for placement in artifact.placements)
+    return tuple(
+        figure
+        for figure in figures
+        if figure.value is not None and not (split and figure.metric in _OF_LATENCY)
+    )
 
 
 def predict_memory(device: Device, *, weights: float, activations: float, runtime: str) -> Measurement:

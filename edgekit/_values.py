@@ -123,6 +123,10 @@ class MacShare:
         return [f"{name}: {100 * share:.1f} %" for name, share in shares.items() if share >= _SHOWN]
 
 
+#: How `Placement.why` begins where a provider keeps quantizers of inputs and outputs on the CPU on purpose.
+AT_BORDER = "quantizers of inputs and outputs"
+
+
 @dataclass(frozen=True)
 class Placement:
     """How many operators run on one unit (CPU, GPU, NPU); ops None: not told.
@@ -133,6 +137,11 @@ class Placement:
     unit: str
     ops: int | None
     why: str
+
+    @property
+    def is_fallback(self) -> bool:
+        """Whether operators are on the CPU that should be on an accelerator."""
+        return self.unit.startswith("CPU") and self.ops != 0 and not self.why.startswith(AT_BORDER)
 
 
 @dataclass(frozen=True)

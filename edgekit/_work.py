@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from edgekit._cost import peak_activation_bytes
@@ -10,11 +10,11 @@ from edgekit._node_work import count_in_out, count_looked_up, list_work
 from edgekit._work_terms import sum_terms
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import onnx_ir as ir
 
-    from edgekit._node_work import Kind
+    from edgekit._node_work import Kind, NodeWork
 
 # Bytes of one float weight under a precision; w4: 4 bits and one fp16 scale for 32 of them; w4a16: as
 # Qualcomm's language models are, with 16-bit integer activations.
@@ -72,14 +72,21 @@ def count_work(model: ir.Model) -> Work | None:
     nodes, peak = list_work(model), peak_activation_bytes(model)
     if nodes is None or peak is None:
         return None
+    made = sum_work(nodes, peak, count_in_out(model))
+    return replace(made, read_weights=made.read_weights - count_looked_up(model))
+
+
+def sum_work(nodes: Sequence[NodeWork], peak: int, in_out: int, *, launches: int = 1) -> Work:
+    """The work of these nodes, run in so many launches; `in_out`: numbers that go in and come out."""
     macs = {kind: sum(node.macs for node in nodes if node.kind == kind) for kind in _KINDS}
+    weights = sum(node.weights for node in nodes)
     return Work(
         **macs,
-        weights=sum(node.weights for node in nodes),
+        weights=weights,
         activations=sum(node.written for node in nodes),
         layers=sum(node.macs > 0 for node in nodes),
         peak_activations=peak,
-        read_weights=sum(node.weights for node in nodes) - count_looked_up(model),
+        read_weights=weights,
         layout=sum(node.kind == "layout" for node in nodes),
-        terms=sum_terms(nodes, count_in_out(model)),
+        terms=sum_terms(nodes, in_out) | {"launch": float(launches)},
     )

@@ -21,7 +21,7 @@ FAST_NUMBERS = 2_000_000
 # Runtimes of NPUs unroll a recurrence: about so many small operators a step (5,076 layers of 1,408 steps).
 OPS_A_STEP = 4
 _GIGA, _MEGA = 1e9, 1e6
-_NO_WORK = frozenset({"Constant", "Identity", "Shape", "Dropout", "Cast"})
+NO_WORK = frozenset({"Constant", "Identity", "Shape", "Dropout", "Cast"})
 TERMS: tuple[str, ...] = (
     "launch", "layers", "dense", "padded", "shallow", "depthwise", "grouped", "attention", "vector_weights",
     "weights", "moved_shallow", "moved_deep", "elementwise", "layout", "reduce", "view",
@@ -44,6 +44,11 @@ def sum_terms(nodes: Iterable[NodeWork], in_out: int) -> dict[str, float]:
         for name, value in found.items():
             total[name] += value
     return total
+
+
+def does_work(node: NodeWork) -> bool:
+    """Whether the node costs anything of its own."""
+    return node.macs > 0 or not (node.folded or node.op in NO_WORK)
 
 
 def _product(node: NodeWork) -> dict[str, float]:
@@ -75,7 +80,7 @@ def _round_up(size: int) -> int:
 
 
 def _other(node: NodeWork) -> dict[str, float]:
-    if node.folded or node.op in _NO_WORK:
+    if not does_work(node):
         return {}
     return {node.kind: 1.0, f"moved_{node.kind}": _moved(node), "spilled": _spilled(node)}
 

@@ -99,6 +99,16 @@ class PrefillFit(Fit):
 
 
 @dataclass(frozen=True)
+class CpuFit(Fit):
+    """Nodes on a phone's CPU: gmac_ms a G MAC, moved_ms a M numbers moved or converted, op_ms a node."""
+
+    precision: str
+    gmac_ms: float
+    moved_ms: float
+    op_ms: float
+
+
+@dataclass(frozen=True)
 class Likeness:
     """How far fitted models of one precision were off, at their places: `graphs` holds (place, weight).
 
@@ -173,6 +183,14 @@ def prefill_fits() -> dict[tuple[str, str], PrefillFit]:
     shared, rows = _rows("prefill")
     fits = [make_fit(PrefillFit, shared | row, "prefill.toml") for row in rows]
     return {(fit.device, fit.precision): fit for fit in fits}
+
+
+@cache
+def cpu_fits() -> dict[str, CpuFit]:
+    """Precision (int8, or fp32 for all floats) -> what nodes on a CPU take."""
+    shared, rows = _rows("cpu")
+    fits = [make_fit(CpuFit, shared | row, "cpu.toml") for row in rows]
+    return {fit.precision: fit for fit in fits}
 
 
 def make_fit(kind: type[Made], row: Mapping[str, Any], where: str) -> Made:

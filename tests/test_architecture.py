@@ -24,6 +24,7 @@ RANKS = (
     ("_cost",),
     ("_node_work", "_work_terms", "_likeness"),
     ("_work",),
+    ("_fallback",),
     ("_latency", "_decode", "_prefill"),
     ("_predict",),
     ("passes",),

@@ -296,6 +296,26 @@ def test_what_a_fleet_took_of_a_component_counts_as_measured(tmp_path: Path) -> 
         edgekit.estimate(scenario=path, devices=[name], measured_field=tmp_path / "measured.json")
 
 
+def test_a_model_that_is_like_two_components_of_a_fleet_is_taken_for_none(tmp_path: Path) -> None:
+    path, name = _make(tmp_path), "jetson-orin-nano-super"
+    work = edgekit.estimate(scenario=path, devices=[name]).work["decode"]
+    row = {"unit": "ms", "basis": "field: 1 device", "interval": None, "name": "latency/mean"}
+    parts = {"left": 20.0, "right": 30.0}
+    data = {
+        "schema": "edgekit.measured", "version": 1, "bundle": "ab" * 32, "device": name, "target": "tensorrt",
+        "devices": 1, "work": {part: {"macs": work.macs, "weights": work.weights} for part in parts},
+        "artifacts": [
+            {"component": part, "variant": "int8", "figures": [row | {"value": ms}]}
+            for part, ms in parts.items()
+        ],
+    }  # fmt: skip
+    (tmp_path / "measured.json").write_text(json.dumps(data))
+    words: dict[str, Any] = {"devices": name, "measured_field": tmp_path / "measured.json"}
+    words["shapes"] = ["past_key=10,16"]
+    with pytest.raises(UsageError, match="of left and right, which are alike"):
+        edgekit.estimate(tmp_path / "decode.onnx", **words)
+
+
 @pytest.mark.parametrize(
     ("place", "said"),
     [

@@ -15,6 +15,12 @@ from edgekit.cli.options import output_form, shape_only_option, shape_option
 @shape_option
 @click.option("--precision", help="int8 (default), fp16, fp32, w8, w4; of components too: w4,vision=fp16.")
 @click.option("--runtime", metavar="NAME", help="litert, onnxruntime, qnn or tensorrt, not the device's own.")
+@click.option(
+    "--on-cpu",
+    multiple=True,
+    metavar="NODE|OP",
+    help="Nodes that stay on the CPU, a name, pattern or operator.",
+)
 @click.option("--budget", metavar="LIMITS", help="As latency=50ms,power=15W,memory=2GB,tokens_per_s=20.")
 @click.option("--scenario", metavar="FILE", help="A scenario.toml: a request of several components.")
 @click.option(

@@ -8,6 +8,7 @@ from edgekit.reports.terminal import clean, count, quantity, table, with_interva
 
 if TYPE_CHECKING:
     from edgekit._estimate import DeviceEstimate, Estimate
+    from edgekit._fallback import Split
     from edgekit._results import Measurement
 
 
@@ -24,6 +25,7 @@ def render_estimate(estimate: Estimate) -> str:
         f"{_cache(estimate, name)}"
         for name, work in estimate.work.items()
     ]
+    counts += [] if estimate.split is None else [_split_words(estimate.split)]
     metrics = [name for name in _COLUMNS if any(_find(row, name) for row in estimate.devices)]
     headers = ("device", *(name.replace("_", " ") for name in metrics), "verdict", "basis of latency")
     blocks = [
@@ -40,6 +42,13 @@ def render_estimate(estimate: Estimate) -> str:
         ]
     bases = (clean(f"basis of {name}: {basis}") for name, basis in dict.fromkeys(rows))
     return "\n\n".join([*blocks, "\n".join(bases)])
+
+
+def _split_words(split: Split) -> str:
+    return (
+        f"on the CPU: {split.on_cpu} nodes; the rest runs in {split.parts} parts, {split.crossings} tensors "
+        f"of {count(split.crossed)} numbers are copied between them"
+    )
 
 
 def _cache(estimate: Estimate, name: str) -> str:

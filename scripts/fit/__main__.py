@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from edgekit.profiles.loader import HERE
 from edgekit.profiles.read_fits import (
     capability_fits,
+    cpu_fits,
     decode_fits,
     family_fits,
     likeness_fits,
@@ -19,6 +20,7 @@ from edgekit.profiles.read_fits import (
     sibling_fits,
 )
 from scripts.fit.capability import fit_capabilities
+from scripts.fit.cpu import fit_cpus
 from scripts.fit.decode import fit_decode, read_points
 from scripts.fit.family import REACH, CellFit, Family, Resemblance, Wider, band, fit_precision
 from scripts.fit.graphs import read_graphs
@@ -28,12 +30,13 @@ from scripts.fit.prefill import fit_prefill, read_prompts
 from scripts.fit.public_case import compare_case
 from scripts.fit.score import score, score_cells
 from scripts.fit.siblings import fit_pairs
-from scripts.fit.tables import npu_latencies, read_rows, yolo_latencies
+from scripts.fit.tables import cpu_latencies, npu_latencies, read_rows, yolo_latencies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from scripts.fit.capability import Capability
+    from scripts.fit.cpu import Cpu
     from scripts.fit.decode import Decode
     from scripts.fit.prefill import Prefill
     from scripts.fit.regress import Array
@@ -43,6 +46,9 @@ AIHUB = (
     "github.com/qualcomm/ai-hub-models v0.47.0 perf.yaml (BSD-3-Clause), all layers on the NPU, burst mode"
 )
 JETSON = "Ultralytics NVIDIA Jetson guide, YOLO11 at 640 pixels under TensorRT"
+CPU = (
+    "github.com/qualcomm/ai-hub-models v0.47.0 perf.yaml (BSD-3-Clause), ONNX Runtime, all layers on the CPU"
+)
 DECODE = f"{AIHUB}; NVIDIA's and community tables of decode speeds, one request at a time"
 LEAST_MS = 1e-7  # a coefficient that adds less than this to the typical model is left out
 
@@ -63,6 +69,7 @@ def main(folder: Path) -> None:
         day, graphs, known, cells, fit_jetsons(graphs, yolo), fit_pairs(cells, known),
         fit_decode(read_points(hub, measured)), {row["model"] for row in hub},
         fit_capabilities(graphs, yolo), fit_prefill(read_prompts(hub, measured)), [],
+        fit_cpus(graphs, cpu_latencies(hub)),
     )  # fmt: skip
     alike = {name: family.likeness for name, family in fitted.items() if family.likeness is not None}
     _write("qualcomm", AIHUB, day, [_family_row(cell, cell.precision in alike) for cell in cells])
@@ -72,13 +79,16 @@ def main(folder: Path) -> None:
     _write("prefill", DECODE, day, [_prefill_row(row) for row in results.prefill])
     _write("siblings", AIHUB, day, [_pair_row(pair) for pair in results.pairs])
     _write("decode", DECODE, day, [_decode_row(row) for row in results.decode])
+    _write("cpu", CPU, day, [_cpu_row(row) for row in results.cpus])
     _forget()
     write_page(replace(results, case=compare_case(measured)))
 
 
 def _forget() -> None:
     """Let what was just written be read: the loaders keep what they read."""
-    for kept in (family_fits, likeness_fits, sibling_fits, capability_fits, decode_fits, prefill_fits):
+    for kept in (
+        family_fits, likeness_fits, sibling_fits, capability_fits, cpu_fits, decode_fits, prefill_fits,
+    ):  # fmt: skip
         kept.cache_clear()
 
 
@@ -130,6 +140,13 @@ def _capability_row(row: Capability) -> dict[str, object]:
         "capability": row.capability, "precision": row.precision, "layer_mb": row.layer_mb,
         "share": row.share, "least_gmacs": row.gmacs[0], "most_gmacs": row.gmacs[1],
         **_quality(errors), "coverage": _covered(errors),
+    }  # fmt: skip
+
+
+def _cpu_row(row: Cpu) -> dict[str, object]:
+    return {
+        "precision": row.precision, "gmac_ms": row.gmac_ms, "moved_ms": row.moved_ms, "op_ms": row.op_ms,
+        **_quality(row.errors), "coverage": _covered(row.errors),
     }  # fmt: skip
 
 

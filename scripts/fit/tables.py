@@ -6,6 +6,8 @@ import csv
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from scripts.fit.cpu import CpuRun
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -30,6 +32,7 @@ DEVICES = {
     "SA7255P ADP": "sa7255p",
     "SA8295P ADP": "sa8295p",
 }
+ON_CPU = {"w8a8": "int8", "w8a16": "fp32"}
 PRECISIONS = {"float": "fp16", "w8a8": "int8"}  # the NPU computes float models in fp16
 # Runtime of the table -> edgekit's; `onnx` is ONNX Runtime with its QNN provider.
 RUNTIMES = {"tflite": "litert", "qnn_dlc": "qnn", "qnn_context_binary": "qnn", "onnx": "onnxruntime"}
@@ -48,9 +51,7 @@ def read_rows(path: Path) -> list[Row]:
 
 def npu_latencies(rows: list[Row]) -> dict[tuple[str, str, str], dict[Graph, float]]:
     """(device, runtime, precision) -> graph -> ms, of runs that stayed on the NPU."""
-    parts: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        parts[row["model"]].add(row["component"])
+    parts = _components(rows)
     found: dict[tuple[str, str, str], dict[Graph, float]] = defaultdict(dict)
     for row in rows:
         device, precision = DEVICES.get(row["device"]), PRECISIONS.get(row["precision"])
@@ -59,6 +60,31 @@ def npu_latencies(rows: list[Row]) -> dict[tuple[str, str, str], dict[Graph, flo
             graph = (row["model"], row["component"] if len(parts[row["model"]]) > 1 else "")
             found[device, runtime, precision].setdefault(graph, float(row["latency_us"]) / 1000)
     return dict(found)
+
+
+def cpu_latencies(rows: list[Row]) -> dict[str, list[CpuRun]]:
+    """int8 and fp32 -> runs of ONNX Runtime that went to the CPU as a whole.
+
+    fp32: w8a16 models, which its CPU kernels compute in float between conversions; of float models there
+    are no such runs of networks that can be drawn here.
+    """
+    found: dict[str, list[CpuRun]] = {"int8": [], "fp32": []}
+    parts = _components(rows)
+    for row in rows:
+        device, precision = DEVICES.get(row["device"]), ON_CPU.get(row["precision"])
+        elsewhere = {row["layers_npu"], row["layers_gpu"]} - {"0", ""}
+        alone = row["runtime"] == "onnx" and row["layers_cpu"] not in ("0", "") and not elsewhere
+        if device and precision and row["latency_us"] and alone:
+            graph = (row["model"], row["component"] if len(parts[row["model"]]) > 1 else "")
+            found[precision].append(CpuRun(device, graph, float(row["latency_us"]) / 1000))
+    return found
+
+
+def _components(rows: list[Row]) -> dict[str, set[str]]:
+    parts: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        parts[row["model"]].add(row["component"])
+    return parts
 
 
 def _stayed(row: Row) -> bool:

@@ -1,0 +1,71 @@
+"""What a node on a phone's CPU takes: public runs of whole models that went to no other unit, pooled."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekit._fallback import cpu_share
+from scripts.fit.regress import fit_logs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from scripts.fit.regress import Array
+    from scripts.fit.tables import Graph
+
+PULL = 0.3
+
+
+@dataclass(frozen=True)
+class CpuRun:
+    """One run of a whole graph on one device's CPU."""
+
+    device: str
+    graph: Graph
+    ms: float
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """ms a G MAC, a million numbers moved, and an operator; errors: of models held out, over all devices."""
+
+    precision: str
+    gmac_ms: float
+    moved_ms: float
+    op_ms: float
+    errors: tuple[float, ...]
+    devices: tuple[str, ...]
+
+
+def fit_cpus(graphs: Mapping[Graph, Mapping[str, float]], known: Mapping[str, Sequence[CpuRun]]) -> list[Cpu]:
+    """One fit a precision; `known` holds runs by precision."""
+    return [
+        _fit(precision, graphs, [run for run in runs if run.graph in graphs])
+        for precision, runs in known.items()
+    ]
+
+
+def _fit(precision: str, graphs: Mapping[Graph, Mapping[str, float]], runs: Sequence[CpuRun]) -> Cpu:
+    raw = np.array([cpu_share(graphs[run.graph]) for run in runs])
+    unit = np.median(raw, axis=0)
+    terms, logs = raw / unit, np.log([run.ms for run in runs])
+    models = np.array([run.graph[0] for run in runs])
+    errors: dict[int, float] = defaultdict(float)
+    for model in sorted(set(models)):
+        others = models != model
+        own = np.flatnonzero(~others)
+        said = np.log(terms[own] @ np.exp(_solve(terms[others], logs[others])))
+        errors |= dict(zip(own.tolist(), (said - logs[own]).tolist(), strict=True))
+    gmac, moved, op = (float(value) for value in np.exp(_solve(terms, logs)) / unit)
+    devices = tuple(sorted({run.device for run in runs}))
+    return Cpu(precision, gmac, moved, op, tuple(errors[at] for at in range(len(runs))), devices)
+
+
+def _solve(terms: Array, logs: Array) -> Array:
+    start = np.full(terms.shape[1], float(np.median(logs)) - math.log(terms.shape[1]))
+    return fit_logs(terms, logs, start, PULL, steps=30)
