@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +34,7 @@ from scripts.fit.siblings import fit_pairs
 from scripts.fit.tables import cpu_latencies, npu_latencies, read_rows, yolo_latencies
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from scripts.fit.capability import Capability
     from scripts.fit.cpu import Cpu
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from scripts.fit.prefill import Prefill
     from scripts.fit.regress import Array
     from scripts.fit.siblings import Pair
+
+Graphs = Mapping[tuple[str, str], Mapping[str, float]]
+Latencies = Mapping[tuple[str, str, str], Mapping[tuple[str, str], float]]
 
 AIHUB = (
     "github.com/qualcomm/ai-hub-models v0.47.0 perf.yaml (BSD-3-Clause), all layers on the NPU, burst mode"
@@ -58,18 +62,14 @@ def main(folder: Path) -> None:
     day = datetime.now(UTC).date().isoformat()
     hub, measured = read_rows(folder / "aihub_perf.csv"), read_rows(folder / "measured.csv")
     graphs, known, yolo = read_graphs(), npu_latencies(hub), yolo_latencies(measured)
-    floats = {key[:2]: times for key, times in known.items() if key[2] == "fp16"}
-    fitted: dict[str, Family] = {}
-    for precision in ("fp16", "int8"):  # int8 has half the models: its shape leans on fp16's
-        rows = {key[:2]: times for key, times in known.items() if key[2] == precision}
-        wider = Wider(fitted["fp16"].shape, floats) if fitted else None
-        fitted[precision] = fit_precision(graphs, rows, precision, wider)
+    fitted = _fit_families(graphs, known)
     cells = [cell for family in fitted.values() for cell in family.cells]
+    tokens = read_points(hub, measured)
     results = Results(
         day, graphs, known, cells, fit_jetsons(graphs, yolo), fit_pairs(cells, known),
-        fit_decode(read_points(hub, measured)), {row["model"] for row in hub},
+        fit_decode(tokens), {row["model"] for row in hub},
         fit_capabilities(graphs, yolo), fit_prefill(read_prompts(hub, measured)), [],
-        fit_cpus(graphs, cpu_latencies(hub)),
+        fit_cpus(graphs, cpu_latencies(hub)), hub, tokens, _fit_halves(graphs, known),
     )  # fmt: skip
     alike = {name: family.likeness for name, family in fitted.items() if family.likeness is not None}
     _write("qualcomm", AIHUB, day, [_family_row(cell, cell.precision in alike) for cell in cells])
@@ -82,6 +82,24 @@ def main(folder: Path) -> None:
     _write("cpu", CPU, day, [_cpu_row(row) for row in results.cpus])
     _forget()
     write_page(replace(results, case=compare_case(measured)))
+
+
+def _fit_families(graphs: Graphs, known: Latencies) -> dict[str, Family]:
+    """Both precisions; int8 has half the models: its shape leans on fp16's."""
+    floats = {key[:2]: times for key, times in known.items() if key[2] == "fp16"}
+    fitted: dict[str, Family] = {}
+    for precision in ("fp16", "int8"):
+        rows = {key[:2]: times for key, times in known.items() if key[2] == precision}
+        wider = Wider(fitted["fp16"].shape, floats) if fitted else None
+        fitted[precision] = fit_precision(graphs, rows, precision, wider)
+    return fitted
+
+
+def _fit_halves(graphs: Graphs, known: Latencies) -> list[Family]:
+    """The same fits of every second model alone: what half of the networks would have told."""
+    models = sorted({model for model, _ in graphs})
+    halves = [{graph: terms for graph, terms in graphs.items() if graph[0] in models[at::2]} for at in (0, 1)]
+    return [family for half in halves for family in _fit_families(half, known).values()]
 
 
 def _forget() -> None:

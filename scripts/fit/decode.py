@@ -37,7 +37,10 @@ class Point:
 
 @dataclass(frozen=True)
 class Decode:
-    """A device's (or with "" its family's) milliseconds a layer and share of bandwidth; held-out errors."""
+    """A device's (or with "" its family's) milliseconds a layer and share of bandwidth; held-out errors.
+
+    models: whose error each is.
+    """
 
     family: str
     device: str
@@ -45,6 +48,7 @@ class Decode:
     layer_ms: float
     share: float
     errors: tuple[float, ...]
+    models: tuple[str, ...]
 
 
 def read_points(hub: list[Row], measured: list[Row]) -> list[Point]:
@@ -81,9 +85,17 @@ def fit_decode(points: list[Point]) -> list[Decode]:
     for (family, device, precision), rows in sorted(groups.items()):
         if len({(row.device, row.model) for row in rows}) >= LEAST_MODELS:
             layer, inverse = np.exp(_fit(rows))
-            errors = _hold_out(rows)
-            made.append(Decode(family, device, precision, float(layer), 1 / float(inverse), errors))
+            models, errors = zip(*_hold_out(rows), strict=True)
+            made.append(Decode(family, device, precision, float(layer), 1 / float(inverse), errors, models))
     return made
+
+
+def repeats(points: list[Point]) -> list[float]:
+    """Logs of the slowest over the fastest of several figures of one model on one device in one precision."""
+    groups: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for point in points:
+        groups[point.device, point.precision, point.model].append(point.ms)
+    return [math.log(max(times) / min(times)) for times in groups.values() if len(times) > 1]
 
 
 def _fit(rows: list[Point]) -> Array:
@@ -92,12 +104,12 @@ def _fit(rows: list[Point]) -> Array:
     return fit_logs(terms, np.array([math.log(row.ms) for row in rows]), np.array(START), 0.05, steps=30)
 
 
-def _hold_out(rows: list[Point]) -> tuple[float, ...]:
-    """Log of predicted over measured milliseconds; each model is held out in turn, on all devices."""
+def _hold_out(rows: list[Point]) -> list[tuple[str, float]]:
+    """Model and log of predicted over measured ms; each model is held out in turn, on all devices."""
     errors = []
     for model in sorted({row.model for row in rows}):
         layer, inverse = np.exp(_fit([row for row in rows if row.model != model]))
         for row in (row for row in rows if row.model == model):
             made = layer * row.layers + inverse * 1e3 * row.gigabytes / row.bandwidth
-            errors.append(math.log(made / row.ms))
-    return tuple(errors)
+            errors.append((model, math.log(made / row.ms)))
+    return errors

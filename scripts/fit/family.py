@@ -183,7 +183,8 @@ def pull(fit: Resemblance, terms: Mapping[str, float]) -> float:
 
 def _kernel(left: Array, right: Array) -> Array:
     squares = ((left[:, None] - right[None]) ** 2).sum(axis=-1)
-    return np.exp(-squares / (2 * REACH**2))
+    made: Array = np.exp(-squares / (2 * REACH**2))
+    return made
 
 
 def _off(

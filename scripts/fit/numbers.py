@@ -79,7 +79,7 @@ def _case(name: str, off: float) -> list[str]:
 
 def _row(what: str, aim: str, value: float, met: Callable[[float], bool], unit: str = "%") -> list[str]:
     said = f"{100 * value:.1f} %" if unit == "%" else f"{value:.2f}{unit}"
-    return [what, aim, said, "met" if met(value) else "missed"]
+    return [what, aim, said, "met" if met(value) else "missed: [where it stops](#where-the-misses-stop)"]
 
 
 def time_estimate() -> tuple[float, float]:

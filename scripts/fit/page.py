@@ -13,6 +13,7 @@ from scripts.fit.markdown import COLUMNS, percent, score_words, write_table
 from scripts.fit.numbers import rate_numbers
 from scripts.fit.plots import plot_errors, plot_points
 from scripts.fit.score import baseline, other_devices, score, score_cells
+from scripts.fit.stops_page import describe_stops
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
     from scripts.fit.capability import Capability
     from scripts.fit.cpu import Cpu
     from scripts.fit.decode import Decode
-    from scripts.fit.family import CellFit, Graph
+    from scripts.fit.decode import Point as Token
+    from scripts.fit.family import CellFit, Family, Graph
     from scripts.fit.prefill import Prefill
     from scripts.fit.public_case import Case
     from scripts.fit.siblings import Pair
+    from scripts.fit.tables import Row
 
 DOCS = Path(__file__).parents[2] / "docs"
 RUNTIMES = ("litert", "qnn", "onnxruntime")
@@ -45,6 +48,9 @@ class Results:
     prefill: Sequence[Prefill]
     case: Sequence[Case]
     cpus: Sequence[Cpu]
+    rows: Sequence[Row]
+    tokens: list[Token]
+    halves: Sequence[Family]
 
 
 def write_page(results: Results) -> None:
@@ -56,7 +62,7 @@ def write_page(results: Results) -> None:
         plot_points(cells, results.known, folder / f"points-{precision}.png")
         plot_errors(cells, folder / f"errors-{precision}.png")
     parts = [
-        _head(results), _numbers(results), _family(results), _by_device(results), _new_devices(results), _siblings(results),
+        _head(results), _numbers(results), describe_stops(results), _family(results), _by_device(results), _new_devices(results), _siblings(results),
         _jetsons(results), _capabilities(results), describe_decode(results), describe_prefill(results), describe_case(results),
         describe_cpu(results), describe_memory(), _graphs(results), _limits(),
     ]  # fmt: skip

@@ -31,7 +31,7 @@ class Cells:
 
     def without(self, group: str) -> NDArray[np.bool_]:
         """Which points are of other groups."""
-        return self.groups != group
+        return np.not_equal(self.groups, group)
 
 
 def fit_logs(terms: Array, logs: Array, prior: Array, pull: float, *, steps: int = 12) -> Array:
