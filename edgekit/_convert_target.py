@@ -12,6 +12,7 @@ from edgekit._cache import tool_versions
 from edgekit._plan import choose_precisions, refuse_errors
 from edgekit._target_work import TargetWork
 from edgekit._verify import find_decoder, make_sequence, prove_steps
+from edgekit.sources.drawn_weights import has_drawn_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -117,7 +118,8 @@ def _prove_steps(
         return None, parities
     target, shop = parts[0].work.item.target, work[decoder.decode].workshop
     shop.progress(f"{parts[0].work.item.device.name}: prove decode steps", 0, None)
-    sequence = make_sequence(decoder, {name: one.workshop.expected for name, one in work.items()})
+    fp32 = {name: one.workshop.expected for name, one in work.items()}
+    sequence = make_sequence(decoder, fp32, drawn=has_drawn_weights(shop.source.model))
     if sequence is None:
         return None, parities
     judged = prove_steps(

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 Kind = Literal["measured", "predicted", "unknown"]
 
+# How the names end that a decoder's steps are compared under: along drawn tokens, and along those that fp32
+# itself thinks likeliest, where top-1 is the share of tokens that are chosen alike.
+FORCED_STEPS, GREEDY_STEPS = "teacher-forced steps", "steps along the greedy tokens"
+
 
 @dataclass(frozen=True)
 class Measurement:

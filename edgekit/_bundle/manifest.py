@@ -26,6 +26,8 @@ SCHEMA = "edgekit.bundle"
 VERSION = 1
 
 Json = dict[str, Any]
+# The arrays that a decoder's steps are proven on, as ForcedSequence names them; greedy ones may be missing.
+SEQUENCE = ("tokens", "logits", "greedy_tokens", "greedy_logits")
 # MACs that are not int8 arithmetic; a count of none is left out of the manifest.
 _OTHER_MACS = ("weight_int8", "weight_int4", "int16", "int8x4", "int16x4")
 
@@ -147,14 +149,15 @@ def _component(component: ComponentDraft, golden: Json) -> Json:
     return row
 
 
-def sequence_names(decode: str) -> dict[str, str]:
-    """Where the tokens and the fp32 logits of a decoder's teacher-forced steps lie."""
-    return {name: f"golden/{check_component(decode)}/sequence/{name}.npy" for name in ("tokens", "logits")}
+def sequence_names(sequence: ForcedSequence) -> dict[str, str]:
+    """Where the tokens and the fp32 logits lie that a decoder's steps are proven on."""
+    folder = f"golden/{check_component(sequence.decode)}/sequence"
+    return {name: f"{folder}/{name}.npy" for name in SEQUENCE if getattr(sequence, name) is not None}
 
 
 def _sequence(sequence: ForcedSequence) -> Json:
     named = {"decode": sequence.decode, "prefill": sequence.prefill, "prompt": sequence.prompt}
-    return named | sequence_names(sequence.decode)
+    return named | sequence_names(sequence)
 
 
 def record_name(component: str) -> str:

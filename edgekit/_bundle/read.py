@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit._bundle.archive import is_archive, unpack_archive
 from edgekit._bundle.layouts import in_source_layout, layouts_of
 from edgekit._bundle.limits import Limits
-from edgekit._bundle.manifest import Json, artifact_value, bundle_digest, parse_manifest
+from edgekit._bundle.manifest import SEQUENCE, Json, artifact_value, bundle_digest, parse_manifest
 from edgekit._bundle.names import MANIFEST, check_names
 from edgekit._bundle.npy import read_npy
 from edgekit._verify import ForcedSequence, Golden, GoldenSample
@@ -67,7 +67,7 @@ class Bundle:
         row = self.manifest.get("sequence")
         if row is None:
             return None
-        arrays = self._arrays({role: row[role] for role in ("tokens", "logits")})
+        arrays = self._arrays({role: row[role] for role in SEQUENCE if role in row})
         return ForcedSequence(row["decode"], row["prefill"], row["prompt"], **arrays)
 
     def _sample(self, row: Json) -> GoldenSample:
@@ -186,7 +186,7 @@ def _check_references(manifest: Json) -> None:
     spoken = [name for row in manifest["artifacts"] for name in row["files"]]
     spoken += manifest["documents"]
     sequence = manifest.get("sequence")
-    spoken += [] if sequence is None else [sequence["tokens"], sequence["logits"]]
+    spoken += [] if sequence is None else [sequence[role] for role in SEQUENCE if role in sequence]
     components = {row["name"] for row in manifest["components"]}
     for row in manifest["components"]:
         spoken += [row["calibration"]["file"]] if row["calibration"] else []

@@ -145,7 +145,7 @@ def _fill(draft: BundleDraft, stage: Path) -> bytes:
         check_component(component.name)
         golden[component.name] = _write_golden(component.golden, f"golden/{component.name}", stage, files)
     if draft.sequence is not None:
-        for role, name in sequence_names(draft.sequence.decode).items():
+        for role, name in sequence_names(draft.sequence).items():
             _write_array(getattr(draft.sequence, role), name, role, stage, files)
     manifest = render_manifest(draft, files, golden)
     _refuse_host_paths(manifest, draft.built)

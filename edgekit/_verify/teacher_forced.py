@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekit._results import FORCED_STEPS, GREEDY_STEPS
 from edgekit._verify.gate import check_fp32
 from edgekit._verify.metrics import OutputComparison
 from edgekit._verify.pieces import PiecewiseSession
@@ -61,13 +62,27 @@ class Decoder:
 
 @dataclass(frozen=True)
 class ForcedSequence:
-    """Tokens [n], the first `prompt` of them given at once; fp32's logits [n - prompt + 1, vocabulary]."""
+    """Tokens [n], the first `prompt` of them given at once; fp32's logits [n - prompt + 1, vocabulary].
+
+    greedy_tokens, greedy_logits: the same prompt, continued by what fp32 itself thinks likeliest; None where
+    weights are drawn when they are read.
+    """
 
     decode: str
     prefill: str | None
     prompt: int
     tokens: np.ndarray
     logits: np.ndarray
+    greedy_tokens: np.ndarray | None = None
+    greedy_logits: np.ndarray | None = None
+
+    def runs(self) -> list[tuple[str, np.ndarray, np.ndarray]]:
+        """What to call each run, its tokens, and fp32's logits."""
+        found = [(f"logits of {len(self.logits)} {FORCED_STEPS}", self.tokens, self.logits)]
+        if self.greedy_tokens is not None and self.greedy_logits is not None:
+            name = f"logits of {len(self.greedy_logits)} {GREEDY_STEPS}"
+            found.append((name, self.greedy_tokens, self.greedy_logits))
+        return found
 
 
 def find_decoder(golden: Mapping[str, Golden]) -> Decoder | None:
@@ -104,10 +119,13 @@ def _is_decode(sample: GoldenSample) -> bool:
     )
 
 
-def make_sequence(decoder: Decoder, fp32: Mapping[str, Session]) -> ForcedSequence | None:
+def make_sequence(
+    decoder: Decoder, fp32: Mapping[str, Session], *, drawn: bool = False
+) -> ForcedSequence | None:
     """Seeded tokens and what fp32 gives for them; None where the cache has no room for a step.
 
-    A random-weight model repeats itself, so the tokens are drawn and not the model's own.
+    A random-weight model repeats itself, so the tokens are drawn. What the model itself goes on with stands
+    beside them, unless its weights are drawn too (`drawn`).
     """
     room = decoder.places
     wanted = FEW_STEPS if isinstance(fp32[decoder.decode], PiecewiseSession) else STEPS
@@ -118,24 +136,35 @@ def make_sequence(decoder: Decoder, fp32: Mapping[str, Session]) -> ForcedSequen
         return None
     tokens = np.random.default_rng(_SEED).integers(0, decoder.vocabulary, prompt + steps)
     logits = drive(decoder, fp32, tokens, prompt)
-    return ForcedSequence(decoder.decode, decoder.prefill, prompt, tokens, logits)
+    made = ForcedSequence(decoder.decode, decoder.prefill, prompt, tokens, logits)
+    if drawn:
+        return made
+    own = drive(decoder, fp32, tokens[:prompt], prompt, steps=steps)
+    chosen = np.concatenate((tokens[:prompt], own[:-1].argmax(-1)))
+    return replace(made, greedy_tokens=chosen, greedy_logits=own)
 
 
-def drive(decoder: Decoder, sessions: Mapping[str, Session], tokens: np.ndarray, prompt: int) -> np.ndarray:
+def drive(
+    decoder: Decoder, sessions: Mapping[str, Session], tokens: np.ndarray, prompt: int, *, steps: int = 0
+) -> np.ndarray:
     """Logits [tokens - prompt + 1, vocabulary]: behind the prompt, then behind each token given.
 
     The cache is what the sessions themselves gave; without prefill the decode step reads the prompt too.
+    steps: behind the given tokens so many greedy ones, each the likeliest by the logits before it.
     """
+    given = np.concatenate((tokens, np.zeros(steps, tokens.dtype)))
     cache = {name: np.zeros_like(decoder.step[name]) for name in decoder.caches}
     rows: list[np.ndarray] = []
     first = 0
     if decoder.prefill is not None:
-        out = sessions[decoder.prefill].run(_prompt_feeds(decoder, tokens[:prompt]))
+        out = sessions[decoder.prefill].run(_prompt_feeds(decoder, given[:prompt]))
         rows.append(_logits(out))
         _keep(cache, out, 0, prompt)
         first = prompt
-    for place in range(first, len(tokens)):
-        out = sessions[decoder.decode].run(_step_feeds(decoder, cache, tokens, place))
+    for place in range(first, len(given)):
+        if place >= len(tokens):
+            given[place] = rows[-1].argmax()
+        out = sessions[decoder.decode].run(_step_feeds(decoder, cache, given, place))
         _keep(cache, out, place, 1)
         if place >= prompt - 1:
             rows.append(_logits(out))
@@ -198,19 +227,20 @@ def prove_steps(
         sessions = {decoder.decode: open_session(artifact)}
         if decoder.prefill is not None:
             sessions[decoder.prefill] = open_session(mates[artifact.variant])
-        got = drive(decoder, sessions, sequence.tokens, sequence.prompt)
-        judged.append(_judge(parity, got, sequence, gate(artifact)))
+        for name, tokens, logits in sequence.runs():
+            got = drive(decoder, sessions, tokens, sequence.prompt)
+            parity = _judge(parity, name, got, logits, gate(artifact))  # noqa: PLW2901  # row by row
+        judged.append(parity)
     return judged
 
 
-def _judge(parity: Parity, got: np.ndarray, sequence: ForcedSequence, gate: Gate) -> Parity:
-    name = f"logits of {len(got)} teacher-forced steps"
+def _judge(parity: Parity, name: str, got: np.ndarray, logits: np.ndarray, gate: Gate) -> Parity:
     comparison = OutputComparison(name)
-    for row, want in zip(got, sequence.logits, strict=True):
+    for row, want in zip(got, logits, strict=True):
         comparison.add(row[None], want[None])
     found = comparison.result()
     failures = check_fp32([found], gate, None)
-    share = found.max_abs / max(1.0, float(np.abs(sequence.logits).max()))
+    share = found.max_abs / max(1.0, float(np.abs(logits).max()))
     if parity.variant == "fp32" and not share <= STEP_ERROR:
         failures.append(
             f"output '{name}': {share:.2g} of the range from fp32, above {STEP_ERROR:g}: the cache or the "
@@ -225,15 +255,20 @@ def _judge(parity: Parity, got: np.ndarray, sequence: ForcedSequence, gate: Gate
 
 def fits(sequence: ForcedSequence, decoder: Decoder) -> bool:
     """Whether a stored sequence is one of this decoder: names, ranks and lengths."""
-    tokens, logits = sequence.tokens, sequence.logits
     most = decoder.prompt["input_ids"].shape[1] if decoder.prefill else decoder.places
     return (
         (sequence.decode, sequence.prefill) == (decoder.decode, decoder.prefill)
-        and tokens.ndim == 1
+        and 1 <= sequence.prompt <= most
+        and all(_fits(tokens, logits, sequence.prompt, decoder) for _, tokens, logits in sequence.runs())
+    )
+
+
+def _fits(tokens: np.ndarray, logits: np.ndarray, prompt: int, decoder: Decoder) -> bool:
+    return (
+        tokens.ndim == 1
         and tokens.dtype.kind == "i"
         and logits.ndim == 2
         and logits.shape[1] == decoder.vocabulary
-        and 1 <= sequence.prompt <= min(most, len(tokens))
-        and len(tokens) <= decoder.places + 1
-        and len(logits) == len(tokens) - sequence.prompt + 1
+        and prompt <= len(tokens) <= decoder.places + 1
+        and len(logits) == len(tokens) - prompt + 1
     )

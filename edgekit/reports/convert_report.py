@@ -6,6 +6,7 @@ import math
 import shlex
 from typing import TYPE_CHECKING
 
+from edgekit._results import FORCED_STEPS, GREEDY_STEPS
 from edgekit.registry import software_words
 from edgekit.reports.terminal import clean, quantity, size, table
 
@@ -148,7 +149,12 @@ def _finding_lines(parity: Parity) -> list[str]:
     lines += [
         f"  {name}: {output.output}: largest difference {output.max_abs:.2g} from fp32"
         for output in parity.against_fp32
-        if output.output.endswith("teacher-forced steps")
+        if output.output.endswith(FORCED_STEPS)
+    ]
+    lines += [
+        f"  {name}: {output.output}: {output.top1:.1%} of the tokens are fp32's"
+        for output in parity.against_fp32
+        if output.output.endswith(GREEDY_STEPS) and output.top1 is not None
     ]
     lines += [f"  FAILED {name}: {failure}" for failure in parity.gate_failures]
     if parity.gate_failures and parity.worst_tensors:

@@ -38,7 +38,7 @@ def export_torch(component: TorchComponent, label: str, *, shape_only: bool = Fa
         try:
             outputs = _run(component, shape_only=shape_only)
         except Exception as error:
-            raise explain_run(error, module, label) from error
+            raise explain_run(error, module, label, shape_only=shape_only) from error
         count = _count_outputs(outputs, label)
         names = _output_names(component, count, label)
         program = component.program

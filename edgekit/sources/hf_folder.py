@@ -252,7 +252,7 @@ def _run_fake(module: torch.nn.Module, words: dict[str, Any]) -> Any:
     """As `run_fake`; SourceError for a model that asks for numbers."""
     from torch._subclasses.fake_tensor import DataDependentOutputException
 
-    from edgekit.sources.explain_export import user_line
+    from edgekit.sources.explain_export import WITH_WEIGHTS, user_line
     from edgekit.sources.weightless import run_fake
 
     try:
@@ -261,7 +261,7 @@ def _run_fake(module: torch.nn.Module, words: dict[str, Any]) -> Any:
         raise SourceError(
             f"{type(module).__name__} decides by numbers in a tensor, and shapes alone have none: "
             f"{user_line(error)}",
-            fix="give it with its weights, without --shape-only and --random-weights",
+            fix=WITH_WEIGHTS,
         ) from error
 
 

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
     from edgekit.sources.torch_component import TorchSource
 
+_FIX = "it takes no arguments and returns (module, inputs) or (module, inputs, dynamic)"
+_HOLLOW_FIX = (
+    "parameters have no numbers to compute with under --shape-only and --random-weights: leave the option "
+    f"out if it runs without; {_FIX}"
+)
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -44,7 +49,7 @@ def call_factory(text: str, *, shape_only: bool = False) -> TorchSource:
     except Exception as error:
         raise SourceError(
             f"factory '{text}' raised {type(error).__name__}: {error}{_at(error)}",
-            fix="it takes no arguments and returns (module, inputs) or (module, inputs, dynamic)",
+            fix=_HOLLOW_FIX if shape_only else _FIX,
         ) from error
     source = read_source(given, f"factory '{text}'")
     if not shape_only:

@@ -176,3 +176,43 @@ def test_a_shape_without_values_stands_for_weights_only(tmp_path: Path) -> None:
     )
     with pytest.raises(SourceError, match="'axes' has no values"):
         load_onnx(path)
+
+
+_FACTORIES = {
+    "decides": "        return x + 1 if self.one.weight.sum() > 0 else x\n",
+    "breaks": "        return self.one(x.reshape(7))\n",
+    "computes": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("case", "told"),
+    [
+        ("decides", "decides by numbers in a tensor, and shapes alone have none at module"),
+        ("breaks", "on the shapes of its example inputs"),
+        ("computes", "parameters have no numbers to compute with under --shape-only"),
+    ],
+)
+def test_a_factory_that_needs_its_weights_is_told_so_and_not_to_mend_itself(
+    case: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / f"net_{case}.py").write_text(
+        "import torch\n"
+        "class Net(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.one = torch.nn.Linear(4, 4)\n"
+        "    def forward(self, x):\n"
+        + (_FACTORIES[case] or "        return self.one(x)\n")
+        + "def factory():\n"
+        "    net = Net()\n"
+        + ("    float(net.one.weight.sum())\n" if case == "computes" else "")
+        + "    return net, {'x': torch.zeros(2, 4)}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    result = run("inspect", f"net_{case}:factory", "--shape-only")
+    assert result.exit_code == 1
+    assert told in result.stderr
+    assert "without --shape-only" in result.stderr or "leave the option out" in result.stderr
+    assert "bug" not in result.stderr
