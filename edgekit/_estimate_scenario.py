@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from edgekit._decode import predict_step
 from edgekit._latency import Question, predict_latency
-from edgekit._predict import energy_of, predict_memory, predict_power
+from edgekit._power import predict_power
+from edgekit._predict import energy_of, predict_memory
 from edgekit._prefill import predict_prefill
 from edgekit._recipe_values import parse_shapes
 from edgekit._results import Measurement

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgekit._latency import Question, predict_latency
+from edgekit._power import power_of
 from edgekit._results import Measurement
 from edgekit._work import WEIGHT_BYTES, Work
 from edgekit._work_terms import TERMS
@@ -28,7 +29,7 @@ _WHOLE = 0.9  # of the MACs in int8: a network in int8
 def predict(question: Question, device: Device) -> tuple[Measurement, ...]:
     """Latency, memory, power, energy and, where heat is known, latency after ten minutes of it."""
     latency = predict_latency(question, device)
-    power = question.power.get(device.name) or predict_power(device)
+    power = question.power.get(device.name) or power_of(question, latency, device)
     memory = predict_memory(
         device,
         weights=question.work.weight_bytes(question.precision),
@@ -79,21 +80,6 @@ def free_memory(device: Device) -> float | None:
     """Bytes that the system leaves an application; None where it is not known."""
     whole, kept = (device.figures.get(name) for name in ("memory", "memory_reserved"))
     return None if whole is None or kept is None else 1e9 * (whole.value - kept.value)
-
-
-def predict_power(device: Device) -> Measurement:
-    """Watts of the whole board while it computes; where no such figure is public, its limit."""
-    load, idle, limit = (device.figures.get(f"power_{name}") for name in ("load", "idle", "limit"))
-    if load is None and limit is None:
-        return Measurement("power", None, "W", "unknown", "no power is published; measure it")
-    if load is None:
-        assert limit is not None
-        basis = f"spec: the upper limit, no expectation ({limit.source}; {limit.confidence})"
-        return Measurement("power", limit.value, "W", "predicted", basis, (0.0, limit.value))
-    low = idle.value if idle is not None else load.value / 2
-    high = limit.value if limit is not None else load.value * 1.5
-    basis = f"spec: the board under load ({load.source}; {load.confidence}); measure this model's own"
-    return Measurement("power", load.value, "W", "predicted", basis, (low, max(high, load.value)))
 
 
 def energy_of(latency: Measurement, power: Measurement) -> Measurement:

@@ -23,6 +23,8 @@ WEIGHT_BYTES = {"fp32": 4.0, "fp16": 2.0, "int8": 1.0, "w8": 1.0, "w4": 0.5625, 
 ACTIVATION_BYTES = {"fp32": 4.0, "fp16": 2.0, "int8": 1.0, "w8": 2.0, "w4": 2.0, "w4a16": 2.0}
 # The precision of the arithmetic.
 COMPUTED_IN = {"fp32": "fp32", "fp16": "fp16", "int8": "int8", "w8": "fp16", "w4": "fp16", "w4a16": "fp16"}
+# Terms of numbers that go through memory whatever a runtime fuses.
+_UNFUSED = ("moved_shallow", "moved_deep", "moved_layout", "moved_reduce")
 _KINDS: tuple[Kind, ...] = ("dense", "depthwise", "grouped", "attention")
 
 
@@ -61,6 +63,11 @@ class Work:
     def activation_bytes(self, precision: str) -> float:
         """Bytes of all activations, each written once and read once, under `precision`."""
         return 2 * self.activations * ACTIVATION_BYTES[precision]
+
+    def traffic_bytes(self, precision: str) -> float:
+        """Bytes that one run reads and writes where elementwise functions are fused into their producers."""
+        moved = 2e6 * sum(self.terms.get(name, 0.0) for name in _UNFUSED)
+        return moved * ACTIVATION_BYTES[precision] + self.read_weights * WEIGHT_BYTES[precision]
 
     def peak_bytes(self, precision: str) -> float:
         """Most activation bytes alive at once under `precision`."""

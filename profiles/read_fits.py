@@ -109,6 +109,18 @@ class CpuFit(Fit):
 
 
 @dataclass(frozen=True)
+class PowerFit(Fit):
+    """A board's power between idle and load: `base` (0..1) of what the load adds whenever it computes.
+
+    The rest grows with memory traffic, up to `full` (0..1) of the bandwidth. low, high: a rule.
+    """
+
+    runtime: str
+    base: float
+    full: float
+
+
+@dataclass(frozen=True)
 class Likeness:
     """How far fitted models of one precision were off, at their places: `graphs` holds (place, weight).
 
@@ -183,6 +195,14 @@ def prefill_fits() -> dict[tuple[str, str], PrefillFit]:
     shared, rows = _rows("prefill")
     fits = [make_fit(PrefillFit, shared | row, "prefill.toml") for row in rows]
     return {(fit.device, fit.precision): fit for fit in fits}
+
+
+@cache
+def power_fits() -> dict[str, PowerFit]:
+    """Runtime -> how a board's power follows from what it computes."""
+    shared, rows = _rows("power")
+    fits = [make_fit(PowerFit, shared | row, "power.toml") for row in rows]
+    return {fit.runtime: fit for fit in fits}
 
 
 @cache

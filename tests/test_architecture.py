@@ -26,6 +26,7 @@ RANKS = (
     ("_work",),
     ("_fallback",),
     ("_latency", "_decode", "_prefill"),
+    ("_power",),
     ("_predict",),
     ("passes",),
     ("sources",),

@@ -17,6 +17,7 @@ from edgekit.profiles.read_fits import (
     decode_fits,
     family_fits,
     likeness_fits,
+    power_fits,
     prefill_fits,
     sibling_fits,
 )
@@ -27,6 +28,7 @@ from scripts.fit.family import REACH, CellFit, Family, Resemblance, Wider, band,
 from scripts.fit.graphs import read_graphs
 from scripts.fit.jetson import fit_jetsons
 from scripts.fit.page import Results, write_page
+from scripts.fit.power import RULE, fit_power
 from scripts.fit.prefill import fit_prefill, read_prompts
 from scripts.fit.public_case import compare_case
 from scripts.fit.score import score, score_cells
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from scripts.fit.capability import Capability
     from scripts.fit.cpu import Cpu
     from scripts.fit.decode import Decode
+    from scripts.fit.power import Power
     from scripts.fit.prefill import Prefill
     from scripts.fit.regress import Array
     from scripts.fit.siblings import Pair
@@ -53,6 +56,7 @@ JETSON = "Ultralytics NVIDIA Jetson guide, YOLO11 at 640 pixels under TensorRT"
 CPU = (
     "github.com/qualcomm/ai-hub-models v0.47.0 perf.yaml (BSD-3-Clause), ONNX Runtime, all layers on the CPU"
 )
+POWER = "github hokwangchoi/jetson-orin-nano-benchmarks (MIT), YOLOv8n at 640 pixels, JetPack 6.2.2"
 DECODE = f"{AIHUB}; NVIDIA's and community tables of decode speeds, one request at a time"
 LEAST_MS = 1e-7  # a coefficient that adds less than this to the typical model is left out
 
@@ -65,11 +69,13 @@ def main(folder: Path) -> None:
     fitted = _fit_families(graphs, known)
     cells = [cell for family in fitted.values() for cell in family.cells]
     tokens = read_points(hub, measured)
+    jetsons, decode = fit_jetsons(graphs, yolo), fit_decode(tokens)
     results = Results(
-        day, graphs, known, cells, fit_jetsons(graphs, yolo), fit_pairs(cells, known),
-        fit_decode(tokens), {row["model"] for row in hub},
+        day, graphs, known, cells, jetsons, fit_pairs(cells, known),
+        decode, {row["model"] for row in hub},
         fit_capabilities(graphs, yolo), fit_prefill(read_prompts(hub, measured)), [],
         fit_cpus(graphs, cpu_latencies(hub)), hub, tokens, _fit_halves(graphs, known),
+        fit_power(measured, graphs, jetsons, decode),
     )  # fmt: skip
     alike = {name: family.likeness for name, family in fitted.items() if family.likeness is not None}
     _write("qualcomm", AIHUB, day, [_family_row(cell, cell.precision in alike) for cell in cells])
@@ -80,6 +86,7 @@ def main(folder: Path) -> None:
     _write("siblings", AIHUB, day, [_pair_row(pair) for pair in results.pairs])
     _write("decode", DECODE, day, [_decode_row(row) for row in results.decode])
     _write("cpu", CPU, day, [_cpu_row(row) for row in results.cpus])
+    _write("power", POWER, day, [_power_row(results.power)])
     _forget()
     write_page(replace(results, case=compare_case(measured)))
 
@@ -105,7 +112,8 @@ def _fit_halves(graphs: Graphs, known: Latencies) -> list[Family]:
 def _forget() -> None:
     """Let what was just written be read: the loaders keep what they read."""
     for kept in (
-        family_fits, likeness_fits, sibling_fits, capability_fits, cpu_fits, decode_fits, prefill_fits,
+        family_fits, likeness_fits, sibling_fits, capability_fits, cpu_fits, power_fits, decode_fits,
+        prefill_fits,
     ):  # fmt: skip
         kept.cache_clear()
 
@@ -165,6 +173,14 @@ def _cpu_row(row: Cpu) -> dict[str, object]:
     return {
         "precision": row.precision, "gmac_ms": row.gmac_ms, "moved_ms": row.moved_ms, "op_ms": row.op_ms,
         **_quality(row.errors), "coverage": _covered(row.errors),
+    }  # fmt: skip
+
+
+def _power_row(row: Power) -> dict[str, object]:
+    low, high = RULE
+    return {
+        "runtime": row.runtime, "base": row.base, "full": row.full,
+        **_quality(row.errors), "low": low, "high": high, "width": high / low, "coverage": row.covered,
     }  # fmt: skip
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.fit.markdown import COLUMNS, score_words, write_table
+from edgekit.profiles.loader import HERE, load_device
+from scripts.fit.markdown import COLUMNS, percent, score_words, write_table
+from scripts.fit.power import BOARD
 from scripts.fit.score import score
 
 if TYPE_CHECKING:
@@ -33,6 +36,33 @@ def describe_cpu(results: Results) -> str:
         "between conversions. What a boundary costs was checked against no run: the table counts the operators that a "
         "model left on the CPU, and does not name them.\n\n"
         + write_table(("precision", "a G MAC", "a M numbers", "an operator", *COLUMNS[:4]), rows)
+    )
+
+
+def describe_power(results: Results) -> str:
+    """The power of a board beside its public figures; each is held out."""
+    power = results.power
+    rows = [
+        [
+            run.precision,
+            f"{run.watts:.2f} W",
+            f"{said:.2f} W",
+            f"{100 * (said / run.watts - 1):+.1f} %",
+            percent(run.used),
+        ]
+        for run, said in zip(power.runs, power.said, strict=True)
+    ]
+    device = load_device(HERE / "devices" / f"{BOARD}.toml")
+    idle, load = (device.figures[name].value for name in ("power_idle", "power_load"))
+    plain = score([math.log(load / run.watts) for run in power.runs])
+    return (
+        f"## Power\n\nOf {device.title} under TensorRT: idle {idle:.4g} W; of the {load - idle:.4g} W that a load adds "
+        f"{percent(power.base)} whenever it computes, and the rest as it uses memory, all at {percent(power.full)} of the "
+        "bandwidth, which a decode step reaches. Public powers of one network in three precisions; each predicted from the "
+        "others, with the latency of this page's fit. The interval of `estimate` is a rule, for three runs make none. The "
+        f"load's power alone would be off by a median of {percent(plain.error)}. Other networks and boards are not "
+        "checked: what else the tables have are energies a token of language models, whose precision they do not tell.\n\n"
+        + write_table(("precision", "measured", "predicted", "off by", "memory traffic used"), rows)
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.profiles.loader import HERE, load_device
-from scripts.fit.host_page import describe_cpu, describe_memory
+from scripts.fit.host_page import describe_cpu, describe_memory, describe_power
 from scripts.fit.language_page import describe_case, describe_decode, describe_prefill
 from scripts.fit.markdown import COLUMNS, percent, score_words, write_table
 from scripts.fit.numbers import rate_numbers
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from scripts.fit.decode import Decode
     from scripts.fit.decode import Point as Token
     from scripts.fit.family import CellFit, Family, Graph
+    from scripts.fit.power import Power
     from scripts.fit.prefill import Prefill
     from scripts.fit.public_case import Case
     from scripts.fit.siblings import Pair
@@ -51,6 +52,7 @@ class Results:
     rows: Sequence[Row]
     tokens: list[Token]
     halves: Sequence[Family]
+    power: Power
 
 
 def write_page(results: Results) -> None:
@@ -64,7 +66,7 @@ def write_page(results: Results) -> None:
     parts = [
         _head(results), _numbers(results), describe_stops(results), _family(results), _by_device(results), _new_devices(results), _siblings(results),
         _jetsons(results), _capabilities(results), describe_decode(results), describe_prefill(results), describe_case(results),
-        describe_cpu(results), describe_memory(), _graphs(results), _limits(),
+        describe_cpu(results), describe_power(results), describe_memory(), _graphs(results), _limits(),
     ]  # fmt: skip
     (DOCS / "prediction.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
@@ -207,5 +209,5 @@ def _limits() -> str:
 
 - The spec-sheet band of every device without a fit (1 to 7.5 times the roofline) is a rule.
 - What a runtime takes of memory for itself on a phone or a board (`profiles/runtimes.toml`).
-- Power, energy, battery and heat rest on single public figures, where there are any; nothing is fitted.
+- Power but of Jetsons as above, energy, battery and heat rest on single public figures, where there are any.
 - Latencies of AI Hub are burst-mode figures of hosted devices, one job each."""
