@@ -16,7 +16,7 @@ from edgekit._bundle import (
     read_parities,
 )
 from edgekit._field_figures import load_measured
-from edgekit._foretold import foretell_known
+from edgekit._foretold import foretell_known, foretell_request
 from edgekit._guard import choose_offers
 from edgekit._layer_table import debug_file, load_errors
 from edgekit._profile import (
@@ -37,9 +37,12 @@ if TYPE_CHECKING:
     from edgekit._layer_table import ErrorRow
     from edgekit._profile import Profile
     from edgekit._results import Measurement, Parity, Verdict
+    from edgekit._scenario import Scenario
     from edgekit._values import Artifact, Gap
 
 _OVERVIEW = ("latency", "p90_latency", "power", "energy", "dynamic_energy", "memory", "size", "accuracy_loss")
+# What a profile tells of one run of each component, which is no request.
+_OF_ONE_RUN = ("latency", "p90_latency", "energy", "dynamic_energy")
 #: `likely ...` where a prediction decides it: nobody has measured that device.
 Overall = Literal["fits", "likely fits", "unknown", "likely does not fit", "does not fit"]
 
@@ -113,17 +116,19 @@ def describe_bundles(
     limits: Mapping[str, Limit],
     profiles: Sequence[Path] = (),
     fields: Sequence[Path] = (),
+    scenario: Scenario | None = None,
 ) -> tuple[DeviceReport, ...]:
     """Each bundle (folder or archive) with the profiles beside it, or those among `profiles` that name it.
 
-    What no profile measured, the fleets' measured.json in `fields` tell. BundleError for a damaged bundle or
+    What no profile measured, the fleets' measured.json in `fields` tell. scenario: the request that latency,
+    energy and tokens are of, for bundles of several components. BundleError for a damaged bundle or
     profile, FieldError for a damaged measured.json; UsageError for one of none of the bundles, for two of the
     same, and for one that lacks a component.
     """
     given = {path: load_profile(path) for path in profiles}
     seen = {path: load_measured(path) for path in fields}
     by_bundle = _by_bundle(seen)
-    made = tuple(_describe(path, limits, list(given.values()), by_bundle) for path in paths)
+    made = tuple(_describe(path, limits, list(given.values()), by_bundle, scenario) for path in paths)
     known = {device.digest for device in made}
     of = [("profile", path, one.bundle) for path, one in given.items()]
     of += [("field file", path, one.bundle) for path, one in seen.items()]
@@ -150,7 +155,11 @@ def _by_bundle(fields: Mapping[Path, FieldFigures]) -> dict[str, FieldFigures]:
 
 
 def _describe(
-    path: Path, limits: Mapping[str, Limit], given: Sequence[Profile], fields: Mapping[str, FieldFigures]
+    path: Path,
+    limits: Mapping[str, Limit],
+    given: Sequence[Profile],
+    fields: Mapping[str, FieldFigures],
+    scenario: Scenario | None,
 ) -> DeviceReport:
     with open_bundle(path) as bundle:
         profiles = [one for one in given if one.bundle == bundle.digest] or find_profiles(path, bundle.digest)
@@ -159,10 +168,15 @@ def _describe(
         artifacts = read_artifacts(bundle)
         sizes = {artifact.main: loaded_size([artifact], bundle.folder) for artifact in artifacts}
         device = bundle.manifest["device"]
-        known = (*host_figures(bundle), *_measured(profiles, {one.component for one in artifacts}))
+        measured = _measured(profiles, {one.component for one in artifacts})
+        foretold = foretell_known(bundle)
+        if scenario is not None:
+            foretold = foretell_request(bundle, scenario, device_latencies(profiles))
+            measured = tuple(one for one in measured if one.metric not in _OF_ONE_RUN)
+        known = (*host_figures(bundle), *measured)
         field = fields.get(bundle.digest)
         seen = () if field is None else _beyond(known, field.budget(artifacts))
-        figures = (*known, *seen, *_beyond((*known, *seen), foretell_known(bundle)))
+        figures = (*known, *seen, *_beyond((*known, *seen), foretold))
         verdicts = judge_budget(limits, figures)
         overall, reasons = _conclude(verdicts, parities)
         offers = choose_offers(artifacts, parities, sizes, device_latencies(profiles))

@@ -47,18 +47,26 @@ def foretell(work: Mapping[str, Any] | None, artifact: Artifact, device: Device)
     Nothing for a bundle of another edgekit's terms, and for INT8 that holds fewer than 90 % of the MACs:
     fits are of whole networks in one precision.
     """
-    if work is None or set(work["terms"]) != set(TERMS) or artifact.variant not in WEIGHT_BYTES:
+    counted = read_work(work, artifact)
+    if counted is None:
         return ()
-    macs = artifact.macs
-    if artifact.variant == "int8" and macs is not None and macs.int8 < _WHOLE * macs.total:
-        return ()
-    figures = predict(Question(Work(**work), artifact.variant), device)
+    figures = predict(Question(counted, artifact.variant), device)
     split = any(placement.is_fallback for placement in artifact.placements)
     return tuple(
         figure
         for figure in figures
         if figure.value is not None and not (split and figure.metric in _OF_LATENCY)
     )
+
+
+def read_work(work: Mapping[str, Any] | None, artifact: Artifact) -> Work | None:
+    """The `work` that a bundle holds, where `foretell` can use it for an artifact."""
+    if work is None or set(work["terms"]) != set(TERMS) or artifact.variant not in WEIGHT_BYTES:
+        return None
+    macs = artifact.macs
+    if artifact.variant == "int8" and macs is not None and macs.int8 < _WHOLE * macs.total:
+        return None
+    return Work(**work)
 
 
 def predict_memory(device: Device, *, weights: float, activations: float, runtime: str) -> Measurement:

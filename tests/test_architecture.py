@@ -47,7 +47,7 @@ RANKS = (
         "_tasks",
         "_arm64_session",
     ),
-    ("_profile", "_layer_errors", "_layer_table", "_foretold"),
+    ("_profile", "_layer_errors", "_layer_table", "_foretold", "_estimate_scenario"),
     ("_field_figures",),
     ("_describe", "_feasibility", "_policy", "_fleet_cost"),
     ("_gate",),
@@ -55,7 +55,6 @@ RANKS = (
     (
         "_doctor",
         "_inspect",
-        "_estimate_scenario",
         "_estimate_field",
         "_estimate",
         "_plan",

@@ -15,9 +15,12 @@ import pytest
 from onnx import TensorProto, helper
 
 import edgekit
+from edgekit._bundle import open_bundle
 from edgekit._decode import predict_step
+from edgekit._foretold import foretell_request
 from edgekit._latency import Question
 from edgekit._prefill import predict_prefill
+from edgekit._scenario import load_scenario
 from edgekit._values import Device, Figure
 from edgekit._work import Work
 from edgekit._work_terms import TERMS
@@ -350,3 +353,48 @@ def test_more_tokens_a_second_are_better() -> None:
         row = Measurement("tokens_per_s", value, "tokens/s", "predicted", "", ends)
         assert judge_budget(limits, [row])[0].status == status
     assert math.isclose(limits["tokens_per_s"].value, 20.0)
+
+
+@pytest.fixture
+def converted(tmp_path: Path) -> Path:
+    """The bundle of that decoder at the scenario's own sizes."""
+    folder = _make(tmp_path).parent
+    words: dict[str, Any] = {"shapes": ("n=6", "past=10"), "precisions": "fp32", "cache": "off"}
+    assert edgekit.convert(folder, targets="raspberry-pi-5", output=tmp_path / "out", **words).passed
+    return tmp_path / "out" / "raspberry-pi-5"
+
+
+def test_a_report_predicts_the_request_that_an_estimate_does(converted: Path, tmp_path: Path) -> None:
+    scenario = tmp_path / "scenario.toml"
+    (wanted,) = edgekit.estimate(scenario=scenario, devices="raspberry-pi-5", precision="fp32").devices
+    made = edgekit.report(
+        [converted], tmp_path / "page", scenario=tmp_path, budget={"tokens_per_s": "1tokens/s"}
+    )
+    figures = {figure.metric: figure for figure in made.devices[0].figures}
+    for metric in ("latency", "time_to_first_token", "tokens_per_s", "memory", "energy"):
+        want = next(figure for figure in wanted.figures if figure.metric == metric)
+        assert figures[metric].value == pytest.approx(want.value)
+        assert figures[metric].interval == pytest.approx(want.interval)
+        assert figures[metric].kind == "predicted"
+    assert made.devices[0].overall == "likely fits"
+    alone = edgekit.report([converted], tmp_path / "other").devices[0]
+    assert "latency" not in {figure.metric for figure in alone.figures}
+
+
+def test_a_measured_step_takes_the_place_of_its_prediction(converted: Path, tmp_path: Path) -> None:
+    scenario = load_scenario(tmp_path / "scenario.toml")
+    with open_bundle(converted) as bundle:
+        found = {
+            figure.metric: figure for figure in foretell_request(bundle, scenario, {("decode", "fp32"): 2.0})
+        }
+    first = found["time_to_first_token"].value
+    assert first is not None
+    assert found["latency"].value == pytest.approx(first + 5 * 2.0)
+    assert (found["tokens_per_s"].value, found["tokens_per_s"].kind) == (500.0, "measured")
+
+
+def test_a_scenario_of_other_components_is_refused(converted: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text('[component.solo]\nfile = "prefill.onnx"\n[[step]]\ncomponent = "solo"\n')
+    with pytest.raises(UsageError, match="is of solo, and the bundle of decode, prefill"):
+        edgekit.report([converted], tmp_path / "page", scenario=other)

@@ -27,6 +27,11 @@ from edgekit.cli.options import output_form
     metavar="FILE",
     help="A measured.json of `edgekit drift -o`. Repeat for more.",
 )
+@click.option(
+    "--scenario",
+    metavar="FILE",
+    help="The scenario.toml (or its folder) of bundles of several components: the request that is predicted.",
+)
 @click.option("--baseline", metavar="FILE", help="An earlier report.json to compare with.")
 @click.option(
     "--fail-if", multiple=True, metavar="RULE", help='As "p90_latency > +10%", against the baseline.'

@@ -9,13 +9,17 @@ from edgekit._baseline import find_regressions, load_baseline, parse_rule
 from edgekit._bundle import MANIFEST
 from edgekit._feasibility import Report, describe_bundles, refuse_duplicates
 from edgekit._recipe_file import read_limits
+from edgekit._scenario import load_scenario
 from edgekit.errors import UsageError
 from edgekit.reports.feasibility_report import render_junit, render_markdown, report_json
 from edgekit.reports.html_report import render_html
 from edgekit.reports.write_files import write_files
+from edgekit.sources.export_source import SCENARIO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from edgekit._scenario import Scenario
 
 FILES = ("report.json", "report.html", "report.md", "junit.xml")
 _BESIDE = (".profiles", ".debug", ".sig")
@@ -26,6 +30,7 @@ class ReportWords(TypedDict, total=False):
     """What `report` takes. `profiles`: JSON files that do not lie beside the bundles; `fail_if`: rules.
 
     recipe: a recipe file whose budget counts too. measured_field: the measured.json files of `drift`.
+    scenario: of bundles of several components, the scenario.toml or its folder.
     """
 
     budget: str | Mapping[str, object] | None
@@ -35,6 +40,7 @@ class ReportWords(TypedDict, total=False):
     fail_if: str | Sequence[str]
     title: str
     recipe: str | Path
+    scenario: str | Path
 
 
 def write_report(bundles: Sequence[Path], output: Path, words: ReportWords) -> Report:
@@ -69,8 +75,16 @@ def _make(bundles: Sequence[Path], words: ReportWords) -> Report:
     baseline = {} if old is None else load_baseline(Path(old))
     given_profiles = [Path(path) for path in words.get("profiles", ())]
     fields = [Path(path) for path in words.get("measured_field", ())]
-    devices = describe_bundles(bundles, limits, given_profiles, fields)
+    devices = describe_bundles(bundles, limits, given_profiles, fields, _read_scenario(words))
     refuse_duplicates(devices)
     return Report(
         devices, limits, find_regressions(devices, baseline, rules), "" if old is None else str(old)
     )
+
+
+def _read_scenario(words: ReportWords) -> Scenario | None:
+    given = words.get("scenario")
+    if given is None:
+        return None
+    path = Path(given)
+    return load_scenario(path / SCENARIO if path.is_dir() else path)
