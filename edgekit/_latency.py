@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 # Figures that give the peak of a precision. Sparse peaks and those of other units are left out.
 _PEAKS = {"int8": ("int8_dense", "neural_engine_peak"), "fp16": ("fp16_dense",), "fp32": ("fp32",)}
-# Times the roofline, where nothing was fitted: measured medians lie at 1.1 to 4.5, times 0.4 to 3 around 2.5.
-_RULE = (1.0, 2.5, 7.5)
+#: Times the roofline, where nothing was fitted: medians lie at 1.1 to 4.5, times 0.4 to 3 around 2.5.
+SPEC_BAND = (1.0, 2.5, 7.5)
 # A fit says nothing of models far smaller or larger than its own: beyond these its band is twice as wide
 # on either side, a rule that was not fitted.
 _BEYOND = 2.0
@@ -197,7 +197,7 @@ def _from_spec(question: Question, device: Device) -> Measurement:
         return Measurement("latency", None, "ms", "unknown", basis)
     moved = work.weight_bytes(question.precision) + work.activation_bytes(question.precision)
     roofline = 1e3 * max(2 * work.macs / (peak.value * 1e12), moved / (bandwidth.value * 1e9))
-    low, middle, high = _RULE
+    low, middle, high = SPEC_BAND
     basis = (
         f"spec: {middle:.2g} times the roofline, by a rule of thumb that was not fitted; a measurement would "
         "narrow it"

@@ -6,12 +6,14 @@ import math
 
 import pytest
 
+from edgekit._values import Device, Figure
 from edgekit._work_terms import TERMS
 from scripts.fit.cpu import CpuRun, fit_cpus
 from scripts.fit.decode import Point as Token
 from scripts.fit.decode import repeats
 from scripts.fit.stops import Point, alike_graphs, other_runtime, rank_models, same_file, without_common
 from scripts.fit.tables import cpu_latencies
+from scripts.fit.unseen import score_spec, score_unseen, spec_ratios
 
 
 def _point(device: str, model: str, factor: float) -> Point:
@@ -95,3 +97,29 @@ def test_only_whole_runs_on_the_cpu_count() -> None:
     others = [{"layers_npu": "1"}, {"runtime": "tflite"}, {"precision": "float"}, {"layers_cpu": "0"}]
     found = cpu_latencies([row, *(row | other for other in others)])
     assert found == {"int8": [CpuRun("snapdragon-7-gen-4", ("m", ""), 4.0)], "fp32": []}
+
+
+def test_the_roofline_is_the_longer_of_arithmetic_and_memory() -> None:
+    figures = {"int8_dense": 2.0, "dram_bandwidth": 10.0}
+    known = {name: Figure(value, "", "a source", "seen") for name, value in figures.items()}
+    device = Device("d", "d", "qnn", "one", {"one": {"source": "a source"}}, figures=known)
+    none = dict.fromkeys(TERMS, 0.0)
+    # 4 G MACs: 8e9 operations at 2e12 a second are 4 ms. 10 M weights, twice 20 M numbers: 5 ms at 10 GB/s.
+    busy = none | {"dense": 4.0, "weights": 1.0}
+    moving = none | {"dense": 1.0, "weights": 10.0, "moved_deep": 15.0, "moved_view": 5.0}
+    graphs = {("busy", ""): busy, ("moving", ""): moving}
+    ratios = spec_ratios(
+        device, "int8", graphs, {("busy", ""): 6.0, ("moving", ""): 50.0, ("other", ""): 1.0}
+    )
+    assert ratios == pytest.approx([1.5, 10.0])
+    # 2.5 times the roofline is 67 % over 1.5 of it and 75 % under 10; the band from 1 to 7.5 holds the first.
+    assert score_spec(ratios) == pytest.approx((0.5, (2 / 3 + 0.75) / 2))
+    assert spec_ratios(device, "fp16", graphs, {("busy", ""): 6.0}) == []
+
+
+def test_a_device_is_judged_by_the_errors_of_the_others() -> None:
+    cells = {("a", "qnn", "int8"): [0.0, 0.1, 3.0], ("b", "qnn", "int8"): [-0.2, 0.2]}
+    made = score_unseen({**cells, ("a", "qnn", "fp16"): [0.5]})
+    # a's two small errors lie within what b's say, its large one does not; b's lie within a's in part.
+    assert made["a", "qnn", "int8"].coverage == pytest.approx(2 / 3)
+    assert made["a", "qnn", "fp16"].coverage is None

@@ -75,7 +75,7 @@ def main(folder: Path) -> None:
         decode, {row["model"] for row in hub},
         fit_capabilities(graphs, yolo), fit_prefill(read_prompts(hub, measured)), [],
         fit_cpus(graphs, cpu_latencies(hub)), hub, tokens, _fit_halves(graphs, known),
-        fit_power(measured, graphs, jetsons, decode),
+        fit_power(measured, graphs, jetsons, decode), yolo,
     )  # fmt: skip
     alike = {name: family.likeness for name, family in fitted.items() if family.likeness is not None}
     _write("qualcomm", AIHUB, day, [_family_row(cell, cell.precision in alike) for cell in cells])

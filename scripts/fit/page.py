@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
+from edgekit._latency import SPEC_BAND
 from edgekit.profiles.loader import HERE, load_device
 from scripts.fit.host_page import describe_cpu, describe_memory, describe_power
 from scripts.fit.language_page import describe_case, describe_decode, describe_prefill
 from scripts.fit.markdown import COLUMNS, percent, score_words, write_table
 from scripts.fit.numbers import rate_numbers
 from scripts.fit.plots import plot_errors, plot_points
-from scripts.fit.score import baseline, other_devices, score, score_cells
+from scripts.fit.score import baseline, score, score_cells
 from scripts.fit.stops_page import describe_stops
+from scripts.fit.unseen import other_devices, score_spec, score_unseen, spec_ratios
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,6 +56,7 @@ class Results:
     tokens: list[Token]
     halves: Sequence[Family]
     power: Power
+    yolo: Mapping[tuple[str, str, str], Mapping[Graph, float]]
 
 
 def write_page(results: Results) -> None:
@@ -64,7 +68,7 @@ def write_page(results: Results) -> None:
         plot_points(cells, results.known, folder / f"points-{precision}.png")
         plot_errors(cells, folder / f"errors-{precision}.png")
     parts = [
-        _head(results), _numbers(results), describe_stops(results), _family(results), _by_device(results), _new_devices(results), _siblings(results),
+        _head(results), _numbers(results), describe_stops(results), _family(results), _by_device(results), _new_devices(results), _spec_sheets(results), _siblings(results),
         _jetsons(results), _capabilities(results), describe_decode(results), describe_prefill(results), describe_case(results),
         describe_cpu(results), describe_power(results), describe_memory(), _graphs(results), _limits(),
     ]  # fmt: skip
@@ -132,13 +136,60 @@ def _new_devices(results: Results) -> str:
     names = {cell.device for cell in results.cells}
     devices = {name: load_device(HERE / "devices" / f"{name}.toml") for name in names}
     arch = {name: device.facts["htp_arch"] for name, device in devices.items() if "htp_arch" in device.facts}
-    found = other_devices(results.cells, results.known, arch)
-    rows = [[name, arch[name], *score_words(score(errors))[:4]] for name, errors in sorted(found.items())]
+    found = score_unseen(other_devices(results.cells, results.known, arch))
+    rows = [
+        [place[0], arch[place[0]], *place[1:], *score_words(made)] for place, made in sorted(found.items())
+    ]
     return (
         "### Devices never seen\n\nEach device predicted by the median of the others of its Hexagon generation, the "
-        "model held out as well. Clocks and sizes differ within a generation, so `edgekit estimate` does not do this: "
-        "a device without a fit of its own or of its very chip gets the spec sheet's wide band.\n\n"
-        + write_table(("device", "Hexagon", *COLUMNS[:4]), rows)
+        "model held out as well; the interval is made of the errors of the other devices. Clocks and sizes differ within "
+        "a generation, so `edgekit estimate` does not do this: a device without a fit of its own or of its very chip gets "
+        "the spec sheet's wide band, below.\n\n"
+        + write_table(("device", "Hexagon", "runtime", "precision", *COLUMNS), rows)
+    )
+
+
+def _spec_sheets(results: Results) -> str:
+    low, middle, high = SPEC_BAND
+    rows, every = [], []
+    for (name, runtime, precision), times in sorted({**results.known, **results.yolo}.items()):
+        device = load_device(HERE / "devices" / f"{name}.toml")
+        ratios = spec_ratios(device, precision, results.graphs, times)
+        if ratios:
+            every += ratios
+            inside, off = score_spec(ratios)
+            rows.append(
+                [
+                    name,
+                    runtime,
+                    precision,
+                    str(len(ratios)),
+                    f"{median(ratios):.2f}x",
+                    percent(off),
+                    percent(inside),
+                ]
+            )
+    inside, off = score_spec(every)
+    rows.append(
+        ["all", "all", "all", str(len(every)), f"{median(every):.2f}x", percent(off), percent(inside)]
+    )
+    return (
+        f"### The spec sheet alone\n\nWhat a device without a fit gets: {middle:.2g} times the roofline, with {low:.2g} to "
+        f"{high:.2g} times as its interval, by a rule that was not fitted. Here on the devices that were measured, as if "
+        "nothing but their published peak and bandwidth were known; of NPUs whose peak in a precision nobody published "
+        "nothing is predicted.\n\n"
+        + write_table(
+            (
+                "device",
+                "runtime",
+                "precision",
+                "points",
+                "measured over roofline",
+                "median error",
+                "interval covers",
+            ),
+            rows,
+        )
     )
 
 
@@ -207,7 +258,7 @@ def _graphs(results: Results) -> str:
 def _limits() -> str:
     return """## Not validated
 
-- The spec-sheet band of every device without a fit (1 to 7.5 times the roofline) is a rule.
+- The spec sheet's band on units that nobody measured.
 - What a runtime takes of memory for itself on a phone or a board (`profiles/runtimes.toml`).
 - Power but of Jetsons as above, energy, battery and heat rest on single public figures, where there are any.
 - Latencies of AI Hub are burst-mode figures of hosted devices, one job each."""

@@ -85,30 +85,3 @@ def _simple(terms: Mapping[str, float], precision: str, kind: str) -> float:
     size = 1.0 if precision == "int8" else 2.0
     moved = terms["weights"] + terms["vector_weights"] + 2 * (terms["moved_shallow"] + terms["moved_deep"])
     return max(macs, 0.3 * size * moved) + 1e-6
-
-
-def other_devices(
-    cells: Sequence[CellFit],
-    known: Mapping[tuple[str, str, str], Mapping[Graph, float]],
-    arch: Mapping[str, str],
-) -> dict[str, list[float]]:
-    """Device -> errors of fits taken from other devices of its Hexagon generation, models held out too."""
-    found: dict[str, list[float]] = defaultdict(list)
-    for cell in cells:
-        peers = [
-            other
-            for other in cells
-            if (other.runtime, other.precision) == (cell.runtime, cell.precision)
-            and other.device != cell.device
-            and arch.get(other.device) == arch.get(cell.device) is not None
-        ]
-        times = known[cell.device, cell.runtime, cell.precision]
-        for graph in cell.held:
-            said = [
-                peer.held[graph] + math.log(known[peer.device, peer.runtime, peer.precision][graph])
-                for peer in peers
-                if graph in peer.held
-            ]
-            if said:
-                found[cell.device].append(median(said) - math.log(times[graph]))
-    return dict(found)
