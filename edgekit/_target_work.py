@@ -12,7 +12,7 @@ from edgekit._inner_sketches import measure_roundings, refuse_lost
 from edgekit._plan import choose_scheme, job_for, refuse_errors, weight_gaps
 from edgekit._qdq import INT4_OPSET
 from edgekit._schemes import SCHEMES, WEIGHT_BITS
-from edgekit._search import WideChoice, search_mix
+from edgekit._search import Judge, WideChoice, search_mix
 from edgekit._tasks import score_task
 from edgekit._verify import (
     gate_for,
@@ -136,14 +136,14 @@ class TargetWork:
 
     def gate(self, precision: Precision) -> Gate:
         """The gate of a variant; scales fitted to noise are held to their own Q/DQ graph, not to fp32."""
-        limits = self._limits()
+        limits = self._limits(precision)
         noise = precision == "int8" and self.samples_kind == "random"
         return gate_for(precision, NO_ACCURACY | dict(limits) if noise else limits)
 
-    def _limits(self) -> Mapping[str, float]:
-        """The user's own limits of the gate, `--max-drop` among them."""
+    def _limits(self, precision: Precision) -> Mapping[str, float]:
+        """The user's own limits of the gate, `--max-drop` too, where no search judges by it."""
         recipe = self.workshop.recipe
-        if recipe.max_drop is None:
+        if recipe.max_drop is None or (precision == "int8" and recipe.metric is None):
             return recipe.gate
         by_task = {"max_task_drop": recipe.max_drop}
         return (by_task if recipe.metric else {"min_top1": 1 - recipe.max_drop}) | dict(recipe.gate)
@@ -179,7 +179,10 @@ class TargetWork:
         others = self.item.target.open_others(artifact, built)
         parity = with_others(parity, others, artifact, golden=golden, gate=self.gate(artifact.variant))
         if artifact.variant == "int8":
-            parity = replace(parity, gate_failures=(*parity.gate_failures, *self._unmet))
+            missed = [*parity.gate_failures, *self._unmet]
+            if self._mix is not None and self.workshop.recipe.metric is None:
+                missed += Judge(self.workshop, self._mix.allowed).find_faults(session, parity, golden)
+            parity = replace(parity, gate_failures=tuple(missed))
         if parity.failed and artifact.variant == "int8":
             return with_worst(parity, self._find_worst(golden))
         return parity

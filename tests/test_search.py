@@ -279,48 +279,6 @@ def test_a_drop_of_just_what_is_allowed_is_enough_and_one_more_is_not(wrong: tup
         assert found.share > 0.005
 
 
-@pytest.mark.parametrize(
-    ("steps", "read"),
-    [
-        ("_cc_aa_tt_", 0),  # as fp32
-        ("cc__aa_tt_", 0),  # a letter is seen a step earlier
-        ("_cc_aa_t_ ", 0),  # a space at the border
-        ("_cc_aa____", 1 / 6),  # one letter of two times three is lost
-        ("_cc_oo____", 2 / 6),
-        ("__________", 3 / 6),
-    ],
-)
-def test_a_recognizer_loses_letters_and_not_steps(steps: str, read: float) -> None:
-    """The second sample reads as fp32's; PP-OCR's characters end with a space that no vocabulary holds."""
-    characters = "cato"
-
-    def scores(text: str) -> np.ndarray:
-        rows = np.zeros((1, len(text), len(characters) + 2), np.float32)
-        rows[0, range(len(text)), [("_" + characters + " ").index(letter) for letter in text]] = 1.0
-        return rows
-
-    class Reader:
-        def __init__(self, *texts: str) -> None:
-            self.texts = texts
-
-        def run(self, feeds: Mapping[str, np.ndarray], taps: Sequence[str] = ()) -> dict[str, np.ndarray]:
-            del taps
-            return {"y": scores(self.texts[int(feeds["x"][0])])}
-
-    output = ir.val("y", ir.DataType.FLOAT, [1, "steps", len(characters) + 2])
-    shop: Any = SimpleNamespace(
-        recipe=Recipe.of("m.onnx", targets="litert"),
-        samples=[Sample(str(index), {"x": np.array([index])}) for index in range(2)],
-        fp32=Reader("_cc_aa_tt_", "_cc_aa_tt_"),
-        scores=frozenset({"y"}),
-        component=SimpleNamespace(model=SimpleNamespace(graph=SimpleNamespace(outputs=[output]))),
-        expected=SimpleNamespace(metadata={"character": "\n".join(characters)}),
-    )
-    judge = Judge(shop, 0.005)
-    assert judge.measure(Reader(steps, "_cc_aa_tt_")).share == pytest.approx(read)
-    assert judge.words == "agreement with fp32's letters"
-
-
 @pytest.mark.parametrize("count", [8, 200, 300, 1000])
 def test_a_loss_of_counts_is_the_quotient_that_a_user_would_write(count: int) -> None:
     for lost in range(count + 1):

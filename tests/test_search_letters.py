@@ -1,0 +1,91 @@
+"""What `--max-drop` judges a recognizer by: letters, in the search and of the artifact that comes of it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from edgekit._recipe import Recipe
+from edgekit._results import Parity
+from edgekit._search.judge import Judge
+from edgekit._verify import Golden, GoldenSample, OutputComparison
+from edgekit.calibration.samples import Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+CHARACTERS = "cato"  # PP-OCR's end with a space that no vocabulary holds
+FP32 = "_cc_aa_tt_"
+
+
+class Reader:
+    """A session that reads one text a sample, `_` where it reads nothing."""
+
+    def __init__(self, *texts: str) -> None:
+        self.texts = texts
+
+    def run(self, feeds: Mapping[str, np.ndarray], taps: Sequence[str] = ()) -> dict[str, np.ndarray]:
+        del taps
+        text = self.texts[int(feeds["x"][0])]
+        rows = np.zeros((1, len(text), len(CHARACTERS) + 2), np.float32)
+        rows[0, range(len(text)), [("_" + CHARACTERS + " ").index(letter) for letter in text]] = 1.0
+        return {"y": rows}
+
+
+def judge_reader() -> Judge:
+    """Of a recognizer that reads FP32 from both samples."""
+    output = ir.val("y", ir.DataType.FLOAT, [1, "steps", len(CHARACTERS) + 2])
+    shop: Any = SimpleNamespace(
+        recipe=Recipe.of("m.onnx", targets="litert"),
+        samples=[Sample(str(index), {"x": np.array([index])}) for index in range(2)],
+        fp32=Reader(FP32, FP32),
+        scores=frozenset({"y"}),
+        component=SimpleNamespace(model=SimpleNamespace(graph=SimpleNamespace(outputs=[output]))),
+        expected=SimpleNamespace(metadata={"character": "\n".join(CHARACTERS)}),
+    )
+    return Judge(shop, 0.005)
+
+
+@pytest.mark.parametrize(
+    ("steps", "read"),
+    [
+        ("_cc_aa_tt_", 0),  # as fp32
+        ("cc__aa_tt_", 0),  # a letter is seen a step earlier
+        ("_cc_aa_t_ ", 0),  # a space at the border
+        ("_cc_aa____", 1 / 6),  # one letter of two times three is lost
+        ("_cc_oo____", 2 / 6),
+        ("__________", 3 / 6),
+    ],
+)
+def test_a_recognizer_loses_letters_and_not_steps(steps: str, read: float) -> None:
+    """The second sample reads as fp32's."""
+    judge = judge_reader()
+    assert judge.measure(Reader(steps, FP32)).share == pytest.approx(read)
+    assert judge.words == "agreement with fp32's letters"
+
+
+@pytest.mark.parametrize(
+    ("artifact", "graph", "told"),
+    [
+        (FP32, FP32, []),
+        ("cc__aa_tt_", FP32, []),  # rows differ, letters don't
+        ("_cc_aa____", "_cc_aa____", []),  # the graph lost it too, and that counted in the search
+        ("_cc_aa____", FP32, ["letters: 0.667 on the golden samples, its Q/DQ graph 1.000, allowed 0.995"]),
+        ("_cc_______", "_cc_aa____", ["0.333 on the golden samples, its Q/DQ graph 0.667, allowed 0.995"]),
+    ],
+)
+def test_an_artifact_is_held_to_what_its_graph_was_let_lose(
+    artifact: str, graph: str, told: list[str]
+) -> None:
+    feeds = {"x": np.array([0])}
+    fp32, intended = (Reader(text).run(feeds) for text in (FP32, graph))
+    golden = Golden("model", "samples", (GoldenSample(feeds, fp32, intended),))
+    seen = OutputComparison("y", frozenset({"y"}))
+    seen.add(Reader(artifact).run(feeds)["y"], fp32["y"])
+    parity = Parity("model", "int8", "proven", "", 1, runs_equal=True, against_fp32=(seen.result(),))
+    faults = judge_reader().find_faults(Reader(artifact), parity, golden)
+    assert [fault for fault, words in zip(faults, told, strict=True) if words not in fault] == []
