@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from edgekit._cost import peak_activation_bytes, values_read
-from edgekit._node_work import list_work
+from edgekit._node_work import count_elements, list_work
 from edgekit._work import Work, sum_work
 from edgekit._work_terms import NO_WORK, does_work, sum_terms
 from edgekit.errors import UsageError
@@ -52,8 +52,8 @@ def split_work(model: ir.Model, on_cpu: Collection[ir.Node]) -> Split | None:
     left = frozenset(on_cpu)
     kept = [work for node, work in nodes.items() if node not in left]
     crossing = _crossings(model, left)
-    crossed = sum(_numbers(value) for value in crossing)
-    in_out = crossed + sum(_numbers(value) for value in _own_ends(model, left))
+    crossed = sum(count_elements(value) or 0 for value in crossing)
+    in_out = crossed + sum(count_elements(value) or 0 for value in _own_ends(model, left))
     parts = _count_parts(nodes, left)
     accelerator = sum_work(kept, peak, in_out, launches=parts)
     cpu = sum_terms((work for node, work in nodes.items() if node in left), crossed)
@@ -131,14 +131,3 @@ def _count_parts(nodes: Mapping[ir.Node, NodeWork], left: Collection[ir.Node]) -
 
 def _computes(node: ir.Node) -> bool:
     return node.op_type != "Constant"
-
-
-def _numbers(value: ir.Value) -> int:
-    """Of a value with fixed sizes; an input of an open size counts as nothing, as elsewhere."""
-    shape = value.shape
-    if shape is None or not shape.is_static():
-        return 0
-    count = 1
-    for size in shape.numpy():
-        count *= size
-    return count

@@ -74,12 +74,14 @@ def list_work(model: ir.Model) -> tuple[NodeWork, ...] | None:
     gelus = _gelu_parts(model)
     for node, cost in zip(model.graph, node_costs(model), strict=True):
         macs = cost.macs
-        written = [_elements(value) for value in node.outputs if value.name]
+        written = [count_elements(value) for value in node.outputs if value.name]
         if macs is None or any(number is None for number in written):
             return None
         total = sum(number or 0 for number in written)
         read = sum(
-            _elements(value) or 0 for value in node.inputs if value is not None and value.const_value is None
+            count_elements(value) or 0
+            for value in node.inputs
+            if value is not None and value.const_value is None
         )
         outer = _channels(node)
         found.append(
@@ -96,7 +98,7 @@ def list_work(model: ir.Model) -> tuple[NodeWork, ...] | None:
 def count_in_out(model: ir.Model) -> int:
     """Numbers that go into the model and come out of it; an open size counts as nothing."""
     values = [value for value in model.graph.inputs if not value.is_initializer()]
-    return sum(_elements(value) or 0 for value in (*values, *model.graph.outputs))
+    return sum(count_elements(value) or 0 for value in (*values, *model.graph.outputs))
 
 
 def count_looked_up(model: ir.Model) -> int:
@@ -111,7 +113,7 @@ def count_looked_up(model: ir.Model) -> int:
     found = [
         value for value in tables if all(user.op_type == "Gather" and at == 0 for user, at in value.uses())
     ]
-    return sum(_elements(value) or 0 for value in found)
+    return sum(count_elements(value) or 0 for value in found)
 
 
 def kind_of(node: ir.Node) -> Kind:
@@ -193,6 +195,7 @@ def _is_folded(node: ir.Node) -> bool:
     )
 
 
-def _elements(value: ir.Value) -> int | None:
+def count_elements(value: ir.Value) -> int | None:
+    """Numbers of a value; None where a size is open."""
     shape = value.shape
     return math.prod(shape.numpy()) if shape is not None and shape.is_static() else None

@@ -66,12 +66,17 @@ class Work:
 
     def traffic_bytes(self, precision: str) -> float:
         """Bytes that one run reads and writes where elementwise functions are fused into their producers."""
-        moved = 2e6 * sum(self.terms.get(name, 0.0) for name in _UNFUSED)
-        return moved * ACTIVATION_BYTES[precision] + self.read_weights * WEIGHT_BYTES[precision]
+        return count_traffic(self.terms, self.read_weights, precision)
 
     def peak_bytes(self, precision: str) -> float:
         """Most activation bytes alive at once under `precision`."""
         return self.peak_activations * ACTIVATION_BYTES[precision] / ACTIVATION_BYTES["fp32"]
+
+
+def count_traffic(terms: Mapping[str, float], read_weights: float, precision: str) -> float:
+    """Bytes of so many weights, read once, and of what goes through memory whatever a runtime fuses."""
+    moved = 2e6 * sum(terms.get(name, 0.0) for name in _UNFUSED)
+    return moved * ACTIVATION_BYTES[precision] + read_weights * WEIGHT_BYTES[precision]
 
 
 def count_work(model: ir.Model) -> Work | None:

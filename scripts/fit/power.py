@@ -8,7 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from edgekit._power import drawn_share
-from edgekit._work import ACTIVATION_BYTES, WEIGHT_BYTES
+from edgekit._work import count_traffic
 from edgekit.profiles.loader import HERE, load_device
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ BOARD, TABLE_NAME = "jetson-orin-nano-super", "Jetson Orin Nano Super 8GB"
 NETWORK, GRAPH = "YOLOv8n 640", ("yolov8_det", "")
 # Three runs of one network make no band: dynamic power half as much again or a third less, by a rule.
 RULE = (1 / 1.5, 1.5)
-MOVED = ("moved_shallow", "moved_deep", "moved_layout", "moved_reduce")
 
 
 @dataclass(frozen=True)
@@ -81,25 +80,20 @@ def fit_power(
         for cell in jetsons
         if cell.device == BOARD
     }
+    weights = 1e6 * (graphs[GRAPH]["weights"] + graphs[GRAPH]["vector_weights"])
     runs = []
     for row in rows:
         wanted = (row["device"], row["model"], row["runtime"], row["metric"])
         if wanted == (TABLE_NAME, NETWORK, "TensorRT", "board power"):
             precision = row["precision"].lower()
-            megabytes = _traffic(graphs[GRAPH], precision)
-            used = megabytes / times[precision] / (bandwidth * full)
+            gigabytes = count_traffic(graphs[GRAPH], weights, precision) / 1e6 / times[precision]  # a second
+            used = gigabytes / (bandwidth * full)
             runs.append(Run(precision, float(row["value"]), min(used, 1.0)))
     said = []
     for run in runs:
         base = _base([other for other in runs if other is not run], idle, load)
         said.append(idle + (load - idle) * drawn_share(base, run.used))
     return Power("tensorrt", idle, _base(runs, idle, load), full, tuple(runs), tuple(said))
-
-
-def _traffic(terms: Mapping[str, float], precision: str) -> float:
-    moved = 2 * sum(terms[name] for name in MOVED)
-    weights = terms["weights"] + terms["vector_weights"]
-    return moved * ACTIVATION_BYTES[precision] + weights * WEIGHT_BYTES[precision]
 
 
 def _base(runs: Sequence[Run], idle: float, load: float) -> float:
