@@ -8,11 +8,12 @@ import pytest
 
 from edgekit._values import Device, Figure
 from edgekit._work_terms import TERMS
-from scripts.fit.cpu import CpuRun, fit_cpus
+from scripts.fit.cpu import CpuRun, MixedRun, fit_cpus, over_whole
 from scripts.fit.decode import Point as Token
 from scripts.fit.decode import repeats
+from scripts.fit.family import CellFit
 from scripts.fit.stops import Point, alike_graphs, other_runtime, rank_models, same_file, without_common
-from scripts.fit.tables import cpu_latencies
+from scripts.fit.tables import cpu_latencies, mixed_latencies
 from scripts.fit.unseen import score_spec, score_unseen, spec_ratios
 
 
@@ -123,3 +124,15 @@ def test_a_device_is_judged_by_the_errors_of_the_others() -> None:
     # a's two small errors lie within what b's say, its large one does not; b's lie within a's in part.
     assert made["a", "qnn", "int8"].coverage == pytest.approx(2 / 3)
     assert made["a", "qnn", "fp16"].coverage is None
+
+
+def test_runs_in_parts_are_held_to_the_whole_on_the_npu() -> None:
+    row = {
+        "model": "m", "component": "M", "precision": "w8a8", "device": "Samsung Galaxy S24",
+        "runtime": "tflite", "latency_us": "6000", "layers_npu": "8", "layers_gpu": "1", "layers_cpu": "2",
+    }  # fmt: skip
+    mixed = mixed_latencies([row, row | {"layers_cpu": "0"}, row | {"layers_npu": "0"}])
+    assert mixed == {("galaxy-s24", "litert", "int8"): [MixedRun(("m", ""), 6.0, 8, 3)]}
+    cell = CellFit("galaxy-s24", "litert", "int8", {"dense": 0.5}, {}, (1.0, 1.0))
+    found = over_whole([cell], {("m", ""): {"dense": 4.0}}, mixed)
+    assert found == {("m", "litert", "int8", 8, 3): [3.0]}

@@ -15,6 +15,7 @@ from scripts.fit.regress import fit_logs
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from scripts.fit.family import CellFit
     from scripts.fit.regress import Array
     from scripts.fit.tables import Graph
 
@@ -28,6 +29,32 @@ class CpuRun:
     device: str
     graph: Graph
     ms: float
+
+
+@dataclass(frozen=True)
+class MixedRun:
+    """One run of a graph in parts: operators on the NPU and elsewhere. The table does not name them."""
+
+    graph: Graph
+    ms: float
+    on_npu: int
+    elsewhere: int
+
+
+def over_whole(
+    cells: Sequence[CellFit],
+    graphs: Mapping[Graph, Mapping[str, float]],
+    mixed: Mapping[tuple[str, str, str], Sequence[MixedRun]],
+) -> dict[tuple[str, str, str, int, int], list[float]]:
+    """(model, runtime, precision, operators on the NPU, elsewhere) -> measured over the whole on the NPU."""
+    found: dict[tuple[str, str, str, int, int], list[float]] = defaultdict(list)
+    for cell in cells:
+        for run in mixed.get((cell.device, cell.runtime, cell.precision), ()):
+            if run.graph in graphs:
+                whole = sum(ms * graphs[run.graph][term] for term, ms in cell.coefficients.items())
+                place = (run.graph[0], cell.runtime, cell.precision, run.on_npu, run.elsewhere)
+                found[place].append(run.ms / whole)
+    return dict(sorted(found.items()))
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import math
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 from edgekit.profiles.loader import HERE, load_device
+from scripts.fit.cpu import over_whole
 from scripts.fit.markdown import COLUMNS, percent, score_words, write_table
 from scripts.fit.power import BOARD
 from scripts.fit.score import score
+from scripts.fit.tables import mixed_latencies
 
 if TYPE_CHECKING:
     from scripts.fit.page import Results
@@ -28,14 +31,34 @@ def describe_cpu(results: Results) -> str:
         ]
         for row in results.cpus
     ]  # fmt: skip
+    mixed = [
+        [*place[:3], str(place[3]), str(place[4]), str(len(ratios)), f"{median(ratios):.3g}x"]
+        for place, ratios in over_whole(results.cells, results.graphs, mixed_latencies(results.rows)).items()
+    ]
     devices = ", ".join(sorted({name for row in results.cpus for name in row.devices}))
     return (
         "## Nodes on the CPU\n\nWhat `--on-cpu` takes a node for: a time a G MAC, one a million numbers moved or "
         f"converted, one an operator, by the table's runs under ONNX Runtime that went to the CPU as a whole, on {devices} "
         "together; each model is held out on all of them. fp32 are w8a16 models, which these kernels compute in float "
         "between conversions. What a boundary costs was checked against no run: the table counts the operators that a "
-        "model left on the CPU, and does not name them.\n\n"
+        "model left on the CPU or the GPU, and does not name them. The second table is of those runs: how many times as long "
+        "they took as the fit of the device says of the whole model on its NPU. It says why a fallback must be known: it may "
+        "cost nothing, or most of the time, and a runtime without a fast kernel for what it keeps is slower still than this fit of "
+        "whole models.\n\n"
         + write_table(("precision", "a G MAC", "a M numbers", "an operator", *COLUMNS[:4]), rows)
+        + "\n\n"
+        + write_table(
+            (
+                "model",
+                "runtime",
+                "precision",
+                "operators on the NPU",
+                "elsewhere",
+                "runs",
+                "measured over the whole on the NPU",
+            ),
+            mixed,
+        )
     )
 
 

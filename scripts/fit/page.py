@@ -52,7 +52,7 @@ class Results:
     prefill: Sequence[Prefill]
     case: Sequence[Case]
     cpus: Sequence[Cpu]
-    rows: Sequence[Row]
+    rows: list[Row]
     tokens: list[Token]
     halves: Sequence[Family]
     power: Power

@@ -6,7 +6,7 @@ import csv
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from scripts.fit.cpu import CpuRun
+from scripts.fit.cpu import CpuRun, MixedRun
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,6 +78,21 @@ def cpu_latencies(rows: list[Row]) -> dict[str, list[CpuRun]]:
             graph = (row["model"], row["component"] if len(parts[row["model"]]) > 1 else "")
             found[precision].append(CpuRun(device, graph, float(row["latency_us"]) / 1000))
     return found
+
+
+def mixed_latencies(rows: list[Row]) -> dict[tuple[str, str, str], list[MixedRun]]:
+    """(device, runtime, precision) -> runs of which some operators went to the NPU and others elsewhere."""
+    found: dict[tuple[str, str, str], list[MixedRun]] = defaultdict(list)
+    parts = _components(rows)
+    for row in rows:
+        device, precision = DEVICES.get(row["device"]), PRECISIONS.get(row["precision"])
+        runtime = RUNTIMES.get(row["runtime"])
+        npu, gpu, cpu = (int(row[f"layers_{unit}"] or 0) for unit in ("npu", "gpu", "cpu"))
+        if device and precision and runtime and row["latency_us"] and npu and cpu:
+            graph = (row["model"], row["component"] if len(parts[row["model"]]) > 1 else "")
+            run = MixedRun(graph, float(row["latency_us"]) / 1000, npu, cpu + gpu)
+            found[device, runtime, precision].append(run)
+    return dict(found)
 
 
 def _components(rows: list[Row]) -> dict[str, set[str]]:
