@@ -1,6 +1,6 @@
 """Models compiled for three Hexagon versions and executed here: what is whole, what the HTP adds to its Q/DQ.
 
-    python -m benchmarks.qnn [MODEL ...] [--test N]      (about 25 minutes; Qualcomm's x86 library executes)
+    python -m benchmarks.qnn [MODEL ...] [--test N]      (about half an hour; Qualcomm's x86 library executes)
     python -m benchmarks.qnn ppocr-rec --weights int8 int4 --data u16 u8 [--rounding adaround]
 
 edgekit: one convert for SM8550 (v73), SM8650 (v75) and SM8750 (v79), executed for the first, with each of
@@ -37,7 +37,7 @@ PEERS = ("uint8", "uint16")
 WEIGHTS = ("int8", "int4")
 DATA = ("auto", "u16", "u8")
 # Test samples: as many as the emulation does in about a minute.
-TESTS = {"ppocr-cls": 200, "ppocr-rec": 40, "ppocr-det": 4, "basic-pitch": 8, "magika": 12}
+TESTS = {"ppocr-cls": 200, "ppocr-rec": 40, "ppocr-det": 4, "basic-pitch": 6, "magika": 12}
 _OTHERS = 16
 _RATES = ("Q/DQ dB", "HTP dB", "step dB", "apart dB", "Q/DQ itself dB")
 HEADER = [
@@ -190,7 +190,7 @@ def _judged(work: str, name: str, made: Mapping[str, Any], asked: int | None) ->
         itself = "" if math.isnan(row["itself"]) else row["itself"]
         cells += [row["qdq"], row["htp"], step, row["between"], itself]
     ops = [f"{row['most']:.2f} {row['op']} ({bits} bits)" for bits, row in found["ops"].items()]
-    return [*cells, ", ".join(ops)]
+    return [*cells, ", ".join(ops) or "not told"]
 
 
 def main() -> None:
@@ -201,7 +201,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join(MODELS)} (default: all)")
     parser.add_argument("--test", type=int, help="test samples (default: by model, 4 to 200)")
     parser.add_argument("--weights", nargs="+", default=["int8"], choices=WEIGHTS, help="kinds of weights")
-    parser.add_argument("--data", nargs="+", default=["auto"], choices=DATA, help="edgekit's qnn.activation")
+    parser.add_argument("--data", nargs="*", default=["auto"], choices=DATA, help="edgekit's qnn.activation")
     parser.add_argument("--rounding", default="nearest", choices=("nearest", "adaround"), help="edgekit's")
     parser.add_argument("--peer", nargs="*", default=PEERS, choices=PEERS, help="data of the peer's graphs")
     chosen = parser.parse_args()

@@ -125,8 +125,8 @@ class Place:
     """A tensor's name in the fp32 model, and the ends of its grid: beyond them it was cut on purpose."""
 
     source: str
-    low: float = -np.inf
-    high: float = np.inf
+    low: Any = -np.inf
+    high: Any = np.inf
 
 
 def find_scores(qdq: ir.Model, known: set[str]) -> dict[str, Place]:
@@ -134,8 +134,6 @@ def find_scores(qdq: ir.Model, known: set[str]) -> dict[str, Place]:
 
     The output itself where there is none, or where fp32 has no such tensor.
     """
-    from edgekit._qdq.pairs import grid_of
-
     found = {}
     for output in qdq.graph.outputs:
         entry = _find_entry(output)
@@ -143,20 +141,36 @@ def find_scores(qdq: ir.Model, known: set[str]) -> dict[str, Place]:
         if entry is None or source not in known:
             found[str(output.name)] = Place(str(output.name))
             continue
-        maker = entry.producer()
-        grid = grid_of(maker) if maker is not None and maker.op_type == "DequantizeLinear" else None
-        ends = () if grid is None else (grid.low, grid.high)
-        found[str(entry.name)] = Place(source, *ends)
+        found[str(entry.name)] = Place(source, *_find_ends(entry))
     return found
 
 
+def _find_ends(value: ir.Value) -> tuple[Any, ...]:
+    """Least and largest of a restored tensor, or of one that is scaled by a constant; () for another."""
+    from edgekit._qdq.pairs import grid_of
+    from edgekit.passes._rewire import constant_array
+
+    maker = value.producer()
+    factors: Any = np.ones(())
+    if maker is not None and maker.op_type == "Mul":
+        factors = constant_array(maker.inputs[1])
+        maker = None if factors is None or maker.inputs[0] is None else maker.inputs[0].producer()
+    grid = grid_of(maker) if maker is not None and maker.op_type == "DequantizeLinear" else None
+    return () if grid is None else tuple(np.sort([grid.low * factors, grid.high * factors], axis=0))
+
+
 def _find_entry(output: ir.Value) -> ir.Value | None:
-    """Backwards from an output, breadth first, no farther than what computes its scores."""
+    """Backwards from an output, breadth first, no farther than what computes its scores.
+
+    Of a Softmax that is written out, what its largest is taken from: it gives the same whatever that is.
+    """
     waiting = deque([output])
     while waiting:
         node = waiting.popleft().producer()
         if node is not None and node.op_type in _SATURATES:
-            return node.inputs[0]
+            entry = node.inputs[0]
+            shift = None if entry is None else entry.producer()
+            return shift.inputs[0] if node.op_type == "Exp" and shift and shift.op_type == "Sub" else entry
         if node is not None and node.op_type not in _COMPUTES:
             waiting.extend(value for value in node.inputs if value is not None)
     return None
@@ -186,9 +200,14 @@ def compare_ops(qdq: ir.Model, chip: Chip, samples: Iterable[Arrays]) -> dict[st
 
     Each op of the Q/DQ graph is fed with what the HTP itself had there, so that no error is carried on.
     """
+    from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
+
     cut = qdq.clone()
     pairs = list(_cut_pairs(cut))
-    htp = _run_in_parts(qdq, [pair.restored for pair in pairs], chip)
+    try:
+        htp = _run_htp(qdq, [pair.restored for pair in pairs], chip)
+    except EPFail:
+        return {}  # the chip's memory does not hold all of them as outputs
     alone = _run_float(cut, [pair.made for pair in pairs])
     found: dict[str, dict[str, Any]] = {}
     off: dict[str, list[np.ndarray]] = {}
@@ -245,18 +264,6 @@ def _run_htp(qdq: ir.Model, taps: Iterable[str], chip: Chip) -> Run:
     session = open_session(_show(qdq, taps), provider, {})
     names = [value.name for value in session.get_outputs()]
     return lambda feeds: dict(zip(names, session.run(names, dict(feeds)), strict=True))
-
-
-def _run_in_parts(qdq: ir.Model, taps: Sequence[str], chip: Chip) -> Run:
-    """The same in halves, and halves of these, where a chip's memory does not hold all of the outputs."""
-    try:
-        return _run_htp(qdq, taps, chip)
-    except Exception:
-        if len(taps) == 1:
-            raise
-    middle = len(taps) // 2
-    parts = [_run_in_parts(qdq, part, chip) for part in (taps[:middle], taps[middle:])]
-    return lambda feeds: {name: array for part in parts for name, array in part(feeds).items()}
 
 
 def _show(model: ir.Model, taps: Iterable[str]) -> bytes:
