@@ -150,11 +150,12 @@ def _find_ends(value: ir.Value) -> tuple[Any, ...]:
     from edgekit._qdq.pairs import grid_of
     from edgekit.passes._rewire import constant_array
 
-    maker = value.producer()
-    factors: Any = np.ones(())
-    if maker is not None and maker.op_type == "Mul":
-        factors = constant_array(maker.inputs[1])
-        maker = None if factors is None or maker.inputs[0] is None else maker.inputs[0].producer()
+    maker, factors = value.producer(), np.ones(())
+    if maker is not None and maker.op_type == "Mul" and maker.inputs[0] is not None:
+        constant = constant_array(maker.inputs[1])
+        if constant is None:
+            return ()
+        maker, factors = maker.inputs[0].producer(), constant
     grid = grid_of(maker) if maker is not None and maker.op_type == "DequantizeLinear" else None
     return () if grid is None else tuple(np.sort([grid.low * factors, grid.high * factors], axis=0))
 
