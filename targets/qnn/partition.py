@@ -54,16 +54,20 @@ class Partition:
         """One line for the manifest."""
         border = f"; quantizers of inputs and outputs on the CPU: {self.at_border}" if self.at_border else ""
         if self.is_whole:
-            return f"whole on the HTP: {self.on_htp} of {self.total} nodes in one context{border}"
+            return f"whole on the HTP: {self.on_htp} of {self.total} nodes in {self._parts}{border}"
+        names = f" ({_first([str(one) for one in self.fallbacks])})" if self.fallbacks else ""
         return (
-            f"{self.on_htp} of {self.total} nodes on the HTP in {self.contexts} contexts, "
-            f"{len(self.fallbacks)} on the CPU ({_first([str(one) for one in self.fallbacks])}){border}"
+            f"{self.on_htp} of {self.total} nodes on the HTP in {self._parts}, "
+            f"{len(self.fallbacks)} on the CPU{names}{border}"
         )
+
+    @property
+    def _parts(self) -> str:
+        return "one context" if self.contexts == 1 else f"{self.contexts} contexts"
 
     def placements(self, chip: Chip, compiler: str) -> tuple[Placement, ...]:
         """How many nodes are on which unit, and what kept them there, as the compiler tells it."""
-        parts = "1 context" if self.contexts == 1 else f"{self.contexts} contexts"
-        why = f"in {parts}; placed by {compiler} on this host, not seen on a phone"
+        why = f"in {self._parts}; placed by {compiler} on this host, not seen on a phone"
         rows = [Placement(f"HTP of {chip.name} (v{chip.htp_arch})", self.on_htp, why)]
         unit = f"CPU beside {chip.name}"
         if self.at_border:
