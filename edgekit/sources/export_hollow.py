@@ -37,8 +37,10 @@ def export_hollow(component: TorchComponent, label: str) -> ir.Model:
 def _export_short(component: TorchComponent, label: str) -> ir.Model | None:
     """None where there are no layers to copy, or they are not alike."""
     layers = component.layers
+    if layers is None or layers.count <= layers.fewest:
+        return None
     names = _number_parameters(component.module)
-    if layers is None or names is None or layers.count <= layers.fewest:
+    if names is None:
         return None
     short = layers.shorten(layers.fewest)
     if not _runs_alike(short, component, layers):

@@ -1,6 +1,6 @@
 """Writes docs/arr-coc-0-1: what each device would make of the full size, predicted from its graphs.
 
-python -m examples.arr_coc_0_1.report -o docs/arr-coc-0-1 [--work DIR]     (about 10 minutes of CPU)
+python -m examples.arr_coc_0_1.report -o docs/arr-coc-0-1 [--work DIR]     (about 2 minutes of CPU)
 """
 
 from __future__ import annotations
