@@ -12,6 +12,36 @@ __version__ = "0.1.0"
 load_sympy_late()  # before any room imports onnx_ir
 
 if TYPE_CHECKING:
+    from edgekit._bundle_api import (
+        cost as cost,
+    )
+    from edgekit._bundle_api import (
+        describe as describe,
+    )
+    from edgekit._bundle_api import (
+        drift as drift,
+    )
+    from edgekit._bundle_api import (
+        gate as gate,
+    )
+    from edgekit._bundle_api import (
+        package as package,
+    )
+    from edgekit._bundle_api import (
+        profile as profile,
+    )
+    from edgekit._bundle_api import (
+        pull as pull,
+    )
+    from edgekit._bundle_api import (
+        push as push,
+    )
+    from edgekit._bundle_api import (
+        report as report,
+    )
+    from edgekit._bundle_api import (
+        sign as sign,
+    )
     from edgekit.api import (
         calibrate as calibrate,
     )
@@ -22,28 +52,16 @@ if TYPE_CHECKING:
         convert as convert,
     )
     from edgekit.api import (
-        cost as cost,
-    )
-    from edgekit.api import (
         debug as debug,
     )
     from edgekit.api import (
-        describe as describe,
-    )
-    from edgekit.api import (
         doctor as doctor,
-    )
-    from edgekit.api import (
-        drift as drift,
     )
     from edgekit.api import (
         estimate as estimate,
     )
     from edgekit.api import (
         export as export,
-    )
-    from edgekit.api import (
-        gate as gate,
     )
     from edgekit.api import (
         inspect as inspect,
@@ -58,61 +76,46 @@ if TYPE_CHECKING:
         list_targets as list_targets,
     )
     from edgekit.api import (
-        package as package,
-    )
-    from edgekit.api import (
-        profile as profile,
-    )
-    from edgekit.api import (
-        pull as pull,
-    )
-    from edgekit.api import (
-        push as push,
-    )
-    from edgekit.api import (
-        report as report,
-    )
-    from edgekit.api import (
-        sign as sign,
-    )
-    from edgekit.api import (
         sweep as sweep,
     )
     from edgekit.api import (
         verify as verify,
     )
 
-_PUBLIC = (
+_OF_MODELS = (
     "calibrate",
     "check",
     "convert",
-    "cost",
     "debug",
-    "describe",
     "doctor",
-    "drift",
     "estimate",
     "export",
-    "gate",
     "inspect",
     "inspect_components",
     "list_devices",
     "list_targets",
+    "sweep",
+    "verify",
+)
+_OF_BUNDLES = (
+    "cost",
+    "describe",
+    "drift",
+    "gate",
     "package",
     "profile",
     "pull",
     "push",
     "report",
     "sign",
-    "sweep",
-    "verify",
 )
-__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - names are loaded lazily from api.py
+__all__ = ["__version__", *_OF_MODELS, *_OF_BUNDLES]  # noqa: PLE0604 - names are loaded lazily
 
 
 def __getattr__(name: str) -> object:
-    if name in _PUBLIC:
-        return getattr(import_module("edgekit.api"), name)
+    for names, room in ((_OF_MODELS, "edgekit.api"), (_OF_BUNDLES, "edgekit._bundle_api")):
+        if name in names:
+            return getattr(import_module(room), name)
     raise AttributeError(f"module 'edgekit' has no attribute '{name}'")
 
 

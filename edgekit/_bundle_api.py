@@ -1,4 +1,4 @@
-"""What `edgekit.api` does with finished bundles: measures, judges, signs, packages and watches them."""
+"""edgekit in Python, from finished bundles on: they are measured, judged, signed, packaged and watched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""edgekit in Python: one function a command, the same names and the same errors."""
+"""edgekit in Python, from a model to its bundles: one function a command, the same names and errors."""
 
 from __future__ import annotations
 
@@ -6,19 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit._bundle_api import (
-    cost,
-    describe,
-    drift,
-    gate,
-    package,
-    profile,
-    pull,
-    push,
-    quiet,
-    report,
-    sign,
-)
+from edgekit._bundle_api import quiet
 from edgekit._recipe import Recipe
 from edgekit._recipe_values import parse_shapes
 from edgekit.errors import UsageError
@@ -44,33 +32,6 @@ if TYPE_CHECKING:
     from edgekit.calibration.record import CalibrationRecord
     from edgekit.sources.export_source import ExportWords
     from edgekit.target import Target
-
-__all__ = [
-    "calibrate",
-    "check",
-    "convert",
-    "cost",
-    "debug",
-    "describe",
-    "doctor",
-    "drift",
-    "estimate",
-    "export",
-    "gate",
-    "inspect",
-    "inspect_components",
-    "list_devices",
-    "list_targets",
-    "package",
-    "plan",
-    "profile",
-    "pull",
-    "push",
-    "report",
-    "sign",
-    "sweep",
-    "verify",
-]
 
 
 def convert(

@@ -13,9 +13,9 @@ from edgekit.cli.options import output_form
 @output_form
 def cost(report: str, *, prices: str, as_json: bool, verbose: bool) -> None:  # noqa: ARG001
     """Count a year by REPORT (a report.json) and your prices; a figure that nobody has stays unknown."""
-    from edgekit import api
+    from edgekit import _bundle_api
     from edgekit.reports.cost_report import render_cost
     from edgekit.reports.json_form import document
 
-    made = api.cost(report, prices)
+    made = _bundle_api.cost(report, prices)
     click.echo(document("cost", cost=made) if as_json else render_cost(made))

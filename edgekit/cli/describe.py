@@ -15,10 +15,10 @@ import click
 @click.option("-v", "--verbose", is_flag=True, help="Show the traceback of a failure.")
 def describe(bundle: str, *, form: Any, output: str | None, verbose: bool) -> None:  # noqa: ARG001
     """Write the bill of materials or the provenance of BUNDLE as JSON, the same bytes each time."""
-    from edgekit import api
+    from edgekit import _bundle_api
     from edgekit.errors import OutputError
 
-    text = api.describe(bundle, form)
+    text = _bundle_api.describe(bundle, form)
     if output is None:
         click.echo(text, nl=False)
         return

@@ -27,7 +27,7 @@ from edgekit.cli.options import output_form
 @output_form
 def drift(bundle: str, fields: tuple[str, ...], *, as_json: bool, verbose: bool, **typed: Any) -> int:  # noqa: ARG001
     """Merge FIELD files (or folders of them) that monitors wrote; exit 1 where a tensor of BUNDLE drifted."""
-    from edgekit import api
+    from edgekit import _bundle_api
     from edgekit.cli.progress import show_progress
     from edgekit.reports.drift_report import render_drift
     from edgekit.reports.terminal import clean
@@ -35,7 +35,7 @@ def drift(bundle: str, fields: tuple[str, ...], *, as_json: bool, verbose: bool,
 
     words: Any = {name: value for name, value in typed.items() if value is not None}
     with show_progress("silent" if as_json else "auto") as progress:
-        result = api.drift(bundle, list(fields), progress=progress, **words)
+        result = _bundle_api.drift(bundle, list(fields), progress=progress, **words)
     if as_json:
         click.echo(drift_json(result))
     else:

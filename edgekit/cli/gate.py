@@ -33,11 +33,11 @@ def gate(  # noqa: PLR0913 - one parameter an option
     """Judge BUNDLEs and their profiles by a policy; exit 1 where a demand is not known to be kept."""
     from pathlib import Path
 
-    from edgekit import api
+    from edgekit import _bundle_api
     from edgekit.reports.gate_report import render_gate, write_gate
     from edgekit.reports.json_form import document
 
-    result = api.gate(list(bundles), policy, profiles)
+    result = _bundle_api.gate(list(bundles), policy, profiles)
     write_gate(result, Path(junit) if junit else None, Path(summary) if summary else None)
     click.echo(document("gate", passed=result.passed, gate=result) if as_json else render_gate(result))
     return 0 if result.passed else 1

@@ -38,12 +38,12 @@ from edgekit.cli.options import output_form
 @output_form
 def package(bundle: str, *, form: str, output: str, as_json: bool, verbose: bool, **typed: Any) -> None:  # noqa: ARG001
     """Write BUNDLE as FORM into DIR; nothing is converted again, and the bundle stays as it is."""
-    from edgekit import api
+    from edgekit import _bundle_api
     from edgekit.reports.json_form import document
     from edgekit.reports.terminal import clean
 
     words: Any = {name: value for name, value in typed.items() if value}
-    made = api.package(bundle, form, output, **words)
+    made = _bundle_api.package(bundle, form, output, **words)
     if as_json:
         click.echo(document("package", package=made))
         return
@@ -62,13 +62,13 @@ def push(bundle: str, *, destination: str, as_json: bool, verbose: bool) -> None
     oci://HOST[:PORT]/REPOSITORY[:TAG] is a registry of containers, mlflow+http://HOST[:PORT]/MODEL-NAME a
     tracking server of MLflow, where a run with the figures and a version of the model appear.
     """
-    from edgekit import api
+    from edgekit import _bundle_api
     from edgekit.cli.progress import show_progress
     from edgekit.reports.json_form import document
     from edgekit.reports.terminal import clean
 
     with show_progress("silent" if as_json else "auto") as progress:
-        done = api.push(bundle, destination, progress)
+        done = _bundle_api.push(bundle, destination, progress)
     if as_json:
         click.echo(document("push", push=done))
         return
@@ -86,13 +86,13 @@ def push(bundle: str, *, destination: str, as_json: bool, verbose: bool) -> None
 @output_form
 def pull(source: str, *, output: str, as_json: bool, verbose: bool) -> None:  # noqa: ARG001
     """Get a bundle from SOURCE, as oci://HOST[:PORT]/REPOSITORY[:TAG|@DIGEST]; every byte is checked."""
-    from edgekit import api
+    from edgekit import _bundle_api
     from edgekit.cli.progress import show_progress
     from edgekit.reports.json_form import document
     from edgekit.reports.terminal import clean
 
     with show_progress("silent" if as_json else "auto") as progress:
-        done = api.pull(source, output, progress)
+        done = _bundle_api.pull(source, output, progress)
     if as_json:
         click.echo(document("pull", pull=done))
         return

@@ -46,14 +46,14 @@ _NAMES = {"component": "components", "variant": "variants", "warmup": "warm_up"}
 @output_form
 def profile(bundle: str, *, place: str, as_json: bool, verbose: bool, **typed: Any) -> int:  # noqa: ARG001
     """Run BUNDLE on a device: compare its outputs, measure latency, memory and power."""
-    from edgekit import api
+    from edgekit import _bundle_api
     from edgekit.cli.progress import show_progress
     from edgekit.reports.json_form import document
     from edgekit.reports.profile_report import render_profile
 
     words: Any = {_NAMES.get(name, name): value for name, value in typed.items() if value not in (None, ())}
     with show_progress("silent" if as_json else "auto") as progress:
-        result = api.profile(bundle, place, progress=progress, **words)
+        result = _bundle_api.profile(bundle, place, progress=progress, **words)
     if as_json:
         click.echo(document("profile", passed=result.passed, result=result))
     else:

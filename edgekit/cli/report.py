@@ -40,12 +40,12 @@ from edgekit.cli.options import output_form
 @output_form
 def report(bundles: tuple[str, ...], *, output: str, as_json: bool, verbose: bool, **typed: Any) -> int:  # noqa: ARG001
     """Judge BUNDLEs and the profiles beside them by a budget; exit 1 where a measured figure breaks it."""
-    from edgekit import api
+    from edgekit import _bundle_api
     from edgekit.reports.feasibility_report import render_report, report_json
     from edgekit.reports.terminal import clean
 
     words: Any = {name: value for name, value in typed.items() if value not in (None, ())}
-    made = api.report(list(bundles), output, **words)
+    made = _bundle_api.report(list(bundles), output, **words)
     if as_json:
         click.echo(report_json(made), nl=False)
     else:

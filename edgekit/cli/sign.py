@@ -34,14 +34,14 @@ def sign(
     **typed: Any,
 ) -> None:
     """Sign every file of BUNDLE; the bundle stays as it is. `edgekit verify` checks it."""
-    from edgekit import api
+    from edgekit import _bundle_api
     from edgekit._signers import Keyless, read_signer
     from edgekit._sigstore import read_identity
     from edgekit.reports.json_form import document
     from edgekit.reports.terminal import clean
 
     signer = read_signer(typed | {"sigstore": "asked" if typed["sigstore"] else None}, chain)
-    place = api.sign(bundle, signer, output=output)
+    place = _bundle_api.sign(bundle, signer, output=output)
     told: dict[str, Any] = {"signature": place}
     if isinstance(signer, Keyless):
         told["identity"], told["issuer"] = read_identity(Path(place))
