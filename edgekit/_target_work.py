@@ -179,13 +179,19 @@ class TargetWork:
         others = self.item.target.open_others(artifact, built)
         parity = with_others(parity, others, artifact, golden=golden, gate=self.gate(artifact.variant))
         if artifact.variant == "int8":
-            missed = [*parity.gate_failures, *self._unmet]
-            if self._mix is not None and self.workshop.recipe.metric is None:
-                missed += Judge(self.workshop, self._mix.allowed).find_faults(session, parity, golden)
-            parity = replace(parity, gate_failures=tuple(missed))
+            missed = (*parity.gate_failures, *self._unmet, *self._lost({"": session, **others}, golden))
+            parity = replace(parity, gate_failures=missed)
         if parity.failed and artifact.variant == "int8":
             return with_worst(parity, self._find_worst(golden))
         return parity
+
+    def _lost(self, sessions: Mapping[str, Session], golden: Golden) -> list[str]:
+        """What the artifact loses by the search's own judgement, on each of the kernels it runs on here."""
+        if self._mix is None or self.workshop.recipe.metric is not None:
+            return []
+        judge = Judge(self.workshop, self._mix.allowed)
+        faults = {name: judge.find_faults(session, golden) for name, session in sessions.items()}
+        return [f"{name}: {line}" if name else line for name, lines in faults.items() for line in lines]
 
     def _resume(self, artifact: Artifact, built: Path) -> Session | None:
         """The session of the Q/DQ reference, where the artifact is that very file, run in the same way."""

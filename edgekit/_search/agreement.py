@@ -36,17 +36,21 @@ class Agreement:
                 self._rows.setdefault(name, OutputComparison(name, self._scores)).add(got[name], value)
 
     @property
-    def loss(self) -> float:
-        """The share of decisions that differ so far; UsageError where no output held any."""
+    def losses(self) -> list[float]:
+        """The share of decisions that differ so far, an entry for each output that held any."""
         losses = [comparison.result().top1_loss for comparison in self._rows.values()]
         losses += [letters.loss for letters in self._texts.values()]
-        known = [loss for loss in losses if loss is not None]
-        if not known:
+        return [loss for loss in losses if loss is not None]
+
+    @property
+    def loss(self) -> float:
+        """The worst of `losses`; UsageError where no output held any decision."""
+        if not self.losses:
             raise UsageError(
                 "--max-drop: no output tells classes whose agreement could be counted",
                 fix="name a metric that judges the model: --metric module:function",
             )
-        return max(known)
+        return max(self.losses)
 
 
 class _Letters:
@@ -65,8 +69,10 @@ class _Letters:
 
     @property
     def loss(self) -> float | None:
-        """Edits a letter of fp32's, at most 1; None where fp32 read nothing."""
-        return min(1.0, self._edits / self._letters) if self._letters else None
+        """Edits a letter of fp32's, at most 1; None where both read nothing."""
+        if not self._letters:
+            return 1.0 if self._edits else None
+        return min(1.0, self._edits / self._letters)
 
 
 def find_texts(model: ir.Model, metadata: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
