@@ -220,13 +220,14 @@ def test_where_a_compiler_placed_operators_is_kept_and_told(draft: BundleDraft, 
 
 
 def test_random_samples_and_failed_gates_are_told_loudly(draft: BundleDraft, tmp_path: Path) -> None:
-    failed = replace(draft.parities[0], gate_failures=("output 'y': SQNR 3.0 dB",))
+    failed = replace(draft.parities[0], gate_failures=("output 'y': SQNR 3.0 dB", "output 'z': SQNR 2.0 dB"))
     write_bundle(replace(draft, samples="random", parities=(failed,)), tmp_path / "out")
     readme = (tmp_path / "out" / "README.md").read_text()
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert "CALIBRATED ON RANDOM NUMBERS" in readme
-    assert "BELOW ITS GATE" in readme
+    assert "BELOW ITS GATE: output 'y': SQNR 3.0 dB (and 1 more)" in readme
     assert len(manifest["warnings"]) == 2
+    assert manifest["parity"][0]["gate_failures"] == list(failed.gate_failures)
     assert manifest["parity"][0]["passed"] is False
 
 

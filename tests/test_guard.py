@@ -11,7 +11,7 @@ import edgekit
 from edgekit._guard import choose_offers
 from edgekit._results import Parity
 from edgekit._values import Artifact
-from edgekit.reports.convert_report import render_convert
+from edgekit.reports.convert_report import proof_lines, render_convert
 from tests.converted import make_workspace
 
 if TYPE_CHECKING:
@@ -104,3 +104,11 @@ def test_a_convert_whose_int8_fails_its_gate_says_what_is_offered_and_why(tmp_pa
     assert not result.passed
     assert offer.variant == "fp32"
     assert "model: fp32 is offered, INT8 is not: it failed its gate" in render_convert(result)
+
+
+def test_a_long_list_of_failures_is_cut_where_a_reader_has_seen_enough() -> None:
+    lines = proof_lines([parity("int8", *(f"output 'key_{index}': SQNR 3.0 dB" for index in range(30)))])
+    failed = [line for line in lines if "FAILED" in line]
+    assert failed[:2] == [f"  FAILED model int8: output 'key_{index}': SQNR 3.0 dB" for index in range(2)]
+    assert failed[-1] == f"  FAILED model int8: and {30 - (len(failed) - 1)} more; --json tells all"
+    assert len(failed) < 12

@@ -81,9 +81,9 @@ class BundleDraft:
             for parity in self.parities
             if parity.status == "unproven"
         ]
-        told += [
-            f"{parity.component} {parity.variant}: BELOW ITS GATE: {failure}"
-            for parity in self.parities
-            for failure in parity.gate_failures
-        ]
+        for parity in self.parities:
+            for failure in parity.gate_failures[:1]:
+                more = len(parity.gate_failures) - 1
+                also = f" (and {more} more)" if more else ""
+                told.append(f"{parity.component} {parity.variant}: BELOW ITS GATE: {failure}{also}")
         return tuple(told)

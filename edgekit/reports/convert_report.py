@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _HEADERS = ("variant", "file", "size", "SQNR vs fp32", "top-1", "MACs in int8", "proof", "gate")
 WORST_SHOWN = 5
 GAPS_SHOWN = 3
+FAILURES_SHOWN = 8  # a decoder has one for each tensor of its cache
 
 
 def render_convert(result: ConvertResult) -> str:
@@ -156,7 +157,9 @@ def _finding_lines(parity: Parity) -> list[str]:
         for output in parity.against_fp32
         if output.output.endswith(GREEDY_STEPS) and output.top1 is not None
     ]
-    lines += [f"  FAILED {name}: {failure}" for failure in parity.gate_failures]
+    lines += [f"  FAILED {name}: {failure}" for failure in parity.gate_failures[:FAILURES_SHOWN]]
+    if (left := len(parity.gate_failures) - FAILURES_SHOWN) > 0:
+        lines.append(f"  FAILED {name}: and {left} more; --json tells all")
     if parity.gate_failures and parity.worst_tensors:
         worst = [f"'{tensor}' ({sqnr:.1f} dB)" for tensor, sqnr in parity.worst_tensors[:WORST_SHOWN]]
         lines.append(f"  worst tensors: {', '.join(worst)}")
