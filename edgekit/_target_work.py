@@ -141,12 +141,16 @@ class TargetWork:
         return gate_for(precision, NO_ACCURACY | dict(limits) if noise else limits)
 
     def _limits(self, precision: Precision) -> Mapping[str, float]:
-        """The user's own limits of the gate, `--max-drop` too, where no search judges by it."""
+        """The user's own limits of the gate, `--max-drop` too; INT8 is held to that by `_lost` besides."""
         recipe = self.workshop.recipe
-        if recipe.max_drop is None or (precision == "int8" and recipe.metric is None):
+        if recipe.max_drop is None:
             return recipe.gate
-        by_task = {"max_task_drop": recipe.max_drop}
-        return (by_task if recipe.metric else {"min_top1": 1 - recipe.max_drop}) | dict(recipe.gate)
+        if recipe.metric:
+            return {"max_task_drop": recipe.max_drop} | dict(recipe.gate)
+        kept = 1 - recipe.max_drop
+        if precision == "int8":
+            kept = min(kept, gate_for(precision).min_top1 or kept)
+        return {"min_top1": kept} | dict(recipe.gate)
 
     def build(self, job: Job, components: Mapping[Precision, Component], out: Path) -> list[Artifact]:
         self.workshop.progress(f"{self.item.device.name}: build {job.precision}", 0, None)
@@ -169,15 +173,10 @@ class TargetWork:
             session = self._resume(artifact, built) or self.item.target.open(artifact, built)
         except CannotRunHere as reason:
             return unproven(artifact, str(reason))
-        parity = verify_artifact(
-            session,
-            artifact,
-            golden=golden,
-            gate=self.gate(artifact.variant),
-            task=self._score(session, artifact),
-        )
+        gate, task = self.gate(artifact.variant), self._score(session, artifact)
+        parity = verify_artifact(session, artifact, golden=golden, gate=gate, task=task)
         others = self.item.target.open_others(artifact, built)
-        parity = with_others(parity, others, artifact, golden=golden, gate=self.gate(artifact.variant))
+        parity = with_others(parity, others, artifact, golden=golden, gate=gate)
         if artifact.variant == "int8":
             missed = (*parity.gate_failures, *self._unmet, *self._lost({"": session, **others}, golden))
             parity = replace(parity, gate_failures=missed)
@@ -190,8 +189,8 @@ class TargetWork:
         if self._mix is None or self.workshop.recipe.metric is not None:
             return []
         judge = Judge(self.workshop, self._mix.allowed)
-        faults = {name: judge.find_faults(session, golden) for name, session in sessions.items()}
-        return [f"{name}: {line}" if name else line for name, lines in faults.items() for line in lines]
+        found = ((name, line) for name in sessions for line in judge.find_faults(sessions[name], golden))
+        return [f"{name}: {line}" if name else line for name, line in found]
 
     def _resume(self, artifact: Artifact, built: Path) -> Session | None:
         """The session of the Q/DQ reference, where the artifact is that very file, run in the same way."""

@@ -11,11 +11,14 @@ import pytest
 
 from edgekit._recipe import Recipe
 from edgekit._search.judge import Judge
+from edgekit._target_work import TargetWork
 from edgekit._verify import Golden, GoldenSample
 from edgekit.calibration.samples import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from edgekit._values import Precision
 
 CHARACTERS = "cato"  # PP-OCR's end with a space that no vocabulary holds
 FP32 = "_cc_aa_tt_"
@@ -103,3 +106,20 @@ def wrong_words(artifact: str, graph: str, fp32: str, told: list[str]) -> list[s
     golden = Golden("model", "samples", (GoldenSample(feeds, exact, intended),))
     faults = judge_reader().find_faults(Reader(artifact), golden)
     return [fault for fault, words in zip(faults, told, strict=True) if words not in fault]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "variant", "least"),
+    [("0.5%", "int8", 0.9), ("20%", "int8", 0.8), ("0.5%", "fp16", 0.995), ("20%", "fp16", 0.8)],
+)
+def test_rows_of_int8_are_held_to_no_more_than_a_user_asks(
+    allowed: str, variant: Precision, least: float
+) -> None:
+    """gate.toml asks INT8 for 0.9; what a search judges by is held to --max-drop besides."""
+    shop: Any = SimpleNamespace(
+        plan=lambda item: item,
+        recipe=Recipe.of("m.onnx", targets="litert", samples="data", max_drop=allowed),
+        samples=SimpleNamespace(kind="real"),
+    )
+    item: Any = None
+    assert TargetWork(item, shop).gate(variant).min_top1 == pytest.approx(least)
