@@ -95,27 +95,30 @@ def explain_export(error: Exception, module: torch.nn.Module, label: str, graph:
     )
 
 
-def explain_run(
-    error: Exception, module: torch.nn.Module, label: str, *, shape_only: bool = False
-) -> ModelError:
-    """The ModelError of a module that raises on its own example inputs, or on their shapes alone."""
-    place = _find_place(error, module)
-    where = f" at {place}" if place else ""
-    if shape_only and {type(one).__name__ for one in _chain(error)} & set(_DATA_TYPES):
-        return ModelError(
-            f"{label} decides by numbers in a tensor, and shapes alone have none{where}",
-            fix=WITH_WEIGHTS,
-        )
-    if shape_only:
-        return ModelError(
-            f"{label} raised {type(error).__name__} on the shapes of its example inputs: "
-            f"{_first_line(str(error))}{where}",
-            fix=f"{WITH_WEIGHTS}; if module(**inputs) raises there too, mend it",
-        )
+def explain_run(error: Exception, module: torch.nn.Module, label: str) -> ModelError:
+    """The ModelError of a module that raises on its own example inputs."""
+    told = f"{type(error).__name__} on its example inputs: {_first_line(str(error))}"
     return ModelError(
-        f"{label} raised {type(error).__name__} on its example inputs: {_first_line(str(error))}{where}",
-        fix="mend it until module(**inputs) runs",
+        f"{label} raised {told}{_where(error, module)}", fix="mend it until module(**inputs) runs"
     )
+
+
+def explain_shapes(error: Exception, module: torch.nn.Module, label: str) -> ModelError:
+    """The ModelError of a module that raises on its example inputs' shapes alone."""
+    where = _where(error, module)
+    if {type(one).__name__ for one in _chain(error)} & set(_DATA_TYPES):
+        return ModelError(
+            f"{label} decides by numbers in a tensor, and shapes alone have none{where}", fix=WITH_WEIGHTS
+        )
+    told = f"{type(error).__name__} on the shapes of its example inputs: {_first_line(str(error))}"
+    return ModelError(
+        f"{label} raised {told}{where}", fix=f"{WITH_WEIGHTS}; if module(**inputs) raises there too, mend it"
+    )
+
+
+def _where(error: Exception, module: torch.nn.Module) -> str:
+    place = _find_place(error, module)
+    return f" at {place}" if place else ""
 
 
 def user_line(error: Exception) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir as ir
 
 from edgekit.errors import ModelError
-from edgekit.sources.explain_export import explain_export, explain_run
+from edgekit.sources.explain_export import explain_export, explain_run, explain_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +38,8 @@ def export_torch(component: TorchComponent, label: str, *, shape_only: bool = Fa
         try:
             outputs = _run(component, shape_only=shape_only)
         except Exception as error:
-            raise explain_run(error, module, label, shape_only=shape_only) from error
+            explain = explain_shapes if shape_only else explain_run
+            raise explain(error, module, label) from error
         count = _count_outputs(outputs, label)
         names = _output_names(component, count, label)
         program = component.program

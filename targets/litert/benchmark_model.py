@@ -20,9 +20,7 @@ from edgekit.profiles.probes.transport import DeviceError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from edgekit._device_tool import ToolCall
-
-    Ports = Sequence[tuple[str, str, list[int]]]
+    from edgekit._device_tool import Port, ToolCall
 
 NEEDS = (
     "LiteRT's benchmark_model for the phone's ABI (android_aarch64 for most), from "
@@ -61,7 +59,7 @@ class BenchmarkModel(DeviceTool):
     needs = NEEDS
     tells = "benchmark_model tells p5, p50 and p95 of each call, no other percentile and no single run"
 
-    def __init__(self, inputs: Ports, outputs: Ports, accelerator: str) -> None:
+    def __init__(self, inputs: Sequence[Port], outputs: Sequence[Port], accelerator: str) -> None:
         if accelerator not in ACCELERATORS:
             raise UsageError(
                 f"benchmark_model has no accelerator '{accelerator}'",

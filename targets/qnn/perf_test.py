@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from edgekit._device_tool import ToolCall
-
-    Port = tuple[str, str, list[int]]
+    from edgekit._device_tool import Port, ToolCall
 
 _PLUGIN, _BACKEND, _SYSTEM = "libonnxruntime_providers_qnn.so", "libQnnHtp.so", "libQnnSystem.so"
 NEEDS = (
