@@ -118,7 +118,7 @@ class TargetWork:
         """The graph with integer weights, in the forms that the target has; made once."""
         if precision not in self._weighted:
             refuse_errors(self.item, weight_gaps(self.item, self.plan, [precision]))
-            self._weighted[precision] = self.workshop.quantize_weights(self.plan.weights, precision)
+            self._weighted[precision] = self.workshop.weights.quantize(self.plan.weights, precision)
         return self._weighted[precision]
 
     def job(self, precision: Precision) -> Job:

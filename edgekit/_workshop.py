@@ -9,27 +9,23 @@ from typing import TYPE_CHECKING
 from edgekit._cache import key
 from edgekit._calibrate import calibrate_component, open_samples
 from edgekit._choose_layer_rounding import choose_layer_rounding
-from edgekit._choose_rounding import Asked, choose_rounding
 from edgekit._inner_sketches import find_inner, sketch_samples
 from edgekit._plan import prepare_source
 from edgekit._qdq import (
     Mix,
     QdqForm,
-    WeightRounder,
     equalize_channels,
     insert_corrected_qdq,
     insert_qdq,
     lift_component,
     measure_means,
     pick_feeds,
-    quantize_weights,
     steer,
 )
-from edgekit._qdq.kept_codes import CodeFile
 from edgekit._scope_recipe import scope_recipe
+from edgekit._weight_shop import WeightShop
 from edgekit.calibration.random_samples import make_random
 from edgekit.errors import UsageError
-from edgekit.passes.serialize_model import weight_bytes
 from edgekit.sources.drawn_weights import has_drawn_weights
 from edgekit.sources.graph_io import inputs_of
 
@@ -40,7 +36,6 @@ if TYPE_CHECKING:
 
     from edgekit._cache import Cache
     from edgekit._calibrate import Calibration
-    from edgekit._choose_rounding import ChosenRounding
     from edgekit._plan import Prepared
     from edgekit._qdq import (
         FloatMeans,
@@ -48,11 +43,10 @@ if TYPE_CHECKING:
         QdqResult,
         RoundedLayer,
         Steering,
-        WeightsResult,
     )
     from edgekit._recipe import Recipe
-    from edgekit._schemes import Scheme, WeightForm
-    from edgekit._values import Component, Precision, Progress
+    from edgekit._schemes import Scheme
+    from edgekit._values import Component, Progress
     from edgekit._verify import Golden, OrtSession, PiecewiseSession, RememberedSession
     from edgekit._verify.golden import GoldenKind
     from edgekit.calibration.data_sketches import DataSketches
@@ -60,10 +54,6 @@ if TYPE_CHECKING:
     from edgekit.calibration.samples import Samples
     from edgekit.registry import ResolvedTarget
     from edgekit.target import Plan, Session
-
-
-# Models with more weights than this have their integer weights in a file until they are written.
-IN_MEMORY_BYTES = 1_000_000_000
 
 
 def open_workshops(
@@ -303,29 +293,17 @@ class Workshop:
         """What the float model shows on them: every form of its Q/DQ graph is held to it."""
         return measure_means(self.equalized.model, self.few_feeds)
 
-    def quantize_weights(self, forms: Sequence[WeightForm], precision: Precision) -> WeightsResult:
-        """Integer weights in the forms a target has; how they are rounded is decided once for all targets."""
-        self.progress(f"quantize weights to {precision}", 0, None)
-        if precision not in self._roundings:
-            asked = Asked(forms, precision, self.recipe.weights, self._steering)
-            samples = None if self.recipe.samples is None else self.samples
-            plain = WeightRounder(block=self.recipe.weight_block, file=self._code_file)
-            self._roundings[precision] = choose_rounding(self.component, samples, asked, plain)
-        rounding, steering = self._roundings[precision], self._steering
-        made = quantize_weights(
-            self.component, forms, precision=precision, steering=steering, rounder=rounding.rounder
+    @cached_property
+    def weights(self) -> WeightShop:
+        """Integer weights of the prepared model, for every target."""
+        return WeightShop(
+            self.recipe,
+            self.component,
+            self._steering,
+            samples=None if self.recipe.samples is None else self.samples,
+            cache=self.cache,
+            progress=self.progress,
         )
-        return replace(made, method="; ".join(filter(None, (made.method, rounding.note))))
-
-    @cached_property
-    def _code_file(self) -> CodeFile | None:
-        """Where integer weights wait that are too many to wait in memory."""
-        large = weight_bytes(self.component.model) > IN_MEMORY_BYTES
-        return CodeFile(self.cache.scratch()) if large else None
-
-    @cached_property
-    def _roundings(self) -> dict[Precision, ChosenRounding]:
-        return {}
 
     @cached_property
     def _steering(self) -> Steering:

@@ -65,7 +65,7 @@ RANKS = (
     ("_field",),
     ("reports",),
     ("_package",),
-    ("_choose_rounding", "_choose_layer_rounding", "_inner_sketches", "_workshop"),
+    ("_choose_rounding", "_choose_layer_rounding", "_inner_sketches", "_weight_shop", "_workshop"),
     ("_choose_scheme", "_search"),
     ("_target_work",),
     ("_convert_target", "_debug"),

@@ -12,7 +12,7 @@ import pytest
 from onnx import helper
 
 import edgekit
-from edgekit import _workshop
+from edgekit import _weight_shop
 from edgekit._qdq import WeightRounder, quantize_weights
 from edgekit._qdq.kept_codes import CodeFile
 from edgekit._schemes import WeightForm
@@ -82,7 +82,7 @@ def test_a_convert_gives_the_same_bundle_with_and_without_the_file(
 ) -> None:
     work, digests = make_workspace(tmp_path), []
     for limit in (10**9, 10):
-        monkeypatch.setattr(_workshop, "IN_MEMORY_BYTES", limit)
+        monkeypatch.setattr(_weight_shop, "IN_MEMORY_BYTES", limit)
         made = edgekit.convert(
             work / "m.onnx",
             targets="litert",
