@@ -38,10 +38,11 @@ class Reader:
         return {"y": rows}
 
 
-def judge_reader() -> Judge:
-    """Of a recognizer that reads FP32 from both samples."""
+def shop_of_reader() -> Any:
+    """The workshop of a recognizer that reads FP32 from both samples."""
     output = ir.val("y", ir.DataType.FLOAT, [1, "steps", len(CHARACTERS) + 2])
-    shop: Any = SimpleNamespace(
+    return SimpleNamespace(
+        plan=lambda item: item,
         recipe=Recipe.of("m.onnx", targets="litert"),
         samples=[Sample(str(index), {"x": np.array([index])}) for index in range(2)],
         fp32=Reader(FP32, FP32),
@@ -49,7 +50,10 @@ def judge_reader() -> Judge:
         component=SimpleNamespace(model=SimpleNamespace(graph=SimpleNamespace(outputs=[output]))),
         expected=SimpleNamespace(metadata={"character": "\n".join(CHARACTERS)}),
     )
-    return Judge(shop, 0.005)
+
+
+def judge_reader() -> Judge:
+    return Judge(shop_of_reader(), 0.005)
 
 
 @pytest.mark.parametrize(
@@ -101,10 +105,7 @@ def test_steps_that_agree_do_not_stand_in_for_letters(artifact: str, fp32: str, 
 
 def wrong_words(artifact: str, graph: str, fp32: str, told: list[str]) -> list[str]:
     """The faults of a reader whose graph read so on one golden sample, where they are not the ones told."""
-    feeds = {"x": np.array([0])}
-    exact, intended = (Reader(text).run(feeds) for text in (fp32, graph))
-    golden = Golden("model", "samples", (GoldenSample(feeds, exact, intended),))
-    faults = judge_reader().find_faults(Reader(artifact), golden)
+    faults = judge_reader().find_faults(Reader(artifact), golden_of(fp32, graph))
     return [fault for fault, words in zip(faults, told, strict=True) if words not in fault]
 
 
@@ -123,3 +124,23 @@ def test_rows_of_int8_are_held_to_no_more_than_a_user_asks(
     )
     item: Any = None
     assert TargetWork(item, shop).gate(variant).min_top1 == pytest.approx(least)
+
+
+def golden_of(fp32: str, graph: str) -> Golden:
+    """One golden sample."""
+    feeds = {"x": np.array([0])}
+    exact, intended = (Reader(text).run(feeds) for text in (fp32, graph))
+    return Golden("model", "samples", (GoldenSample(feeds, exact, intended),))
+
+
+def test_each_kernel_that_an_artifact_runs_on_is_held_to_what_its_search_judged_by() -> None:
+    item: Any = None
+    work = TargetWork(item, shop_of_reader())
+    kernels, golden = {"": Reader(FP32), "reference kernels": Reader("_cc_aa____")}, golden_of(FP32, FP32)
+    assert work._lost(kernels, golden) == []  # nothing was searched
+    found: Any = SimpleNamespace(allowed=0.005)
+    work._mix = found
+    (line,) = work._lost(kernels, golden)
+    assert line.startswith("reference kernels: agreement with fp32's letters: 0.667 on the golden samples")
+    found.allowed = 1 / 3
+    assert work._lost(kernels, golden) == []
