@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit._estimate_scenario import CACHE_BYTES, CountedPart, estimate_request
 from edgekit._latency import Question
-from edgekit._predict import foretell, read_work
+from edgekit._predict import foretell, read_work, tellable
 from edgekit._results import Measurement
 from edgekit.errors import UsageError
 from edgekit.registry import load_devices, load_targets
@@ -70,9 +70,7 @@ def foretell_request(
         parts[name] = CountedPart(work, variant, cache, measured=measured)
     some = next(iter(parts.values()))
     made = estimate_request(scenario, parts, device, Question(some.work, some.precision))
-    split = any(placement.is_fallback for one in first.values() for placement in one.placements)
-    kept = [figure for figure in made.figures if figure.value is not None]
-    return tuple(figure for figure in kept if not split or figure.metric in ("memory", "power"))
+    return tellable(made.figures, first.values())
 
 
 def _known_device(bundle: Bundle) -> Device | None:

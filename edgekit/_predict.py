@@ -15,14 +15,14 @@ from edgekit._work_terms import TERMS
 from edgekit.profiles.read_runtimes import runtime_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from edgekit._values import Artifact, Device
 
 # Runtimes share, fuse, copy and pad buffers: a first run takes from nothing to twice what a plan by last use
 # says. scripts/fit/memory.csv holds what LiteRT (less) and ONNX Runtime (more) took on a Linux host.
 _PLAN_SLACK = 2.0
-_OF_LATENCY = ("latency", "sustained_latency", "energy")
+_WITHOUT_TIME = ("memory", "power")
 _WHOLE = 0.9  # of the MACs in int8: a network in int8
 
 
@@ -50,12 +50,16 @@ def foretell(work: Mapping[str, Any] | None, artifact: Artifact, device: Device)
     counted = read_work(work, artifact)
     if counted is None:
         return ()
-    figures = predict(Question(counted, artifact.variant), device)
-    split = any(placement.is_fallback for placement in artifact.placements)
+    return tellable(predict(Question(counted, artifact.variant), device), [artifact])
+
+
+def tellable(figures: Iterable[Measurement], artifacts: Iterable[Artifact]) -> tuple[Measurement, ...]:
+    """The known ones; none of time where a compiler left operators of an artifact on the CPU."""
+    split = any(placement.fallback for one in artifacts for placement in one.placements)
     return tuple(
         figure
         for figure in figures
-        if figure.value is not None and not (split and figure.metric in _OF_LATENCY)
+        if figure.value is not None and not (split and figure.metric not in _WITHOUT_TIME)
     )
 
 

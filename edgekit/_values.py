@@ -123,25 +123,18 @@ class MacShare:
         return [f"{name}: {100 * share:.1f} %" for name, share in shares.items() if share >= _SHOWN]
 
 
-#: How `Placement.why` begins where a provider keeps quantizers of inputs and outputs on the CPU on purpose.
-AT_BORDER = "quantizers of inputs and outputs"
-
-
 @dataclass(frozen=True)
 class Placement:
     """How many operators run on one unit (CPU, GPU, NPU); ops None: not told.
 
     why: who says so (a compiler that placed them, the runtime on a device), or why they are not elsewhere.
+    fallback: they should be on the accelerator, and its compiler left them.
     """
 
     unit: str
     ops: int | None
     why: str
-
-    @property
-    def is_fallback(self) -> bool:
-        """Whether operators are on the CPU that should be on an accelerator."""
-        return self.unit.startswith("CPU") and self.ops != 0 and not self.why.startswith(AT_BORDER)
+    fallback: bool = False
 
 
 @dataclass(frozen=True)

@@ -398,3 +398,17 @@ def test_a_scenario_of_other_components_is_refused(converted: Path, tmp_path: Pa
     other.write_text('[component.solo]\nfile = "prefill.onnx"\n[[step]]\ncomponent = "solo"\n')
     with pytest.raises(UsageError, match="is of solo, and the bundle of decode, prefill"):
         edgekit.report([converted], tmp_path / "page", scenario=other)
+
+
+def test_a_request_is_promised_no_time_where_a_compiler_left_a_component_partly_on_the_cpu(
+    converted: Path, tmp_path: Path
+) -> None:
+    scenario = load_scenario(tmp_path / "scenario.toml")
+    with open_bundle(converted) as bundle:
+        first, *rest = bundle.manifest["artifacts"]
+        left = {"unit": "CPU", "ops": 1, "why": "TopK 't': no form", "fallback": True}
+        rows = [{**first, "placements": [left]}, *rest]
+        split = foretell_request(
+            replace(bundle, manifest={**bundle.manifest, "artifacts": rows}), scenario, {}
+        )
+    assert {figure.metric for figure in split} == {"memory", "power"}

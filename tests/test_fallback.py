@@ -144,18 +144,18 @@ def test_words_that_meet_no_node_or_all_are_refused(tmp_path: Path, on_cpu: str,
 
 
 @pytest.mark.parametrize(
-    ("unit", "why", "told"),
+    ("placement", "told"),
     [
-        ("CPU beside SM8650", "Softmax 'to_s': no form", {"memory", "power"}),
-        ("CPU beside SM8650", "quantizers of inputs and outputs: the provider keeps them", None),
-        ("HTP of SM8650 (v75)", "in 1 context", None),
+        (Placement("CPU beside SM8650", 1, "Softmax 'to_s': no form", fallback=True), {"memory", "power"}),
+        (Placement("CPU beside SM8650", 2, "quantizers of inputs and outputs"), None),
+        (Placement("HTP of SM8650 (v75)", 9, "in 1 context"), None),
     ],
 )
-def test_a_bundle_that_is_partly_on_the_cpu_is_promised_no_latency(
-    tmp_path: Path, unit: str, why: str, told: set[str] | None
+def test_a_bundle_that_a_compiler_left_partly_on_the_cpu_is_promised_no_latency(
+    tmp_path: Path, placement: Placement, told: set[str] | None
 ) -> None:
     work = vars(edgekit.estimate(_save(tmp_path, *CHAIN), devices="galaxy-s24").work["model"])
     device = load_device(HERE / "devices" / "galaxy-s24.toml")
-    artifact = Artifact("m", "int8", "m.onnx", ("m.onnx",), "qnn", placements=(Placement(unit, 1, why),))
+    artifact = Artifact("m", "int8", "m.onnx", ("m.onnx",), "qnn", placements=(placement,))
     metrics = {figure.metric for figure in foretell(work, artifact, device)}
     assert metrics == told if told else metrics > {"latency", "memory", "energy"}

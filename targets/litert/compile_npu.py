@@ -95,7 +95,8 @@ def partition_placements(chip: str, rows: Sequence[Any]) -> tuple[Placement, ...
     offloaded = sum(row.num_ops_offloaded for row in rows)
     left = sum(row.num_total_ops for row in rows) - offloaded
     why = "placed by LiteRT's compiler on this host, in a file that never ran here"
-    kept = Placement(f"CPU or GPU beside {chip}", left, "the compiler left them, and told no reason")
+    unit, why_left = f"CPU or GPU beside {chip}", "the compiler left them, and told no reason"
+    kept = Placement(unit, left, why_left, fallback=True)
     return (Placement(f"NPU of {chip}", offloaded, why), *((kept,) if left else ()))
 
 

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit._values import AT_BORDER, Placement
+from edgekit._values import Placement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # The provider leaves Q of an input and DQ of an output to the CPU on purpose: less to copy to the HTP.
 _AT_BORDER = ("consume a graph input", "generate a graph output")
-_WHY_AT_BORDER = f"{AT_BORDER}: the provider keeps them, for less is copied to the HTP"
+_WHY_AT_BORDER = "quantizers of inputs and outputs: the provider keeps them, for less is copied to the HTP"
 _SHOWN = 3
 
 
@@ -76,7 +76,7 @@ class Partition:
         for one in self.fallbacks:
             kept.setdefault((one.reason, one.way_out), []).append(str(one))
         rows += [
-            Placement(unit, len(nodes), f"{_first(nodes)}: {reason}; {way_out}")
+            Placement(unit, len(nodes), f"{_first(nodes)}: {reason}; {way_out}", fallback=True)
             for (reason, way_out), nodes in kept.items()
         ]
         return tuple(rows)

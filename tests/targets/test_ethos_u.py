@@ -55,7 +55,8 @@ def test_convert_compiles_the_proven_int8_file_and_says_what_runs_where(tmp_path
     units = Counter(row["unit"] for row in table["operators"])
     placed = {unit: sum(row["ops"] for row in rows if row["unit"].startswith(unit)) for unit in units}
     assert placed == units
-    assert [row["why"] for row in rows if "Softmax" in row["why"]]
+    assert [row["fallback"] for row in rows if "Softmax" in row["why"]] == [True]
+    assert {row["unit"] for row in rows if row["fallback"]} == {"CPU"}
     assert table["kind"] == "predicted"
     assert table["estimates"]["cycles"] > 0
     assert (folder / "model.int8.tflite").is_file()

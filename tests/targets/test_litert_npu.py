@@ -76,6 +76,6 @@ def test_partitions_are_told_in_words() -> None:
         "compiled ahead of time for SM8650: 43 of 45 operators go to the NPU, in 3 partitions; never run here"
     )
     assert "told no partitions" in partition_words("SM8650", [])
-    placed = [(row.unit, row.ops) for row in partition_placements("SM8650", stats)]
-    assert placed == [("NPU of SM8650", 43), ("CPU or GPU beside SM8650", 2)]
+    placed = [(row.unit, row.ops, row.fallback) for row in partition_placements("SM8650", stats)]
+    assert placed == [("NPU of SM8650", 43, False), ("CPU or GPU beside SM8650", 2, True)]
     assert partition_placements("SM8650", []) == ()

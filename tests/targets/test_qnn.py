@@ -56,6 +56,7 @@ def test_the_htp_computes_what_the_qdq_graph_says_in_one_whole_context(
     on_htp, *border = artifact.placements
     assert (on_htp.unit, on_htp.ops) == ("HTP of SM8650 (v75)", trace["supported_nodes"])
     assert "not seen on a phone" in on_htp.why
+    assert not any(row.fallback for row in artifact.placements)
     assert sum(row.ops or 0 for row in border) == trace["total_onnx_nodes"] - trace["supported_nodes"]
     assert artifact.macs is not None
     counted = artifact.macs.int16 if scheme.activation == "uint16" else artifact.macs.int8
@@ -120,7 +121,7 @@ def test_an_op_without_a_form_is_reported_with_its_reason_and_the_rest_still_run
     assert rows["Hardmax"]["way_out"]
     assert told["contexts"] == 2
     (placed,) = [row for row in artifact.placements if "Hardmax" in row.why]
-    assert placed.unit == "CPU beside SM8650"
+    assert (placed.unit, placed.fallback) == ("CPU beside SM8650", True)
     assert placed.why.startswith(f"Hardmax 'odd': {rows['Hardmax']['reason']}")
     assert any("1 on the CPU (Hardmax 'odd')" in note for note in artifact.notes)
     got = TARGET.open(artifact, tmp_path).run(FEEDS)["y"]

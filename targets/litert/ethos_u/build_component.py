@@ -69,7 +69,7 @@ def _placements(compiled: Compiled, options: Options) -> Iterator[Placement]:
             kept.setdefault(reason, []).append(place.operator)
     for reason, operators in kept.items():
         names = ", ".join(f"{count} {name}" for name, count in Counter(operators).items())
-        yield Placement("CPU", len(operators), f"{names}: {reason}")
+        yield Placement("CPU", len(operators), f"{names}: {reason}", fallback=True)
 
 
 def source_file(artifact: Artifact) -> str:
