@@ -175,7 +175,8 @@ def _spec_sheets(results: Results) -> str:
     )
     return (
         f"### The spec sheet alone\n\nWhat a device without a fit gets: {middle:.2g} times the roofline, with {low:.2g} to "
-        f"{high:.2g} times as its interval, by a rule that was not fitted. Here on the devices that were measured, as if "
+        f"{high:.2g} times as its interval, by a rule that was not fitted. The roofline is the longer of two times: two operations "
+        "a MAC at the published peak, and the weights with twice what layers hand on at the published bandwidth. Here on the devices that were measured, as if "
         "nothing but their published peak and bandwidth were known; of NPUs whose peak in a precision nobody published "
         "nothing is predicted.\n\n"
         + write_table(

@@ -72,7 +72,11 @@ def spec_ratios(
     graphs: Mapping[Graph, Mapping[str, float]],
     times: Mapping[Graph, float],
 ) -> list[float]:
-    """Measured over roofline, as a device without a fit is predicted; [] without a published peak."""
+    """Measured over roofline, as a device without a fit is predicted; [] without a published peak.
+
+    The roofline is the longer of the MACs' time at the peak and the time that weights and moved activations,
+    written once and read once, take at the memory's bandwidth.
+    """
     peak, bandwidth = find_peak(device, precision), device.figures.get("dram_bandwidth")
     if peak is None or bandwidth is None:
         return []
