@@ -114,7 +114,7 @@ def measure(name: str, kernels: Sequence[str]) -> list[tuple[object, ...]]:
 def prepare(name: str, work: Path) -> tuple[Workshop, QdqResult, list[Feed]]:
     """The calibrated model, its Q/DQ graph as a convert for LiteRT makes it, and the test samples."""
     from edgekit._cache import open_cache
-    from edgekit._choose_scheme import choose_products
+    from edgekit._choose_scheme import choose_form
     from edgekit._plan import resolve_all
     from edgekit._recipe import Recipe
     from edgekit._workshop import Workshop
@@ -136,7 +136,7 @@ def prepare(name: str, work: Path) -> tuple[Workshop, QdqResult, list[Feed]]:
     with open_cache(recipe.cache) as cache:
         source = load_bound(recipe.model, recipe.bind)
         shop = Workshop(recipe, source, targets, cache, lambda *_: None)
-        chosen = choose_products(shop, shop.plan(target))
+        chosen = choose_form(shop, shop.plan(target), "portable")
     if chosen.note:
         print(f"{name}: {chosen.note}")
     return shop, chosen.result, load_samples(work / "test")

@@ -1,4 +1,4 @@
-"""Chooses between two INT8 forms of a model by what the golden samples show."""
+"""Chooses between the INT8 forms of a model by what the golden samples show."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from edgekit._qdq import QdqForm
+from edgekit._qdq import QdqForm, find_front_end
 from edgekit._schemes import PORTABLE, SCHEMES
 from edgekit._verify import worst_sqnr_db
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edgekit._qdq import QdqResult
-    from edgekit._schemes import Scheme
+    from edgekit._schemes import ConvOutput, Scheme
     from edgekit._verify import RememberedSession
     from edgekit._workshop import Workshop
     from edgekit.target import Plan
@@ -38,47 +38,64 @@ class ChosenScheme:
     note: str
 
 
-def find_choice(
-    workshop: Workshop, plan: Plan, scheme: str
-) -> Callable[[Workshop, Plan], ChosenScheme] | None:
-    """What real samples decide for a target whose scheme is `scheme`, if anything."""
-    if scheme != PORTABLE.name:
-        is_open = workshop.recipe.scheme == "auto" and scheme != plan.second_scheme.name
-        return choose_measured if is_open else None
-    if plan.second_conv_output is not None:
-        return choose_convolutions if _has_convolutions(workshop) else None
-    products = any(node.op_type in ("Gemm", "MatMul") for node in workshop.component.model.graph)
-    return choose_products if products and plan.gemm_output == "int8" else None
+@dataclass(frozen=True)
+class Choice:
+    """A change of the form that samples may speak for; words: for the case that they do, and for the first.
 
-
-def choose_measured(workshop: Workshop, plan: Plan) -> ChosenScheme:
-    """The native scheme, unless that is far from fp32 on the golden samples and the plan's second one nearer.
-
-    Neither wins on every model: one more bit for one-sided tensors against rounding that is symmetric
-    around what the background of an image becomes.
+    nearer_db: how much nearer to fp32 it must be.
     """
-    first = plan_form(plan, plan.scheme)
+
+    change: Callable[[QdqForm], QdqForm]
+    words: tuple[str, str]
+    nearer_db: float = _NEARER_DB
+
+
+def choose_form(workshop: Workshop, plan: Plan, scheme: str) -> ChosenScheme:
+    """The plan's form in `scheme`, with each change that brings it much nearer to fp32 on the samples."""
+    form = plan_form(plan, SCHEMES[scheme])
+    choices = list_choices(workshop, plan, scheme)
+    if not choices:
+        return ChosenScheme(workshop.quantize(form), workshop.reference(form), "")
+    best, notes = _try_form(workshop, form), list[str]()
+    for choice in choices:
+        other = _choose(workshop, best, choice)
+        if other is not best:
+            taken, instead = choice.words
+            notes.append(f"{taken}: {other.sqnr_db:.1f} dB against fp32, {instead} {best.sqnr_db:.1f} dB")
+        best = other
+    return ChosenScheme(best.result, best.session, "; ".join(notes))
+
+
+def list_choices(workshop: Workshop, plan: Plan, scheme: str) -> list[Choice]:
+    """What real samples decide for a target whose scheme is `scheme`, in this order."""
+    found = list[Choice]()
     second = plan.second_scheme
-    named = (f"INT8 scheme {second.name} was taken", plan.scheme.name)
-    return _choose(workshop, first, replace(first, scheme=second), named)
+    if scheme != PORTABLE.name:
+        # Neither scheme wins on every model: one more bit for one-sided tensors against rounding that is
+        # symmetric around what the background of an image becomes.
+        if workshop.recipe.scheme == "auto" and scheme != second.name:
+            words = (f"INT8 scheme {second.name} was taken", scheme)
+            found.append(Choice(lambda form: replace(form, scheme=second), words))
+    elif plan.second_conv_output is not None:
+        if _has_convolutions(workshop):
+            found.append(_convolutions(plan.second_conv_output))
+    elif plan.gemm_output == "int8" and _has_any(workshop, "Gemm", "MatMul"):
+        # Layers that read raw values (an embedding, a head) may lose more than integer kernels are worth.
+        words = ("results of matrix products stay float", "in int8")
+        found.append(Choice(lambda form: replace(form, gemm_output="float"), words))
+    if find_front_end(workshop.component.model):
+        words = ("what only logarithms read stays float", "in int8")
+        found.append(Choice(_free_front_end, words, _NEARER_FLOAT_DB))
+    return found
 
 
-def choose_products(workshop: Workshop, plan: Plan) -> ChosenScheme:
-    """Results of matrix products in int8, unless that is far from fp32 and leaving them float is nearer.
-
-    Layers that read raw values (an embedding, a head) may lose more there than integer kernels are worth.
-    """
-    first = plan_form(plan, PORTABLE)
-    named = ("results of matrix products stay float", "in int8")
-    return _choose(workshop, first, replace(first, gemm_output="float"), named)
+def _convolutions(output: ConvOutput) -> Choice:
+    words = ("results of convolutions stay float up to their activation", "in int8")
+    return Choice(lambda form: replace(form, conv_output=output), words, _NEARER_FLOAT_DB)
 
 
-def choose_convolutions(workshop: Workshop, plan: Plan) -> ChosenScheme:
-    """Results of convolutions as the plan has them, or in its second form where that is much nearer."""
-    first = plan_form(plan, PORTABLE)
-    named = ("results of convolutions stay float up to their activation", "in int8")
-    other = replace(first, conv_output=plan.second_conv_output or first.conv_output)
-    return _choose(workshop, first, other, named, _NEARER_FLOAT_DB)
+def _free_front_end(form: QdqForm) -> QdqForm:
+    return replace(form, front_end="float")
 
 
 def plan_form(plan: Plan, scheme: Scheme) -> QdqForm:
@@ -99,46 +116,52 @@ def list_forms(workshop: Workshop, plan: Plan, scheme: str) -> list[QdqForm]:
         forms.append(replace(first, scheme=second))
     if plan.second_conv_output is not None and _has_convolutions(workshop):
         forms.append(replace(first, conv_output=plan.second_conv_output))
+    if find_front_end(workshop.component.model):
+        forms += [_free_front_end(form) for form in forms]
     return forms
 
 
 def _has_convolutions(workshop: Workshop) -> bool:
-    return any(node.op_type in ("Conv", "ConvTranspose") for node in workshop.component.model.graph)
+    return _has_any(workshop, "Conv", "ConvTranspose")
 
 
-def _choose(
-    workshop: Workshop, first: QdqForm, other: QdqForm, named: tuple[str, str], nearer_db: float = _NEARER_DB
-) -> ChosenScheme:
-    """`first`, or `other` where it matters; `named`: the words for the other's case, and for the first.
+def _has_any(workshop: Workshop, *ops: str) -> bool:
+    return any(node.op_type in ops for node in workshop.component.model.graph)
+
+
+def _choose(workshop: Workshop, first: _Tried, choice: Choice) -> _Tried:
+    """`first`, or its other form where it matters.
 
     A graph in the other's scheme that rounds no more often, made for another target, speaks for it: where
     even that is not nearer, none is made.
     """
-    own = _try_form(workshop, first)
-    if own.sqnr_db >= _NEAR_DB:
-        return ChosenScheme(own.result, own.session, "")
+    if first.sqnr_db >= _NEAR_DB:
+        return first
+    other, least = choice.change(first.form), first.sqnr_db + choice.nearer_db
     kin = [
         _measure(workshop, workshop.reference(form))
         for form in workshop.forms
         if _rounds_no_more(form, other)
     ]
-    if min(kin, default=math.inf) < own.sqnr_db + nearer_db:
-        return ChosenScheme(own.result, own.session, "")
+    if min(kin, default=math.inf) < least:
+        return first
     tried = _try_form(workshop, other)
-    if tried.sqnr_db < own.sqnr_db + nearer_db:
-        return ChosenScheme(own.result, own.session, "")
-    told = f"{named[0]}: {tried.sqnr_db:.1f} dB against fp32, {named[1]} {own.sqnr_db:.1f} dB"
-    return ChosenScheme(tried.result, tried.session, told)
+    return first if tried.sqnr_db < least else tried
 
 
 def _rounds_no_more(form: QdqForm, than: QdqForm) -> bool:
     """The form of the bias is no rounding: both forms hold what int32 holds."""
-    pairs = ((form.conv_output, than.conv_output), (form.gemm_output, than.gemm_output))
+    pairs = (
+        (form.conv_output, than.conv_output),
+        (form.gemm_output, than.gemm_output),
+        (form.front_end, than.front_end),
+    )
     return form.scheme == than.scheme and all(own in ("float", other) for own, other in pairs)
 
 
 @dataclass(frozen=True)
 class _Tried:
+    form: QdqForm
     result: QdqResult
     session: RememberedSession
     sqnr_db: float
@@ -146,7 +169,7 @@ class _Tried:
 
 def _try_form(workshop: Workshop, form: QdqForm) -> _Tried:
     session = workshop.reference(form)
-    return _Tried(workshop.quantize(form), session, _measure(workshop, session))
+    return _Tried(form, workshop.quantize(form), session, _measure(workshop, session))
 
 
 def _measure(workshop: Workshop, reference: RememberedSession) -> float:

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from edgekit._bundle import NO_ACCURACY, ComponentDraft
-from edgekit._choose_scheme import find_choice, list_forms, plan_form
+from edgekit._choose_scheme import choose_form, list_forms, plan_form
 from edgekit._inner_sketches import measure_roundings, refuse_lost
 from edgekit._plan import choose_scheme, job_for, refuse_errors, weight_gaps
 from edgekit._qdq import INT4_OPSET
@@ -67,7 +67,6 @@ class TargetWork:
         """The Q/DQ graph in the scheme that the recipe names, or that the samples speak for."""
         if self._quantized is None:
             scheme = choose_scheme(self.workshop.recipe, self.plan)
-            choose = find_choice(self.workshop, self.plan, scheme) if self.samples_kind == "samples" else None
             allowed = self.workshop.recipe.max_drop
             if allowed is not None:
                 forms = list_forms(self.workshop, self.plan, scheme)
@@ -76,11 +75,11 @@ class TargetWork:
                 self._quantized, self.scheme_note = found.result, found.note
                 self._measured = self.workshop.remember(found.reference)
                 self._unmet = () if found.enough else (found.note,)
-            elif choose is None:
+            elif self.samples_kind != "samples":
                 form = plan_form(self.plan, SCHEMES[scheme])
                 self._quantized, self._measured = self.workshop.quantize(form), self.workshop.reference(form)
             else:
-                chosen = choose(self.workshop, self.plan)
+                chosen = choose_form(self.workshop, self.plan, scheme)
                 self._quantized, self.scheme_note = chosen.result, chosen.note
                 self._measured = chosen.reference
         return self._quantized

@@ -59,14 +59,14 @@ class Shop:
 def test_the_nearer_scheme_is_taken_where_it_matters(native: float, portable: float, taken: str) -> None:
     shop: Any = Shop({"native-u8": native, "portable": portable})
     plan = Plan(17, scheme=NATIVE_U8, bias="int32")
-    chosen = _choose_scheme.choose_measured(shop, plan)
+    chosen = _choose_scheme.choose_form(shop, plan, plan.scheme.name)
     assert chosen.result.component.name == taken
     assert bool(chosen.note) == (taken == "portable")
 
 
 def test_a_near_native_scheme_costs_no_second_graph() -> None:
     shop: Any = Shop({"native-u8": 0.001})
-    _choose_scheme.choose_measured(shop, Plan(17, scheme=NATIVE_U8))
+    _choose_scheme.choose_form(shop, Plan(17, scheme=NATIVE_U8), "native-u8")
     assert set(shop.quantized) == {"native-u8"}
 
 
@@ -76,7 +76,7 @@ def test_another_targets_portable_graph_that_rounds_less_speaks_for_the_scheme(
 ) -> None:
     shop: Any = Shop({"native-u8": 0.1, "portable": portable})
     shop.forms = (QdqForm(PORTABLE, "float", conv_output="float"),)
-    chosen = _choose_scheme.choose_measured(shop, Plan(17, scheme=NATIVE_U8, bias="int32"))
+    chosen = _choose_scheme.choose_form(shop, Plan(17, scheme=NATIVE_U8, bias="int32"), "native-u8")
     assert list(dict.fromkeys(shop.quantized)) == made
     assert chosen.result.component.name == made[-1]
 
@@ -86,7 +86,7 @@ def test_outputs_that_are_all_empty_leave_the_native_scheme(monkeypatch: pytest.
     golden = Golden("model", "samples", (GoldenSample({}, {"y": empty}, {"y": empty}),))
     shop: Any = Shop({"native-u8": 0.0})
     monkeypatch.setattr(shop, "make_golden", lambda *_: golden)
-    chosen = _choose_scheme.choose_measured(shop, Plan(17, scheme=NATIVE_U8))
+    chosen = _choose_scheme.choose_form(shop, Plan(17, scheme=NATIVE_U8), "native-u8")
     assert chosen.result.component.name == "native-u8"
 
 
@@ -114,7 +114,7 @@ def test_results_of_products_stay_float_where_int8_costs_much(
     int8: float, kept: float, tried: list[str]
 ) -> None:
     shop: Any = Products({"int8": int8, "float": kept})
-    chosen = _choose_scheme.choose_products(shop, Plan(None, bias="int32", gemm_output="int8"))
+    chosen = _choose_scheme.choose_form(shop, Plan(None, bias="int32", gemm_output="int8"), "portable")
     assert list(dict.fromkeys(shop.quantized)) == tried
     taken = kept <= int8 / 2 and len(tried) == 2
     assert chosen.note.startswith("results of matrix products stay float: ") == taken
@@ -146,9 +146,7 @@ def test_results_of_convolutions_stay_float_where_int8_costs_much(
 ) -> None:
     shop: Any = Convolutions({"int8": int8, "float": kept})
     plan = Plan(None, conv_output="int8", second_conv_output="float")
-    choose = _choose_scheme.find_choice(shop, plan, "portable")
-    assert choose is not None
-    note = choose(shop, plan).note
+    note = _choose_scheme.choose_form(shop, plan, "portable").note
     assert note.startswith("results of convolutions stay float up to their activation: ") == is_float
     assert note.endswith(" dB") == is_float
 
@@ -160,7 +158,7 @@ def test_a_model_without_convolutions_has_nothing_to_choose_there() -> None:
     assert tried == ["int8", "float"]
     for node in shop.component.model.graph:
         node.op_type = "Relu" if node.op_type == "Conv" else node.op_type
-    assert _choose_scheme.find_choice(shop, plan, "portable") is None
+    assert _choose_scheme.list_choices(shop, plan, "portable") == []
     assert len(_choose_scheme.list_forms(shop, plan, "portable")) == 1
 
 

@@ -5,6 +5,7 @@ from edgekit._qdq.correct_bias import pick_feeds as pick_feeds
 from edgekit._qdq.equalize import equalize_channels as equalize_channels
 from edgekit._qdq.equalize import lift_component as lift_component
 from edgekit._qdq.equalize import list_equalized as list_equalized
+from edgekit._qdq.front_end import find_front_end as find_front_end
 from edgekit._qdq.insert import QdqResult as QdqResult
 from edgekit._qdq.insert import insert_qdq as insert_qdq
 from edgekit._qdq.islands import list_candidates as list_candidates

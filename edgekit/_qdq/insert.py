@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekit._qdq.front_end import find_front_end
 from edgekit._qdq.islands import find_islands
 from edgekit._qdq.pairs import add_pair
 from edgekit._qdq.parameters import ParameterWriter, QdqForm
 from edgekit._qdq.round_layers import tell_roundings
 from edgekit._qdq.saturation import narrow_range
+from edgekit._qdq.steering import Steering
 from edgekit._qdq.widths import Widths, find_wide, tell_widths
 from edgekit._schemes import QuantParams, Scales
 from edgekit.calibration.record import TensorRange
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from edgekit._qdq.islands import Islands
-    from edgekit._qdq.steering import Decision, Steering
+    from edgekit._qdq.steering import Decision
     from edgekit._schemes import Scheme
     from edgekit._values import Component
     from edgekit.calibration.record import CalibrationRecord
@@ -61,11 +63,14 @@ def insert_qdq(
     """
     component = reach_scheme(component, form.scheme, steering)
     model = component.model.clone()
+    steering = steering or Steering()
+    if form.front_end == "float":
+        steering = replace(steering, front_end=find_front_end(model))
     islands = find_islands(model.graph, steering, conv_output=form.conv_output, gemm_output=form.gemm_output)
     widths = _settle_widths(model.graph, islands, record, form=form, steering=steering)
     named = {str(value.name): widths.own(value, islands.nodes) for value in islands.tensors}
     names = Names(model)
-    rounded = {} if steering is None else steering.rounded
+    rounded = steering.rounded
     writers = [ParameterWriter(form, params, names, rounded) for params in (widths.narrow, widths.wide)]
     for node in tuple(model.graph):
         if node in islands.nodes:
@@ -98,12 +103,11 @@ def _settle_widths(
     record: CalibrationRecord,
     *,
     form: QdqForm,
-    steering: Steering | None,
+    steering: Steering,
 ) -> Widths:
     """The parameters of every tensor in both widths, and the nodes that compute in 16 bits."""
-    clipped = None if steering is None else steering.clipped
-    narrow = _settle_params(islands, record, form.scheme, clipped)
-    if steering is None or steering.wide is None:
+    narrow = _settle_params(islands, record, form.scheme, steering.clipped)
+    if steering.wide is None:
         return Widths(frozenset(), narrow, narrow)
     # 16 bits have levels enough for the whole range.
     wide = _settle_params(islands, record, steering.wide.scheme, frozenset())

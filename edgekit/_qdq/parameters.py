@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from edgekit._qdq.round_layers import RoundedLayer
     from edgekit._qdq.weights import QuantizedWeight
-    from edgekit._schemes import BiasForm, ConvOutput, GemmOutput, QuantParams, Scheme
+    from edgekit._schemes import BiasForm, ConvOutput, FrontEnd, GemmOutput, QuantParams, Scheme
     from edgekit.passes._rewire import Names
 
     Floats = NDArray[np.float32]
@@ -36,12 +36,14 @@ class QdqForm:
     kernels need; `float` leaves that step to a runtime that fuses the two.
     gemm_output: `int8` quantizes the results of Gemm and MatMul, with the bias added behind them, all but
     the last ones, for runtimes whose integer products write nothing else; `float` what an int8 op reads.
+    front_end: `float` leaves what only logarithms read in float (find_front_end).
     """
 
     scheme: Scheme
     bias: BiasForm = "float"
     conv_output: ConvOutput = "int8"
     gemm_output: GemmOutput = "float"
+    front_end: FrontEnd = "int8"
 
 
 @dataclass(frozen=True)

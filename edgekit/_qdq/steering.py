@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from edgekit._qdq.quantize_all import ALL
@@ -33,6 +34,7 @@ class Steering:
     searched: nodes that a search leaves in float. clipped: the tensors whose range the observer may cut,
     all others keep their extremes; None: as the observer settled every one. wide: nodes that a search
     computes in 16 bits. rounded: how the integer weights of nodes were chosen, where not to the nearest.
+    front_end: nodes that only logarithms read, where those stay float.
     """
 
     float_nodes: frozenset[str] = frozenset()
@@ -41,9 +43,10 @@ class Steering:
     clipped: frozenset[str] | None = None
     wide: Widening | None = None
     rounded: Mapping[str, RoundedLayer] = field(default_factory=dict)
+    front_end: frozenset[str] = frozenset()
 
     def allows(self, node: ir.Node) -> bool:
-        pinned = node.name in self.float_nodes or node.name in self.searched
+        pinned = node.name in self.float_nodes | self.searched | self.front_end
         return not pinned and (not self.only_ops or node.op_type in self.only_ops)
 
     @property
@@ -53,19 +56,27 @@ class Steering:
 
     def explain(self, node: ir.Node) -> str:
         """Why a node that is not allowed stays float."""
-        searched = node.name in self.searched and node.name not in self.float_nodes
+        if node.name in self.float_nodes:
+            return "kept float by the user"
+        if node.name in self.front_end:
+            return "only logarithms read what comes of it: the samples show that int8 lacks small numbers"
+        searched = node.name in self.searched
         return "left in float by the search for --max-drop" if searched else "kept float by the user"
 
 
 def steer(graph: ir.Graph, float_nodes: Iterable[str], only_ops: Iterable[str]) -> Steering:
-    """What the user pinned; ModelError where no node of the graph is called so."""
+    """What the user pinned, by names or patterns of names; ModelError where no node is called so."""
     names = {str(node.name) for node in graph}
-    for name in float_nodes:
-        if name not in names:
-            close = get_close_matches(name, names, n=1)
+    kept = set[str]()
+    for word in float_nodes:
+        # Exporters' names hold brackets and asterisks too.
+        found = {word} & names or {name for name in names if fnmatchcase(name, word)}
+        if not found:
+            close = get_close_matches(word, names, n=1)
             near = f"did you mean '{close[0]}'?" if close else "`edgekit inspect` lists the nodes"
-            raise ModelError(f"--float names '{name}', and no node is called so", fix=near)
-    return Steering(frozenset(float_nodes), frozenset(only_ops))
+            raise ModelError(f"--float names '{word}', and no node is called so", fix=near)
+        kept |= found
+    return Steering(frozenset(kept), frozenset(only_ops))
 
 
 @dataclass(frozen=True)

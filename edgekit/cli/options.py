@@ -85,7 +85,13 @@ gate_options = together(
 )
 steering_options = together(
     click.option("--scheme", metavar="NAME", help="auto, portable (same scales everywhere) or native."),
-    click.option("--float", "keep_float", multiple=True, metavar="NODE", help="Keep this node in float."),
+    click.option(
+        "--float",
+        "keep_float",
+        multiple=True,
+        metavar="NODE",
+        help="Keep nodes in float: a name, or a pattern.",
+    ),
     click.option("--only", multiple=True, metavar="OP", help="Quantize only this op type; `all` in debug."),
     click.option(
         "--weight-block",
