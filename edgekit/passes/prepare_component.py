@@ -52,25 +52,26 @@ def _prepare(model: ir.Model, shapes: ShapeSpec, branches: Branches) -> ir.Model
     RemoveInitializersFromInputsPass()(model)
     fix_shapes(model, shapes)
     lift_constants(model)
-    fold_constants(
-        model, branches
-    )  # before raising too: some old forms can be told apart only by their constants
-    fold_empty(model)
-    raise_opset(model)
+    # Before raising too: some old forms can be told apart only by their constants.
     fold_constants(model, branches)
+    given = model.opset_imports.get("")
+    if fold_empty(model) + raise_opset(model) or model.opset_imports.get("") != given:
+        fold_constants(model, branches)
     if settle_parameters(model):
         infer_shapes(model)
-    _simplify(model, branches)
+    if _simplify(model, branches):
+        infer_shapes(model)
     for graph in graphs_of(model):
         graph.sort()
     name_nodes(model)
-    infer_shapes(model)
     model.ir_version = max(model.ir_version, LOWEST_IR_VERSION)
     return model
 
 
-def _simplify(model: ir.Model, branches: Branches) -> None:
-    """Fuse and drop until nothing changes: a dropped node may bring two others together."""
-    while fuse_batchnorm(model) + fuse_affine(model) + push_affine(model) + drop_identities(model):
+def _simplify(model: ir.Model, branches: Branches) -> int:
+    """Fuse and drop until nothing changes: a dropped node may bring two others together. How much did."""
+    total = 0
+    while changed := fuse_batchnorm(model) + fuse_affine(model) + push_affine(model) + drop_identities(model):
         remove_unused(model)
-    fold_inferred(model, branches)
+        total += changed
+    return total + fold_inferred(model, branches)

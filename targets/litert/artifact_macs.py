@@ -23,7 +23,7 @@ _PRODUCTS = {
 }
 
 
-def read_file(data: bytes | mmap.mmap) -> tuple[Any, Any]:
+def read_file(data: bytes) -> tuple[Any, Any]:
     """(the schema's module, the file as its object tables); neither has types."""
     from ai_edge_litert import schema_py_generated as schema
 
@@ -32,39 +32,40 @@ def read_file(data: bytes | mmap.mmap) -> tuple[Any, Any]:
 
 def count_macs(path: Path) -> MacShare:
     """From the shapes and types that the file holds; weights are int8 or int4 beside float data in it too."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    counts: Counter[str] = Counter()
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        counts = _count_file(*read_file(data))
+        # Object tables of the whole file take five times as long as what is read here.
+        model = schema.Model.GetRootAs(data)
+        for index in range(model.SubgraphsLength()):
+            counts.update(_count_graph(schema, model, model.Subgraphs(index)))
+        del model
     return MacShare(
         counts["int8"], counts["total"], counts["weight int8"], counts["weight int4"], counts["int16"]
     )
 
 
-def _count_file(schema: Any, model: Any) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for graph in model.subgraphs:
-        counts.update(_count_graph(schema, model, graph))
-    return counts
-
-
 def _count_graph(schema: Any, model: Any, graph: Any) -> Counter[str]:
-    names = {number: name for name, number in vars(schema.BuiltinOperator).items() if name.isupper()}
-    types = {number: name for name, number in vars(schema.TensorType).items() if name.isupper()}
+    names, types = (_names(kind) for kind in (schema.BuiltinOperator, schema.TensorType))
+    codes = [names[_code(model.OperatorCodes(index))] for index in range(model.OperatorCodesLength())]
     counts: Counter[str] = Counter()
     stored: dict[int, str] = {}
-    for operator in graph.operators:
-        name = names[model.operatorCodes[operator.opcodeIndex].builtinCode]
+    for index in range(graph.OperatorsLength()):
+        operator = graph.Operators(index)
+        name = codes[operator.OpcodeIndex()]
         if name in ("DEQUANTIZE", "RESHAPE"):
-            source = int(operator.inputs[0])
-            kind = types[graph.tensors[source].type]
-            if source in stored or (kind in ("INT8", "INT4") and graph.tensors[source].buffer):
-                stored[int(operator.outputs[0])] = stored.get(source, kind)
+            source = operator.Inputs(0)
+            kind = types[graph.Tensors(source).Type()]
+            if source in stored or (kind in ("INT8", "INT4") and graph.Tensors(source).Buffer()):
+                stored[operator.Outputs(0)] = stored.get(source, kind)
         if name not in _PRODUCTS:
             continue
-        places = [int(operator.inputs[place]) for place in _PRODUCTS[name]]
-        values, weights = (graph.tensors[place] for place in places)
-        macs = _macs(name, values, weights, graph.tensors[operator.outputs[0]])
+        places = [operator.Inputs(place) for place in _PRODUCTS[name]]
+        values, weights = (graph.Tensors(place) for place in places)
+        macs = _macs(name, *(_shape(item) for item in (values, weights, graph.Tensors(operator.Outputs(0)))))
         counts["total"] += macs
-        kinds = types[values.type], stored.get(places[1], types[weights.type])
+        kinds = types[values.Type()], stored.get(places[1], types[weights.Type()])
         if kinds == ("INT8", "INT8"):
             counts["int8"] += macs
         elif kinds[0] == "INT16" and kinds[1] in ("INT8", "INT16"):
@@ -74,10 +75,23 @@ def _count_graph(schema: Any, model: Any, graph: Any) -> Counter[str]:
     return counts
 
 
+def _names(kind: Any) -> dict[int, str]:
+    return {number: name for name, number in vars(kind).items() if name.isupper()}
+
+
+def _code(entry: Any) -> int:
+    """Operators that are older than the wider field are in the narrow one alone."""
+    return max(int(entry.BuiltinCode()), int(entry.DeprecatedBuiltinCode()))
+
+
+def _shape(tensor: Any) -> list[int]:
+    return [tensor.Shape(axis) for axis in range(tensor.ShapeLength())]
+
+
 def op_names(data: bytes) -> list[str]:
     """The builtin operators of the file, in its order."""
     schema, model = read_file(data)
-    names = {number: name for name, number in vars(schema.BuiltinOperator).items() if name.isupper()}
+    names = _names(schema.BuiltinOperator)
     return [
         names[model.operatorCodes[operator.opcodeIndex].builtinCode]
         for graph in model.subgraphs
@@ -85,16 +99,14 @@ def op_names(data: bytes) -> list[str]:
     ]
 
 
-def _macs(name: str, values: Any, weights: Any, out: Any) -> int:
+def _macs(name: str, values: list[int], weights: list[int], out: list[int]) -> int:
     """Weights: CONV_2D [O, H, W, I/group], DEPTHWISE [1, H, W, O], FC [O, I], TRANSPOSE_CONV [O, H, W, I]."""
-    shape = [int(size) for size in weights.shape]
-    made = math.prod(int(size) for size in out.shape)
     if name == "TRANSPOSE_CONV":
-        return math.prod(int(size) for size in values.shape) * math.prod(shape[:-1])
+        return math.prod(values) * math.prod(weights[:-1])
     if name == "DEPTHWISE_CONV_2D":
-        return made * shape[1] * shape[2]
+        return math.prod(out) * weights[1] * weights[2]
     if name == "CONV_3D":
-        return made * math.prod(shape[:-1])
+        return math.prod(out) * math.prod(weights[:-1])
     if name == "BATCH_MATMUL":
-        return made * int(values.shape[-1])
-    return made * math.prod(shape[1:])
+        return math.prod(out) * values[-1]
+    return math.prod(out) * math.prod(weights[1:])
