@@ -13,6 +13,7 @@ from edgekit._qdq.pairs import add_pair
 from edgekit._qdq.parameters import ParameterWriter, QdqForm
 from edgekit._qdq.round_layers import tell_roundings
 from edgekit._qdq.saturation import narrow_range
+from edgekit._qdq.split_groups import close_groups, split_groups
 from edgekit._qdq.steering import Steering
 from edgekit._qdq.widths import Widths, find_wide, tell_widths
 from edgekit._schemes import QuantParams, Scales
@@ -66,9 +67,14 @@ def insert_qdq(
     steering = steering or Steering()
     if form.front_end == "float":
         steering = replace(steering, front_end=find_front_end(model))
+    joining, ranged = split_groups(model, record)
     islands = find_islands(model.graph, steering, conv_output=form.conv_output, gemm_output=form.gemm_output)
-    widths = _settle_widths(model.graph, islands, record, form=form, steering=steering)
-    named = {str(value.name): widths.own(value, islands.nodes) for value in islands.tensors}
+    widths = _settle_widths(model.graph, islands, ranged, form=form, steering=steering)
+    named = {
+        str(value.name): widths.own(value, islands.nodes)
+        for value in islands.tensors
+        if value.producer() not in joining
+    }
     names = Names(model)
     rounded = steering.rounded
     writers = [ParameterWriter(form, params, names, rounded) for params in (widths.narrow, widths.wide)]
@@ -78,10 +84,13 @@ def insert_qdq(
     pairs = _PairWriter(model.graph, islands, widths, names)
     for value in islands.tensors:
         pairs.wrap(value)
+    close_groups(model, joining)
     remove_unused(model)  # the float weights that integers replaced
     scales = Scales(form.scheme.name, record.digest, dict(sorted(named.items())))
     narrowed = frozenset(str(value.name) for value in islands.chain_inputs)
-    decisions = tell_widths(islands.decisions, islands.nodes, wide=widths.nodes, scheme=form.scheme)
+    added = {node.name for node in joining}
+    told = [one for one in islands.decisions if one.node not in added]
+    decisions = tell_widths(told, islands.nodes, wide=widths.nodes, scheme=form.scheme)
     return QdqResult(replace(component, model=model), scales, tell_roundings(decisions, rounded), narrowed)
 
 

@@ -88,7 +88,8 @@ def test_a_q_dq_graph_runs_in_int8_kernels_within_one_step_of_it(tmp_path: Path)
     (got,), (want,) = session.run(feeds).values(), run_reference(model, feeds)
     assert np.abs(got - want).max() <= STEP * 1.001
     kernels = dict(session.kernels())
-    assert (kernels["Convolution"], kernels["FullyConnected"]) == ("i8", "i8")
+    # Of the two kinds of 8 bits OpenVINO takes the one that this CPU multiplies best.
+    assert {kernels["Convolution"], kernels["FullyConnected"]} <= {"i8", "u8"}
     assert artifact.macs is not None
     assert artifact.macs.share == 1.0
 
