@@ -6,12 +6,13 @@
 edgekit: one convert for SM8550 (v73), SM8650 (v75) and SM8750 (v79), executed for the first, with each of
 --weights and --data. Peer: the QDQ config for QNN of onnxruntime.quantization on edgekit's prepared file
 (BatchNorms fused), the same calibration samples, compiled by the same onnxruntime-qnn; its int4 weights have
-a scale a channel too. SQNR is against fp32 over the test samples, worst output, and `scores` in front of its
-last Softmax, Sigmoid or Exp; `step` is the Q/DQ graph's own figure less the HTP's, in [ ] 90 % of it as the
-samples are drawn anew; `apart` is SQNR between the two, `Q/DQ itself` between the Q/DQ graph and itself with
-an input that moved by up to 0.005 of its step. `ops`: each operator fed with what the HTP had there, the most
-steps that one code is off (0.5 is rounding) and by which op. Bytes are of the first chip's context. How long
-the emulation takes is no device time and is not told.
+a scale a channel too. `kept`: nodes of a last Softmax that edgekit leaves to the CPU behind the one context.
+SQNR is against fp32 over the test samples, worst output, and `scores` in front of its last Softmax, Sigmoid
+or Exp; `step` is the Q/DQ graph's own figure less the HTP's, in [ ] 90 % of it as the samples are drawn anew;
+`apart` is SQNR between the two, `Q/DQ itself` between the Q/DQ graph and itself with an input that moved by
+up to 0.005 of its step. `ops`: each operator fed with what the HTP had there, the most steps that one code is
+off (0.5 is rounding) and by which op. Bytes are of the first chip's context. How long the emulation takes is
+no device time and is not told.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ def prepare(work: str, name: str) -> str:
 def convert(work: str, name: str, source: str, form: str) -> dict[str, Any]:
     """One convert for all chips, and what its partition report says. form: weights, data and rounding."""
     import edgekit
+    from edgekit.targets.qnn.leave_softmax import TINY
 
     weights, data, rounding = form.split()
     output = Path(work) / f"edgekit-{weights}-{data}"
@@ -81,6 +83,7 @@ def convert(work: str, name: str, source: str, form: str) -> dict[str, Any]:
         "qdq": str(bundle.folder / source_file),
         "chips": json.loads((bundle.folder / report).read_text(encoding="utf-8"))["chips"],
         "data": "16" if wide else "8",
+        "most_kept": TINY,
         "macs": "" if macs is None else "; ".join([f"int8: {100 * macs.share:.1f} %", *macs.other_words()]),
     }
 
@@ -123,10 +126,10 @@ def quantize_with_peer(work: str, weights: str, data: str) -> dict[str, Any]:
     chip = load_chips()[CHIPS[0]]
     made = compile_context(out, chip, out=folder, folder=name)
     row = {"chip": chip.name, "htp_arch": chip.htp_arch, **made.partition.as_json()}
-    return {"main": str(folder / made.folder), "qdq": str(out), "chips": [row]}
+    return {"main": str(folder / made.folder), "qdq": str(out), "chips": [row], "most_kept": 0}
 
 
-def judge(name: str, prepared: str, main: str, qdq: str, count: str) -> dict[str, Any]:
+def judge(name: str, prepared: str, main: str, qdq: str, limits: str) -> dict[str, Any]:
     """What `judge_htp` tells; SystemExit where the context gives other outputs than the judged twin."""
     import numpy as np
     import onnx_ir as ir
@@ -135,8 +138,9 @@ def judge(name: str, prepared: str, main: str, qdq: str, count: str) -> dict[str
     from edgekit.targets.qnn.chips import load_chips
     from edgekit.targets.qnn.session import HtpSession
 
-    samples = list(MODELS[name].samples("test", int(count)))
-    found = judge_htp(ir.load(prepared), ir.load(qdq), load_chips()[CHIPS[0]], samples)
+    count, most_kept = (int(word) for word in limits.split())
+    samples, chip = list(MODELS[name].samples("test", count)), load_chips()[CHIPS[0]]
+    found = judge_htp(ir.load(prepared), ir.load(qdq), chip=chip, samples=samples, most_kept=most_kept)
     own, twin = HtpSession(Path(main)).run(samples[0]), found.pop("first")
     if any(not np.array_equal(own[output], array) for output, array in twin.items()):
         raise SystemExit("the context and its twin with inner tensors give different outputs")
@@ -173,17 +177,20 @@ def measure(name: str, chosen: argparse.Namespace) -> Iterator[list[object]]:
 
 
 def _places(made: Mapping[str, Any]) -> list[object]:
-    """Contexts by Hexagon version, how many nodes stay on the CPU, and the bytes of what was executed."""
+    """Contexts by Hexagon version, what stays on the CPU, and the bytes of what was executed."""
     chips = made["chips"]
     contexts = ", ".join(f"v{row['htp_arch']}: {row['contexts']}" for row in chips)
     size = sum(path.stat().st_size for path in Path(made["main"]).iterdir())
-    return [contexts, max(len(row["on_cpu"]) for row in chips), size]
+    left = max(len(row["on_cpu"]) for row in chips)
+    kept = max(len(row.get("kept_on_cpu_by_edgekit", ())) for row in chips)
+    return [contexts, f"{left}, and {kept} kept" if kept else left, size]
 
 
 def _judged(work: str, name: str, made: Mapping[str, Any], asked: int | None) -> list[object]:
     count = asked or TESTS.get(name, _OTHERS)
     prepared = str(Path(work) / "prepared.onnx")
-    found = run_job(NAME, "judge", name, prepared, made["main"], made["qdq"], count).result
+    limits = f"{count} {made['most_kept']}"
+    found = run_job(NAME, "judge", name, prepared, made["main"], made["qdq"], limits).result
     cells: list[object] = [count]
     for row in (found["outputs"], found["scores"]):
         step = f"{row['step']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"

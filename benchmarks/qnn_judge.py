@@ -8,8 +8,10 @@ it is worth, and so does how far the Q/DQ graph goes from itself when its input 
 
 from __future__ import annotations
 
+import tempfile
 from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,15 +77,18 @@ def _decibels(signal: Any, noise: Any) -> Any:
     return 10 * np.log10(np.maximum(signal, tiny) / np.maximum(noise, tiny))
 
 
-def judge_htp(exact: ir.Model, qdq: ir.Model, chip: Chip, samples: Sequence[Arrays]) -> dict[str, Any]:
+def judge_htp(
+    exact: ir.Model, qdq: ir.Model, *, chip: Chip, samples: Sequence[Arrays], most_kept: float
+) -> dict[str, Any]:
     """`outputs` and `scores`: rates of the worst tensor; `ops`: what single operators are off by; `first`.
 
+    most_kept: numbers that a tensor of the end may have which lies behind the context, 0 for no such end.
     `first`: the outputs on the first sample, to be compared with those of the context that is shipped.
     """
     outputs = {str(value.name): Place(str(value.name)) for value in qdq.graph.outputs}
     scores = find_scores(qdq, {str(value.name) for node in exact.graph for value in node.outputs})
     truth = _run_float(exact, [place.source for place in scores.values()])
-    near, htp = _run_float(qdq, scores), _run_htp(qdq, scores, chip)
+    near, htp = _run_float(qdq, scores), _run_context(qdq, scores, chip, most_kept)
     noises = {inner: Noise() for inner in outputs | scores}
     first: Arrays = {}
     move = _mover(qdq)
@@ -254,6 +259,23 @@ def _run_float(model: ir.Model, taps: Iterable[str]) -> Run:
     from edgekit._verify import OrtSession
 
     return OrtSession(_show(model, taps), name="the graph in float").run
+
+
+def _run_context(qdq: ir.Model, taps: Iterable[str], chip: Chip, most_kept: float) -> Run:
+    """Compiled as edgekit does, the end of the graph behind the context, with these tensors as outputs."""
+    from edgekit._verify import with_taps
+    from edgekit.passes.serialize_model import save_model
+    from edgekit.targets.qnn.compile_contexts import MODEL, compile_context
+    from edgekit.targets.qnn.leave_softmax import append_tail, cut_tail, find_tail
+    from edgekit.targets.qnn.session import HtpSession
+
+    shown = with_taps(qdq, dict.fromkeys(taps))
+    tail = find_tail(shown, most_kept)
+    with tempfile.TemporaryDirectory() as work:
+        (head,) = save_model(cut_tail(shown, tail), Path(work) / "head.onnx")
+        made = compile_context(head, chip, out=Path(work), folder="context")
+        append_tail(Path(work) / made.folder / MODEL, shown, tail)
+        return HtpSession(Path(work) / made.folder).run
 
 
 def _run_htp(qdq: ir.Model, taps: Iterable[str], chip: Chip) -> Run:

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import json
+import math
+import tempfile
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit._cost import count_macs
 from edgekit._values import Artifact, Gap
 from edgekit.passes.serialize_model import save_model
 from edgekit.targets.qnn.chips import chips_of
-from edgekit.targets.qnn.compile_contexts import compile_context, refuse_fallbacks
+from edgekit.targets.qnn.compile_contexts import MODEL, compile_context, refuse_fallbacks
+from edgekit.targets.qnn.leave_softmax import TINY, append_tail, cut_tail, find_tail
 from edgekit.targets.qnn.library import version
 from edgekit.targets.qnn.options import read_options
 from edgekit.targets.qnn.prepare_htp import prepare_htp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import onnx_ir as ir
 
     from edgekit._values import Component, MacShare
     from edgekit.target import Job
+    from edgekit.targets.qnn.chips import Chip
     from edgekit.targets.qnn.compile_contexts import Context
+    from edgekit.targets.qnn.options import Options
     from edgekit.targets.qnn.partition import Partition
 
 PROVES = (
@@ -34,6 +40,9 @@ PROVES_FLOAT = (
     "this host ran the ONNX file on onnxruntime's CPU provider: what a phone's CPU falls back to. No ARM CPU "
     "and no HTP was used"
 )
+
+# Numbers that a tensor of the end may have which is left to the CPU, by qnn.last-softmax.
+_MOST_KEPT = {"auto": TINY, "cpu": math.inf, "htp": 0}
 
 
 def build_component(component: Component, job: Job, out: Path) -> Artifact:
@@ -49,12 +58,7 @@ def build_component(component: Component, job: Job, out: Path) -> Artifact:
     model, notes = prepare_htp(component.model, chips)
     stem = f"{component.name}.{job.precision}"
     source = save_model(model, out / f"{stem}.qdq.onnx" if job.precision == "int8" else out / f"{stem}.onnx")
-    contexts = [
-        compile_context(
-            source[0], chip, out=out, folder=f"{stem}.v{chip.htp_arch}.{chip.name}", vtcm_mb=options.vtcm_mb
-        )
-        for chip in chips
-    ]
+    contexts = _compile_contexts(model, source[0], stem=stem, chips=chips, options=options)
     if options.fallback == "refuse":
         refuse_fallbacks([gap for one in contexts for gap in list_gaps(component.name, one.partition)])
     report = _write_report(contexts, out, stem)
@@ -77,6 +81,24 @@ def build_component(component: Component, job: Job, out: Path) -> Artifact:
             for row in one.partition.placements(one.chip, f"onnxruntime-qnn {version()}")
         ),
     )
+
+
+def _compile_contexts(
+    model: ir.Model, source: Path, *, stem: str, chips: Sequence[Chip], options: Options
+) -> list[Context]:
+    """A context a chip beside `source`; the end of the graph behind it on the CPU, where that is chosen."""
+    tail = find_tail(model, _MOST_KEPT[options.last_softmax])
+    kept = tuple(f"{node.op_type} '{node.name}'" for node in tail)
+    out, made = source.parent, []
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
+        head = save_model(cut_tail(model, tail), Path(scratch) / source.name)[0] if tail else source
+        for chip in chips:
+            folder = f"{stem}.v{chip.htp_arch}.{chip.name}"
+            one = compile_context(head, chip, out=out, folder=folder, vtcm_mb=options.vtcm_mb)
+            if tail:
+                append_tail(out / folder / MODEL, model, tail)
+            made.append(replace(one, partition=replace(one.partition, kept=kept)))
+    return made
 
 
 def list_gaps(component: str, partition: Partition) -> list[Gap]:

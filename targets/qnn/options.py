@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 
 Activation = Literal["auto", "u8", "u16"]
 Fallback = Literal["allow", "refuse"]
+LastSoftmax = Literal["auto", "cpu", "htp"]
 Weights = Literal["int8", "int4"]
 
 _CHOICES = {
     "activation": ("auto", "u8", "u16"),
     "fallback": ("allow", "refuse"),
+    "last-softmax": ("auto", "cpu", "htp"),
     "weights": ("int8", "int4"),
 }
 _KNOWN = (*_CHOICES, "chips", "vtcm-mb")
@@ -29,6 +31,8 @@ class Options:
     """activation: 8- or 16-bit, `auto` measures. fallback: `refuse` stops where a node would run on the CPU.
 
     activation `auto` beside int4 weights is 16-bit.
+    last_softmax: where a Softmax or Sigmoid that ends in outputs is computed; `auto`: on the CPU, in float32,
+    where it has few numbers.
     weights: `int4` is for 1024 elements or more, not of grouped convolutions, with a scale a channel.
     chips: names of chips.toml to compile for, "" for the device's own. vtcm_mb: most tightly coupled memory
     that the graph may take, 0 for all that the chip has.
@@ -36,6 +40,7 @@ class Options:
 
     activation: Activation = "auto"
     fallback: Fallback = "allow"
+    last_softmax: LastSoftmax = "auto"
     weights: Weights = "int8"
     chips: str = ""
     vtcm_mb: int = 0
@@ -51,6 +56,7 @@ def read_options(job: Job) -> Options:
     return Options(
         activation=cast("Activation", job.options.get("activation", "auto")),
         fallback=cast("Fallback", job.options.get("fallback", "allow")),
+        last_softmax=cast("LastSoftmax", job.options.get("last-softmax", "auto")),
         weights=cast("Weights", job.options.get("weights", "int8")),
         chips=job.options.get("chips", ""),
         vtcm_mb=_megabytes(job.options.get("vtcm-mb", "0")),

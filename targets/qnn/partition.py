@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # The provider leaves Q of an input and DQ of an output to the CPU on purpose: less to copy to the HTP.
 _AT_BORDER = ("consume a graph input", "generate a graph output")
 _WHY_AT_BORDER = "quantizers of inputs and outputs: the provider keeps them, for less is copied to the HTP"
+_BY_CHOICE = "kept on the CPU by edgekit"
+_WHY_KEPT = f"{_BY_CHOICE}: in float32 behind the context, where the HTP's float16 has three digits"
 _SHOWN = 3
 
 
@@ -37,24 +39,31 @@ class Fallback:
 
 @dataclass(frozen=True)
 class Partition:
-    """contexts: graphs on the HTP; on_htp, total: nodes (of the graph as ONNX Runtime hands it over)."""
+    """contexts: graphs on the HTP; on_htp, total: nodes (of the graph as ONNX Runtime hands it over).
+
+    kept: nodes behind that graph that edgekit itself left to the CPU, in words.
+    """
 
     contexts: int
     on_htp: int
     total: int
     at_border: int
     fallbacks: tuple[Fallback, ...]
+    kept: tuple[str, ...] = ()
 
     @property
     def is_whole(self) -> bool:
-        """One graph, and nothing but the quantizers of inputs and outputs beside it."""
+        """One graph, and nothing beside it but quantizers of inputs and outputs and what edgekit keeps."""
         return self.contexts == 1 and not self.fallbacks
 
     def words(self) -> str:
         """One line for the manifest."""
         border = f"; quantizers of inputs and outputs on the CPU: {self.at_border}" if self.at_border else ""
+        if self.kept:
+            border += f"; {_BY_CHOICE}, in float32: {_first(self.kept)}"
         if self.is_whole:
-            return f"whole on the HTP: {self.on_htp} of {self.total} nodes in {self._parts}{border}"
+            part = "all but the end" if self.kept else "whole"
+            return f"{part} on the HTP: {self.on_htp} of {self.total} nodes in {self._parts}{border}"
         names = f" ({_first([str(one) for one in self.fallbacks])})" if self.fallbacks else ""
         return (
             f"{self.on_htp} of {self.total} nodes on the HTP in {self._parts}, "
@@ -72,12 +81,14 @@ class Partition:
         unit = f"CPU beside {chip.name}"
         if self.at_border:
             rows.append(Placement(unit, self.at_border, _WHY_AT_BORDER))
-        kept: dict[tuple[str, str], list[str]] = {}
+        if self.kept:
+            rows.append(Placement(unit, len(self.kept), f"{_WHY_KEPT}: {_first(self.kept)}"))
+        left: dict[tuple[str, str], list[str]] = {}
         for one in self.fallbacks:
-            kept.setdefault((one.reason, one.way_out), []).append(str(one))
+            left.setdefault((one.reason, one.way_out), []).append(str(one))
         rows += [
             Placement(unit, len(nodes), f"{_first(nodes)}: {reason}; {way_out}", fallback=True)
-            for (reason, way_out), nodes in kept.items()
+            for (reason, way_out), nodes in left.items()
         ]
         return tuple(rows)
 
@@ -89,6 +100,7 @@ class Partition:
             "nodes": self.total,
             "quantizers_at_the_border": self.at_border,
             "on_cpu": rows,
+            "kept_on_cpu_by_edgekit": list(self.kept),
         }
 
 

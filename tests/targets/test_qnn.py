@@ -39,7 +39,7 @@ def test_the_htp_computes_what_the_qdq_graph_says_in_one_whole_context(
     scheme: Scheme, tmp_path: Path
 ) -> None:
     component = quantized(toy_cnn(), scheme)
-    artifact = build(component, tmp_path, job())
+    artifact = build(component, tmp_path, job(last_softmax="htp"))
     session = TARGET.open(artifact, tmp_path)
     got = session.run(FEEDS)
     # Softmax in float16: 2^-11 of each value, beside a step or two of the 8-bit logits.
