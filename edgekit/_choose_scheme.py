@@ -100,7 +100,7 @@ def _free_front_end(form: QdqForm) -> QdqForm:
 
 def plan_form(plan: Plan, scheme: Scheme) -> QdqForm:
     """The form of the INT8 graph that a plan asks for."""
-    return QdqForm(scheme, plan.bias, plan.conv_output, plan.gemm_output)
+    return QdqForm(scheme, plan.bias, plan.conv_output, plan.gemm_output, compute=plan.compute)
 
 
 def list_forms(workshop: Workshop, plan: Plan, scheme: str) -> list[QdqForm]:
@@ -156,7 +156,8 @@ def _rounds_no_more(form: QdqForm, than: QdqForm) -> bool:
         (form.gemm_output, than.gemm_output),
         (form.front_end, than.front_end),
     )
-    return form.scheme == than.scheme and all(own in ("float", other) for own, other in pairs)
+    same = form.scheme == than.scheme and form.compute == than.compute
+    return same and all(own in ("float", other) for own, other in pairs)
 
 
 @dataclass(frozen=True)

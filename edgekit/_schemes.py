@@ -13,6 +13,7 @@ BiasForm = Literal["float", "int32"]
 ConvOutput = Literal["int8", "float"]
 GemmOutput = Literal["float", "int8", "all"]
 FrontEnd = Literal["int8", "float"]
+Compute = Literal["fp32", "fp16"]
 Activation = Literal["int8", "uint8", "int16", "uint16"]
 # Precisions with integer weights beside float activations, and the bits of those weights.
 WEIGHT_BITS: dict[str, WeightBits] = {"w8": 8, "w4": 4}

@@ -236,7 +236,7 @@ class Workshop:
 
         if form not in self._references:
             model = self.quantize(form).component.model
-            self._references[form] = self.remember(reference_session(model))
+            self._references[form] = self.remember(reference_session(model, form.compute))
         return self._references[form]
 
     @property

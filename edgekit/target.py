@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from edgekit._schemes import PORTABLE, BiasForm, ConvOutput, GemmOutput, Scheme, WeightForm
+from edgekit._schemes import PORTABLE, BiasForm, Compute, ConvOutput, GemmOutput, Scheme, WeightForm
 from edgekit.errors import CannotRunHere, ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ class Plan:
 
     max_opset: highest default-domain opset the device's software reads; None: no op table ("unknown").
     expand: ops (function-bodied in ONNX) the target wants expanded into primitives.
-    scheme/bias/conv_output/gemm_output: the form of its INT8 graph (QdqForm). `portable` must always be
-    accepted; `native` is what the target does best from the same record.
+    scheme/bias/conv_output/gemm_output/compute: the form of its INT8 graph (QdqForm). `portable` must always
+    be accepted; `native` is what the target does best from the same record.
     second_scheme, second_conv_output: what is tried where the samples show the first to be far from fp32.
     weights: how it holds integer weights beside float data (w8, w4); empty: it does not, and the way out for
     a form that is missing is no_weights.
@@ -74,6 +74,7 @@ class Plan:
     conv_output: ConvOutput = "int8"
     second_conv_output: ConvOutput | None = None
     gemm_output: GemmOutput = "float"
+    compute: Compute = "fp32"
     wide: Scheme | None = None
     no_wide: str = "the target has none"
     default_float: Precision = "fp32"

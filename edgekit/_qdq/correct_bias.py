@@ -12,19 +12,23 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from edgekit._qdq.insert import QdqResult, insert_qdq, reach_scheme
 from edgekit._qdq.mean_errors import measure_errors
 from edgekit.passes._rewire import Names, constant_array
+from edgekit.passes.round_to_float16 import round_to_float16
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy as np
+    import onnx_ir as ir
     from numpy.typing import NDArray
 
     from edgekit._qdq.mean_errors import FloatMeans
     from edgekit._qdq.parameters import QdqForm
     from edgekit._qdq.steering import Steering
+    from edgekit._schemes import Compute
     from edgekit._values import Component
     from edgekit.calibration.record import CalibrationRecord
     from edgekit.calibration.samples import Samples
@@ -66,10 +70,22 @@ def insert_corrected_qdq(
     """
     component = reach_scheme(component, form.scheme, steering)
     first = insert_qdq(component, record, form=form, steering=steering)
-    errors = measure_errors(floats, first.component.model)
+    errors = _measure(floats, first.component.model, form.compute)
     if not errors:
         return first
     return insert_qdq(_shift_biases(component, errors), record, form=form, steering=steering)
+
+
+def _measure(floats: FloatMeans, quantized: ir.Model, compute: Compute) -> Mapping[str, Floats]:
+    """What the arithmetic between the integers adds counts too: float16 rounds flat regions alike as well.
+
+    Where it leaves float16's range in this graph, float32's errors are all there is to go by.
+    """
+    if compute == "fp16" and floats.means:
+        errors = measure_errors(floats, round_to_float16(quantized))
+        if all(np.isfinite(error).all() for error in errors.values()):
+            return errors
+    return measure_errors(floats, quantized)
 
 
 def _shift_biases(component: Component, errors: Mapping[str, Floats]) -> Component:

@@ -92,6 +92,9 @@ def _has_bias(node: ir.Node) -> bool:
 def _reads_integers(node: ir.Node) -> bool:
     weight = input_of(node, 1)
     producer = None if weight is None else weight.producer()
+    if producer is not None and producer.op_type == "Where":  # a graph rounded to float16
+        weight = producer.inputs[1]
+        producer = None if weight is None else weight.producer()
     return producer is not None and producer.op_type == "DequantizeLinear"
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from edgekit._qdq.round_layers import RoundedLayer
     from edgekit._qdq.weights import QuantizedWeight
-    from edgekit._schemes import BiasForm, ConvOutput, FrontEnd, GemmOutput, QuantParams, Scheme
+    from edgekit._schemes import BiasForm, Compute, ConvOutput, FrontEnd, GemmOutput, QuantParams, Scheme
     from edgekit.passes._rewire import Names
 
     Floats = NDArray[np.float32]
@@ -37,6 +37,7 @@ class QdqForm:
     gemm_output: `int8` quantizes the results of Gemm and MatMul, with the bias added behind them, all but
     the last ones, for runtimes whose integer products write nothing else; `float` what an int8 op reads.
     front_end: `float` leaves what only logarithms read in float (find_front_end).
+    compute: what is between the integers; biases are corrected for its rounding.
     """
 
     scheme: Scheme
@@ -44,6 +45,7 @@ class QdqForm:
     conv_output: ConvOutput = "int8"
     gemm_output: GemmOutput = "float"
     front_end: FrontEnd = "int8"
+    compute: Compute = "fp32"
 
 
 @dataclass(frozen=True)

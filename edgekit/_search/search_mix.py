@@ -93,7 +93,7 @@ class _Search:
         """Build one mix and judge it."""
         self.workshop.progress(f"try {words}", 0, None)
         result = self.workshop.quantize(form, mix)
-        session = reference_session(result.component.model)
+        session = reference_session(result.component.model, form.compute)
         drop = self.judge.measure(session)
         self.trials.append(Trial(words, drop.share, drop.samples))
         made = FoundMix(

@@ -12,12 +12,15 @@ import onnxruntime as ort
 
 from edgekit._verify.pieces import PiecewiseSession
 from edgekit.errors import ModelError, SamplesError
+from edgekit.passes.round_to_float16 import round_to_float16
 from edgekit.passes.serialize_model import save_beside, serialize_model, weight_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import onnx_ir as ir
+
+    from edgekit._schemes import Compute
 
 WHOLE_BYTES = 3_000_000_000  # of weights; a model with more is never loaded at once
 # A model in memory with more weights than this is loaded from a file: serialized, it is in memory four times.
@@ -84,9 +87,12 @@ def float_session(source: Path | ir.Model, model: ir.Model | None = None) -> Ort
     return _model_session(source, "fp32")
 
 
-def reference_session(model: ir.Model) -> OrtSession:
-    """The Q/DQ graph in plain float: what the artifact should compute, whatever its kernels."""
-    return _model_session(model, "Q/DQ reference")
+def reference_session(model: ir.Model, compute: Compute = "fp32") -> OrtSession:
+    """The Q/DQ graph: what the artifact should compute, whatever its kernels.
+
+    In plain float, or (fp16) with every float in it rounded to float16.
+    """
+    return _model_session(model if compute == "fp32" else round_to_float16(model), "Q/DQ reference")
 
 
 def _model_session(model: ir.Model, name: str) -> OrtSession:

@@ -41,7 +41,6 @@ class CoreML(Target):
         from edgekit.targets.coreml.weight_forms import weight_forms
 
         del components
-        read_options(job)
         return Plan(
             max_opset=None,
             expand=ops_to_expand(),
@@ -49,6 +48,7 @@ class CoreML(Target):
             # As coremltools' own quantizer of activations has it: what Apple shows to run in int8.
             conv_output="int8",
             second_conv_output="float",
+            compute=read_options(job).compute,
             no_wide="Core ML has no such type",
             default_float="fp16",
             baselines=("fp16",),

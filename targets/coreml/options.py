@@ -13,9 +13,9 @@ from edgekit.targets.coreml.rewrite import OPTION, read_rewrite
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from edgekit._schemes import Compute
     from edgekit.target import Job
 
-Compute = Literal["fp16", "fp32"]
 Layout = Literal["rgb", "bgr", "gray"]
 Attention = Literal["fused", "plain"]
 CHANNELS: dict[Layout, int] = {"rgb": 3, "bgr": 3, "gray": 1}

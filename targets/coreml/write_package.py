@@ -19,7 +19,7 @@ from edgekit.targets.coreml.write_program import opset_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from edgekit.targets.coreml.options import Compute
+    from edgekit._schemes import Compute
 
 _AUTHOR = "com.apple.CoreML"
 _MODEL = f"{_AUTHOR}/model.mlmodel"
