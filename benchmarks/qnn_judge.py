@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.step_interval import step_interval, to_decibels
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 
 _SATURATES = frozenset({"Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid", "Exp"})
 _COMPUTES = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-_DRAWS, _ENDS = 2000, (5, 95)
 _BY_OP = 2  # samples whose ops are compared one by one
 _SEEN = "/seen"  # ends the name of the input that stands for a restored tensor
 _MOVED = 0.005  # of a step: far below what an input's own rounding changes
@@ -58,23 +59,17 @@ class Noise:
     def rates(self) -> dict[str, float]:
         """SQNR in dB; `step`: Q/DQ's less the HTP's, `low` to `high` (90 %) as the samples are drawn anew."""
         qdq, htp, total = np.array(self.qdq), np.array(self.htp), sum(self.signal)
-        draws = np.random.default_rng(0).integers(0, qdq.size, (_DRAWS, qdq.size))
-        low, high = np.percentile(_decibels(htp[draws].sum(1), qdq[draws].sum(1)), _ENDS)
+        low, high = step_interval(self.qdq, self.htp)
         found = {
-            "qdq": _decibels(total, qdq.sum()),
-            "htp": _decibels(total, htp.sum()),
-            "between": _decibels(total, sum(self.between)),
-            "itself": _decibels(total, sum(self.itself)) if any(self.itself) else np.nan,
-            "step": _decibels(htp.sum(), qdq.sum()),
+            "qdq": toto_decibels(total, qdq.sum()),
+            "htp": toto_decibels(total, htp.sum()),
+            "between": toto_decibels(total, sum(self.between)),
+            "itself": toto_decibels(total, sum(self.itself)) if any(self.itself) else np.nan,
+            "step": toto_decibels(htp.sum(), qdq.sum()),
             "low": low,
             "high": high,
         }
         return {name: float(value) for name, value in found.items()}
-
-
-def _decibels(signal: Any, noise: Any) -> Any:
-    tiny = np.finfo(np.float64).tiny
-    return 10 * np.log10(np.maximum(signal, tiny) / np.maximum(noise, tiny))
 
 
 def judge_htp(
