@@ -69,6 +69,10 @@ def choose_form(workshop: Workshop, plan: Plan, scheme: str) -> ChosenScheme:
 def list_choices(workshop: Workshop, plan: Plan, scheme: str) -> list[Choice]:
     """What real samples decide for a target whose scheme is `scheme`, in this order."""
     found = list[Choice]()
+    if find_front_end(workshop.component.model):
+        # First: a few float layers are cheaper than 16 bits everywhere.
+        words = ("what only logarithms read stays float", f"in {SCHEMES[scheme].activation}")
+        found.append(Choice(_free_front_end, words, _NEARER_FLOAT_DB))
     second = plan.second_scheme
     if scheme != PORTABLE.name:
         # Neither scheme wins on every model: one more bit for one-sided tensors against rounding that is
@@ -83,9 +87,6 @@ def list_choices(workshop: Workshop, plan: Plan, scheme: str) -> list[Choice]:
         # Layers that read raw values (an embedding, a head) may lose more than integer kernels are worth.
         words = ("results of matrix products stay float", "in int8")
         found.append(Choice(lambda form: replace(form, gemm_output="float"), words))
-    if find_front_end(workshop.component.model):
-        words = ("what only logarithms read stays float", "in int8")
-        found.append(Choice(_free_front_end, words, _NEARER_FLOAT_DB))
     return found
 
 

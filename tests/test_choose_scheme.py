@@ -11,11 +11,13 @@ import pytest
 from edgekit import _choose_scheme
 from edgekit._qdq import QdqForm
 from edgekit._recipe import Recipe
-from edgekit._schemes import INT16X8, NATIVE_U8, PORTABLE
+from edgekit._schemes import INT16X8, NATIVE_U8, NATIVE_U16_S8, PORTABLE
 from edgekit._values import Component
 from edgekit._verify import Golden, GoldenSample
 from edgekit.target import Plan
 from tests.models import toy_cnn
+from tests.qdq.qdq_nets import as_component
+from tests.qdq.test_front_end import listener
 
 NOISE = np.random.default_rng(3).standard_normal((1, 10)).astype(np.float32)
 CLEAN = np.ones((1, 10), np.float32)
@@ -177,3 +179,48 @@ def test_a_search_tries_the_plans_schemes_in_turn(asked: str, plan: Plan, tried:
     shop.recipe = Recipe.of("m.onnx", scheme=asked)
     forms = _choose_scheme.list_forms(shop, plan, plan.scheme.name)
     assert [form.scheme.name for form in forms] == tried
+
+
+class Listener(Shop):
+    """A workshop whose graphs miss fp32 by the noise of each scheme and form of the front end."""
+
+    def __init__(self, noise: dict[str, float]) -> None:
+        super().__init__(noise)
+        self.component = as_component(listener())
+
+    def quantize(self, form: Any) -> Any:
+        made = super().quantize(form)
+        self.quantized[-1] = f"{form.scheme.name} {form.front_end}"
+        return made
+
+    def name(self, result: Any) -> str:
+        return self.quantized[-1]
+
+
+@pytest.mark.parametrize(
+    ("free", "wide", "tried", "words"),
+    [
+        (0.01, 0.001, ["native-u8 int8", "native-u8 float"], "what only logarithms read stays float"),
+        (
+            0.05,
+            0.001,
+            ["native-u8 int8", "native-u8 float", "native-u16-s8 float"],
+            "native-u16-s8 was taken",
+        ),
+        (
+            0.099,
+            0.001,
+            ["native-u8 int8", "native-u8 float", "native-u16-s8 int8"],
+            "native-u16-s8 was taken",
+        ),
+    ],
+)
+def test_a_few_float_layers_are_tried_before_16_bits_everywhere(
+    free: float, wide: float, tried: list[str], words: str
+) -> None:
+    noise = {"native-u8 int8": 0.1, "native-u8 float": free}
+    shop: Any = Listener({**noise, "native-u16-s8 float": wide, "native-u16-s8 int8": wide})
+    plan = Plan(17, scheme=NATIVE_U8, second_scheme=NATIVE_U16_S8)
+    chosen = _choose_scheme.choose_form(shop, plan, "native-u8")
+    assert list(dict.fromkeys(shop.quantized)) == tried
+    assert words in chosen.note
