@@ -61,11 +61,11 @@ class Noise:
         qdq, htp, total = np.array(self.qdq), np.array(self.htp), sum(self.signal)
         low, high = step_interval(self.qdq, self.htp)
         found = {
-            "qdq": toto_decibels(total, qdq.sum()),
-            "htp": toto_decibels(total, htp.sum()),
-            "between": toto_decibels(total, sum(self.between)),
-            "itself": toto_decibels(total, sum(self.itself)) if any(self.itself) else np.nan,
-            "step": toto_decibels(htp.sum(), qdq.sum()),
+            "qdq": to_decibels(total, qdq.sum()),
+            "htp": to_decibels(total, htp.sum()),
+            "between": to_decibels(total, sum(self.between)),
+            "itself": to_decibels(total, sum(self.itself)) if any(self.itself) else np.nan,
+            "step": to_decibels(htp.sum(), qdq.sum()),
             "low": low,
             "high": high,
         }
