@@ -56,7 +56,7 @@ def prepare(work: str, name: str) -> str:
 def convert(work: str, name: str, source: str, form: str) -> dict[str, Any]:
     """One convert for all chips, and what its partition report says. form: weights, data and rounding."""
     import edgekit
-    from edgekit.targets.qnn.leave_softmax import TINY
+    from edgekit._qdq.find_tail import TINY
 
     weights, data, rounding = form.split()
     output = Path(work) / f"edgekit-{weights}-{data}"

@@ -258,10 +258,11 @@ def _run_float(model: ir.Model, taps: Iterable[str]) -> Run:
 
 def _run_context(qdq: ir.Model, taps: Iterable[str], chip: Chip, most_kept: float) -> Run:
     """Compiled as edgekit does, the end of the graph behind the context, with these tensors as outputs."""
+    from edgekit._qdq.find_tail import find_tail
     from edgekit._verify import with_taps
     from edgekit.passes.serialize_model import save_model
     from edgekit.targets.qnn.compile_contexts import MODEL, compile_context
-    from edgekit.targets.qnn.leave_softmax import append_tail, cut_tail, find_tail
+    from edgekit.targets.qnn.leave_softmax import append_tail, cut_tail
     from edgekit.targets.qnn.session import HtpSession
 
     shown = with_taps(qdq, dict.fromkeys(taps))

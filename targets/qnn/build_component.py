@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit._cost import count_macs
+from edgekit._qdq.find_tail import TINY, find_tail
 from edgekit._values import Artifact, Gap
 from edgekit.passes.serialize_model import save_model
 from edgekit.targets.qnn.chips import chips_of
 from edgekit.targets.qnn.compile_contexts import MODEL, compile_context, refuse_fallbacks
-from edgekit.targets.qnn.leave_softmax import TINY, append_tail, cut_tail, find_tail
+from edgekit.targets.qnn.leave_softmax import append_tail, cut_tail, settle_versions
 from edgekit.targets.qnn.library import version
 from edgekit.targets.qnn.options import read_options
 from edgekit.targets.qnn.prepare_htp import prepare_htp
@@ -97,6 +98,7 @@ def _compile_contexts(
             one = compile_context(head, chip, out=out, folder=folder, vtcm_mb=options.vtcm_mb)
             if tail:
                 append_tail(out / folder / MODEL, model, tail)
+            settle_versions(out / folder / MODEL)
             made.append(replace(one, partition=replace(one.partition, kept=kept)))
     return made
 

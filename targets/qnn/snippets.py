@@ -43,6 +43,7 @@ def _kotlin(artifact: Artifact, job: Job, out: Path) -> str:
         "CLASS": _class_name(artifact),
         "QNN": artifact.runtime.rpartition(" ")[2],
         "QAIRT": row.get("qairt", "?"),
+        "LITERT": job.device.facts.get("board_of", "litert"),
         "INPUTS": _shapes(inputs),
         "OUTPUTS": _shapes(outputs),
         "AT": "@",

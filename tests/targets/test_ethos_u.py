@@ -55,7 +55,7 @@ def test_convert_compiles_the_proven_int8_file_and_says_what_runs_where(tmp_path
     units = Counter(row["unit"] for row in table["operators"])
     placed = {unit: sum(row["ops"] for row in rows if row["unit"].startswith(unit)) for unit in units}
     assert placed == units
-    assert [row["fallback"] for row in rows if "Softmax" in row["why"]] == [True]
+    assert [row["fallback"] for row in rows if "Softmax" in row["why"]] == [False]
     assert {row["unit"] for row in rows if row["fallback"]} == {"CPU"}
     assert table["kind"] == "predicted"
     assert table["estimates"]["cycles"] > 0
@@ -205,3 +205,66 @@ def test_vela_takes_16_bit_nodes_beside_int8_ones(tmp_path: Path) -> None:
     want = run_onnx(mixed.model, feeds)["y"]
     got = TARGET.open(artifact, tmp_path).run(feeds)["y"]
     assert sqnr(want, got) > 40
+
+
+def net_of(*rows: tuple[str, str, str]) -> onnx.ModelProto:
+    """x [1, 64] -> Gemm -> s -> rows -> y."""
+    info = helper.make_tensor_value_info
+    nodes = [helper.make_node("Gemm", ["x", "w"], ["s"], "fc")]
+    nodes += [helper.make_node(op, [source], [made], op.lower()) for op, source, made in rows]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [info("x", TensorProto.FLOAT, [1, 64])],
+        [info("y", TensorProto.FLOAT, None)],
+        [onnx.numpy_helper.from_array(normal(64, 16), "w")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def convert_refusing(model: onnx.ModelProto, folder: Path) -> Any:
+    onnx.save(model, folder / "m.onnx")
+    words = ("convert", folder / "m.onnx", "--samples", "random", "--no-cache", "--no-fallback")
+    return run(*words, "-t", "ethos-u", "-o", folder / "out")
+
+
+def test_a_fallback_is_refused_by_operator_reason_and_way_out(tmp_path: Path) -> None:
+    told = convert_refusing(net_of(("Sin", "s", "h"), ("Relu", "h", "y")), tmp_path)
+    assert told.exit_code == 1
+    assert "SIN" in told.output
+    assert "Vela has it on no NPU" in told.output
+    assert "supported-ops-report" in told.output
+    assert not (tmp_path / "out").exists()
+    checked = run("check", tmp_path / "m.onnx", "-t", "ethos-u", "--no-fallback")
+    assert checked.exit_code == 1
+    assert "SIN" in checked.output
+    assert run("check", tmp_path / "m.onnx", "-t", "ethos-u").exit_code == 0
+
+
+def test_what_only_the_compiled_file_shows_is_refused_with_velas_reason(tmp_path: Path) -> None:
+    """A product of float data: Vela has FullyConnected, and not on these."""
+    model = net_of(("Relu", "s", "y"))
+    component = prepared(model)
+    with pytest.raises(GapError, match=r"FullyConnected.*runs on the CPU.*Float32") as caught:
+        TARGET.build([component], job(options={"fallback": "refuse"}), tmp_path)
+    assert all("end the model before it" in gap.way_out for gap in caught.value.gaps)
+    TARGET.build([component], job(), tmp_path)
+    with pytest.raises(UsageError, match="fallback 'refused' is unknown"):
+        TARGET.plan([], job(options={"fallback": "refused"}))
+
+
+def test_the_last_softmax_is_no_fallback_and_the_product_in_front_of_it_is_on_the_npu(tmp_path: Path) -> None:
+    told = convert_refusing(net_of(("Softmax", "s", "y")), tmp_path)
+    assert told.exit_code == 0, told.output
+    (file,) = (tmp_path / "out").rglob("model.int8.vela.json")
+    rows = json.loads(file.read_text())["operators"]
+    assert {row["operator"]: row["unit"] for row in rows} == {
+        "Quantize": "CPU",
+        "FullyConnected": "NPU",
+        "Dequantize": "CPU",
+        "Softmax": "CPU",
+    }
+    placed = json.loads((file.parent / "manifest.json").read_text())["artifacts"][0]["placements"]
+    (softmax,) = [row for row in placed if "Softmax" in row["why"]]
+    assert "kept on the CPU by edgekit" in softmax["why"]
+    assert not softmax.get("fallback")

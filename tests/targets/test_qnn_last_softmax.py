@@ -11,10 +11,11 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
 
+from edgekit._qdq.find_tail import find_tail
 from edgekit._schemes import NATIVE_U8_S8
 from edgekit.errors import UsageError
 from edgekit.passes.serialize_model import save_model
-from edgekit.targets.qnn.leave_softmax import append_tail, cut_tail, find_tail
+from edgekit.targets.qnn.leave_softmax import append_tail, cut_tail
 from edgekit.targets.qnn.library import open_session
 from tests.models import run_onnx, toy_cnn
 from tests.targets.qnn_models import FEEDS, TARGET, as_component, build, job, quantized
@@ -175,3 +176,10 @@ def test_a_chip_without_float16_needs_no_fallback_for_a_last_softmax(tmp_path: P
     artifact = build(quantized(toy_cnn(), NATIVE_U8_S8), tmp_path, job(device="qcs6490", fallback="refuse"))
     context = ir.load(tmp_path / artifact.main / "model.onnx")
     assert [node.op_type for node in context.graph].count("EPContext") == 1
+
+
+def test_a_context_asks_for_no_newer_onnxruntime_than_its_opset_does(tmp_path: Path) -> None:
+    artifact = build(quantized(toy_cnn(), NATIVE_U8_S8), tmp_path, job(last_softmax="htp"))
+    context = onnx.load(tmp_path / artifact.main / "model.onnx")
+    assert context.ir_version == 10  # as ONNX's table of versions has it for opset 21
+    assert {(row.domain, row.version) for row in context.opset_import} == {("", 21), ("com.microsoft", 1)}

@@ -45,14 +45,19 @@ class EthosU(Target):
 
         del components
         read_options(job)
-        return Plan(max_opset=None, expand=ops_to_expand(), bias="int32", gemm_output="int8", wide=INT16X8)
+        return Plan(max_opset=None, expand=ops_to_expand(), bias="int32", gemm_output="all", wide=INT16X8)
 
     def check(self, components: Sequence[Component], job: Job) -> list[Gap]:
         """What LiteRT cannot hold, and every precision but int8; what Vela takes shows when it compiles."""
         from edgekit.targets.litert.lower import lower_component
 
-        read_options(job)
-        gaps = [gap for component in components for gap in lower_component(component).gaps]
+        options = read_options(job)
+        lowered = [(component, lower_component(component)) for component in components]
+        gaps = [gap for _, one in lowered for gap in one.gaps]
+        if options.fallback == "refuse":
+            from edgekit.targets.litert.ethos_u.fallbacks import list_unknown
+
+            gaps += [gap for component, one in lowered for gap in list_unknown(component, one)]
         if job.precision == "int8":
             return gaps
         rule = f"an Ethos-U computes integers, and {job.precision} would run on the CPU beside it"

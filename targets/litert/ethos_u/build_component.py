@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from edgekit._results import Measurement
 from edgekit._values import Placement
 from edgekit.targets.litert.build_component import build_component as build_tflite
+from edgekit.targets.litert.ethos_u.fallbacks import end_in_float, is_kept, list_left, refuse_left
 from edgekit.targets.litert.ethos_u.run_vela import run_vela
 from edgekit.targets.litert.ethos_u.write_out_hardswish import write_out_hardswish
 
@@ -30,6 +31,7 @@ PROVES = (
     "these numbers. The compiled command stream ran nowhere; no Ethos-U was used, and SRAM, flash and cycles "
     "are Vela's own estimates"
 )
+_BY_CHOICE = "kept on the CPU by edgekit: the last Softmax or Sigmoid, in float32"
 _COMPILED = ".vela.tflite"
 _TABLE = ".vela.json"
 # Vela ends a reason with the tensor that it is about: "... unsupported DataType Float32 (t67_act)".
@@ -39,10 +41,14 @@ _OF_TENSOR = re.compile(r" \([^()]*\)$")
 def build_component(component: Component, job: Job, out: Path, *, options: Options) -> Artifact:
     """Write `<component>.int8.tflite`, `.vela.tflite` and `.vela.json` into `out`.
 
-    The .json holds Vela's estimates and the place of every operator. GapError where Vela refuses the file.
+    The .json holds Vela's estimates and the place of every operator. GapError where Vela refuses the file, or
+    leaves an operator to the CPU that the options refuse to.
     """
     plain = build_tflite(component, replace(job, options={}), out, adapt=write_out_hardswish)
     compiled = run_vela(out / plain.main, options)
+    kept = end_in_float(component)
+    if options.fallback == "refuse":
+        refuse_left(list(list_left(compiled.places, component.name, kept)))
     stem = plain.main.removesuffix(".tflite")
     (out / f"{stem}{_COMPILED}").write_bytes(compiled.data)
     (out / f"{stem}{_TABLE}").write_text(json.dumps(compiled.as_json(), indent=1) + "\n", encoding="utf-8")
@@ -53,23 +59,24 @@ def build_component(component: Component, job: Job, out: Path, *, options: Optio
         runtime=f"ethos-u-vela {version('ethos-u-vela')}, {plain.runtime}",
         notes=(*plain.notes, *_words(compiled, options)),
         proves=PROVES,
-        placements=tuple(_placements(compiled, options)),
+        placements=tuple(_placements(compiled, options, kept)),
     )
 
 
-def _placements(compiled: Compiled, options: Options) -> Iterator[Placement]:
+def _placements(compiled: Compiled, options: Options, chosen: frozenset[str]) -> Iterator[Placement]:
     """How many operators are on the NPU, and on the CPU by Vela's reason."""
     on_npu = sum(place.unit == "NPU" for place in compiled.places)
     why = f"placed by Vela {version('ethos-u-vela')} on this host; no Ethos-U has run it"
     yield Placement(f"NPU ({options.accelerator})", on_npu, why)
-    kept: dict[str, list[str]] = {}
+    left: dict[tuple[str, bool], list[str]] = {}
     for place in compiled.places:
         if place.unit != "NPU":
+            by_choice = is_kept(place, chosen)
             reason = _OF_TENSOR.sub("", place.reason) or "Vela gives no reason"
-            kept.setdefault(reason, []).append(place.operator)
-    for reason, operators in kept.items():
+            left.setdefault((_BY_CHOICE if by_choice else reason, not by_choice), []).append(place.operator)
+    for (reason, is_fallback), operators in left.items():
         names = ", ".join(f"{count} {name}" for name, count in Counter(operators).items())
-        yield Placement("CPU", len(operators), f"{names}: {reason}", fallback=True)
+        yield Placement("CPU", len(operators), f"{names}: {reason}", fallback=is_fallback)
 
 
 def source_file(artifact: Artifact) -> str:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, cast
 
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
     from edgekit.target import Job
 
-_KNOWN = ("accelerator", "system-config", "memory-mode")
+_FACTS = ("accelerator", "system-config", "memory-mode")
+_FALLBACKS = ("allow", "refuse")
+_KNOWN = (*_FACTS, "fallback")
 _ACCELERATORS = (
     *(f"ethos-u55-{macs}" for macs in (32, 64, 128, 256)),
     *(f"ethos-u65-{macs}" for macs in (256, 512)),
@@ -20,14 +22,20 @@ _ACCELERATORS = (
 )
 _WORD = re.compile(r"[A-Za-z0-9_]{1,64}")
 
+Fallback = Literal["allow", "refuse"]
+
 
 @dataclass(frozen=True)
 class Options:
-    """accelerator: NPU and MACs a cycle; system_config and memory_mode: sections of Vela's own vela.ini."""
+    """accelerator: NPU and MACs a cycle; system_config and memory_mode: sections of Vela's own vela.ini.
+
+    fallback: `refuse` stops where an operator would run on the CPU; converters and the last Softmax may.
+    """
 
     accelerator: str
     system_config: str
     memory_mode: str
+    fallback: Fallback = "allow"
 
 
 def read_options(job: Job) -> Options:
@@ -35,19 +43,27 @@ def read_options(job: Job) -> Options:
     for name in job.options:
         if name not in _KNOWN:
             raise UsageError(f"target 'ethos-u' has no option '{name}'", fix=_hint(name, _KNOWN))
-    chosen = {name: job.options.get(name, job.device.facts.get(name, "")) for name in _KNOWN}
+    chosen = {name: job.options.get(name, job.device.facts.get(name, "")) for name in _FACTS}
+    fallback = job.options.get("fallback", "allow")
+    if fallback not in _FALLBACKS:
+        raise UsageError(f"ethos-u.fallback '{fallback}' is unknown", fix=_hint(fallback, _FALLBACKS))
     if chosen["accelerator"] not in _ACCELERATORS:
         raise UsageError(
             f"ethos-u.accelerator '{chosen['accelerator']}' is unknown",
             fix=_hint(chosen["accelerator"], _ACCELERATORS),
         )
-    for name in _KNOWN[1:]:
+    for name in _FACTS[1:]:
         if not _WORD.fullmatch(chosen[name]):
             raise UsageError(
                 f"ethos-u.{name} '{chosen[name]}' is no section of vela.ini",
                 fix="`vela --list-configs Arm/vela.ini` lists them",
             )
-    return Options(chosen["accelerator"], chosen["system-config"], chosen["memory-mode"])
+    return Options(
+        chosen["accelerator"],
+        chosen["system-config"],
+        chosen["memory-mode"],
+        cast("Fallback", fallback),
+    )
 
 
 def _hint(name: str, known: tuple[str, ...]) -> str:

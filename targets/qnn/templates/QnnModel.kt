@@ -3,7 +3,7 @@
 //         implementation("com.qualcomm.qti:onnxruntime-android-qnn:@QNN@"), implementation("com.qualcomm.qti:qnn-runtime:@QAIRT@")
 // A context runs on the QNN runtime that made it (@QAIRT@) or a newer one. Manifest: extractNativeLibs="true".
 // Copy the folder into the app's files: a context is read from a path. Generated, and NOT compiled by edgekit.
-// The other way to this NPU is LiteRT: the bundle of the same phone's `litert` device (edgekit convert --target galaxy-s24,
+// The other way to this NPU is LiteRT: the bundle of the same phone's `litert` device (edgekit convert --target @LITERT@,
 // compiled ahead with --option litert.aot=CHIP) has a class that takes Accelerator.NPU.
 package edgekit.generated
 
