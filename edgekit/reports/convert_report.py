@@ -110,6 +110,12 @@ def proof_rows(
     return rows
 
 
+def reference_cells(artifacts: Sequence[Artifact], parities: Sequence[Parity]) -> list[str]:
+    """How near each artifact is to its own Q/DQ graph, the worst of its outputs; `-` where it has none."""
+    found = {(parity.component, parity.variant): parity.against_reference for parity in parities}
+    return [_worst_sqnr(found.get((one.component, one.variant), ())) for one in artifacts]
+
+
 def proof_lines(parities: Sequence[Parity]) -> list[str]:
     """What the figures rest on, told once for all variants alike, then each one's failures."""
     variants: dict[str, list[str]] = {}

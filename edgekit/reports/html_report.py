@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgekit._budget import AT_LEAST
 from edgekit._profile import find_measurement
-from edgekit.reports.convert_report import mac_words, note_lines, proof_lines, proof_rows
+from edgekit.reports.convert_report import mac_words, note_lines, proof_lines, proof_rows, reference_cells
 from edgekit.reports.layer_sections import layer_sections
 from edgekit.reports.offline_page import open_page
 from edgekit.reports.plots import Point, plot_latencies, plot_traces, plot_tradeoff
@@ -125,7 +125,7 @@ def _row(device: DeviceReport, columns: Sequence[str]) -> _Row:
         facts=_facts(profile) if profile else [],
         notes=[note for note in profile.notes if note not in device.reasons] if profile else [],
         source=_source(device),
-        artifacts=proof_rows(device.artifacts, device.parities, dict(device.sizes)),
+        artifacts=_artifacts(device),
         proofs=[*proof_lines(device.parities), *note_lines(device.artifacts, device.parities)],
         profile=profile,
         measured=_measurements(artifacts),
@@ -138,6 +138,13 @@ def _row(device: DeviceReport, columns: Sequence[str]) -> _Row:
             if one.layers_note
         ],
     )
+
+
+def _artifacts(device: DeviceReport) -> list[tuple[str, ...]]:
+    """A convert's rows, and behind the SQNR against fp32 that against the Q/DQ graph, where one has it."""
+    rows = proof_rows(device.artifacts, device.parities, dict(device.sizes))
+    near = reference_cells(device.artifacts, device.parities)
+    return [(*row[:4], cell, *row[4:]) for row, cell in zip(rows, near, strict=True)]
 
 
 def _units(artifacts: Iterable[ArtifactProfile | Artifact]) -> Iterator[tuple[str, ...]]:

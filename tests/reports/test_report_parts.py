@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 import edgekit
@@ -20,6 +22,7 @@ from edgekit._profile.profile_bundle import tell_load
 from edgekit._results import Measurement
 from edgekit._values import MacShare, Placement
 from edgekit.errors import BundleError
+from edgekit.targets.litert.session import LiteRTSession
 from tests.converted import make_bundle, run
 from tests.reports.test_feasibility import hand_made, keep, verdicts
 
@@ -132,6 +135,23 @@ def test_what_a_compiler_placed_on_this_host_is_on_the_page_of_a_bundle_that_no_
     assert f'<td>HTP of SM8650 (v75)</td><td class="number">{trace["supported_nodes"]}</td>' in page
     assert "on this host, not seen on a phone" in page
     assert "no device has run it" not in page
+
+
+def test_the_page_tells_what_a_runtime_adds_to_its_own_qdq_graph(tmp_path: Path) -> None:
+    """Computed here from the golden outputs in the bundle, by the formula of SQNR."""
+    bundle = make_bundle(tmp_path, "litert")
+    edgekit.report(bundle, tmp_path / "r")
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert ">SQNR vs Q/DQ</th>" in page
+    file = bundle / "model.int8.tflite"
+    signal = noise = 0.0
+    for folder in sorted((bundle / "golden" / "model").iterdir()):
+        graph = np.load(folder / "reference-0.npy").astype(np.float64)
+        got = LiteRTSession(file).run({"x": np.load(folder / "inputs-0.npy")})["y"]
+        signal, noise = signal + (graph**2).sum(), noise + ((got - graph) ** 2).sum()
+    cell = "equal" if noise == 0 else f"{10 * math.log10(signal / noise):.1f} dB"
+    assert f'<td class="number">{cell}</td><td class="number">' in page
+    assert page.count("what the runtime adds of its own") == 1
 
 
 def with_figures(profile: Profile, component: str, variant: str, **figures: float) -> Any:

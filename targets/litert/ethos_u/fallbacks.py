@@ -21,8 +21,8 @@ _CONVERTERS = frozenset({"Quantize", "Dequantize"})
 _AS_A_FILE = frozenset({"QUANTIZE", "DEQUANTIZE"})
 _FLOAT = "Float32"
 _TO_INTEGERS = (
-    "the INT8 graph has it in float (a hard swish, a gate, what --float names): end the model before it, build "
-    "it of operators that stay in int8, or let it run on the CPU"
+    "the INT8 graph has it in float (a hard swish, a gate, what --float names): end the model before it, "
+    "build it of operators that stay in int8, or let it run on the CPU"
 )
 _OTHER_OP = "express it by operators of `vela --supported-ops-report`, or end the model before it"
 
