@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -75,10 +76,10 @@ def refuse_left(gaps: list[Gap]) -> None:
 
 def _known_codes() -> frozenset[str]:
     """Names of TFLite operators that Vela puts on an NPU, where their tensors are as it wants them."""
-    from ethosu.vela.tflite.BuiltinOperator import BuiltinOperator
-    from ethosu.vela.tflite_mapping import builtin_operator_map
-    from ethosu.vela.tflite_supported_operators import TFLiteSupportedOperators
-
-    names = {code: name for name, code in vars(BuiltinOperator).items() if isinstance(code, int)}
-    supported = TFLiteSupportedOperators.supported_operators
-    return frozenset(names[code] for code, row in builtin_operator_map.items() if row[0] in supported)
+    codes, forms, kinds = (
+        import_module(f"ethosu.vela.{name}")
+        for name in ("tflite.BuiltinOperator", "tflite_mapping", "tflite_supported_operators")
+    )
+    names = {code: name for name, code in vars(codes.BuiltinOperator).items() if isinstance(code, int)}
+    supported = kinds.TFLiteSupportedOperators.supported_operators
+    return frozenset(names[code] for code, row in forms.builtin_operator_map.items() if row[0] in supported)
