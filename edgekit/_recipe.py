@@ -20,6 +20,7 @@ from edgekit._recipe_values import (
     switch_of,
     text_of,
 )
+from edgekit._values import RoundingChoice
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ WeightBlock = Literal[0, 32, 64, 128]
 PrecisionChoice = Literal["auto", "int8", "w8", "w4", "fp16", "fp32"]
 # What `--precision auto` allows INT8 to lose where no --max-drop says it (issue 7).
 AUTO_DROP = 0.005
-RoundingChoice = Literal["nearest", "adaround"]
 WeightMethod = Literal["auto", "rtn", "hqq", "gptq"]
 # The fields of edgekit._verify.Gate, named here because that room imports numpy; a test compares the two.
 GATE_LIMITS = (

@@ -71,7 +71,8 @@ class TargetWork:
             if allowed is not None:
                 forms = list_forms(self.workshop, self.plan, scheme)
                 wide = WideChoice(self.plan.wide, self.plan.no_wide)
-                self._mix = found = search_mix(self.workshop, forms, allowed, wide)
+                judge = Judge(self.workshop, allowed, self.gate("int8"))
+                self._mix = found = search_mix(self.workshop, forms, judge, wide)
                 self._quantized, self.scheme_note = found.result, found.note
                 self._measured = self.workshop.remember(found.reference)
                 self._unmet = () if found.enough else (found.note,)
@@ -93,7 +94,8 @@ class TargetWork:
     def rounding_note(self) -> str:
         """How the weights of the INT8 variant were rounded; "" to the nearest."""
         scheme = self.scheme
-        chosen = None if scheme is None else self.workshop.roundings(SCHEMES[scheme])
+        mix = None if self._mix is None else self._mix.mix
+        chosen = None if scheme is None else self.workshop.roundings(SCHEMES[scheme], mix)
         return "" if chosen is None else chosen.words
 
     @property

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 Precision = Literal["fp32", "fp16", "int8", "w8", "w4"]
+RoundingChoice = Literal["nearest", "adaround"]
 
 # The folder of a bundle's weights that several ONNX files point to.
 SHARED_WEIGHTS = "weights/"

@@ -244,12 +244,13 @@ class Workshop:
         """The forms of the Q/DQ graph that were made so far, without those of searches."""
         return tuple(self._plain_forms)
 
-    def roundings(self, scheme: Scheme) -> LayerRoundings | None:
+    def roundings(self, scheme: Scheme, mix: Mix | None = None) -> LayerRoundings | None:
         """How INT8 rounds the weights of each layer under a scheme; None to the nearest.
 
-        Chosen once, on the scheme's plainest form, so that all forms and targets hold the same integers.
+        Where the recipe asks for AdaRound, or the mix that a search tries. Chosen once, on the scheme's
+        plainest form, so that all forms and targets hold the same integers.
         """
-        if self.recipe.rounding == "nearest":
+        if "adaround" not in (self.recipe.rounding, "nearest" if mix is None else mix.rounding):
             return None
         if scheme not in self._layer_roundings:
             self.progress("round weights by AdaRound", 0, None)
@@ -261,12 +262,17 @@ class Workshop:
             )
         return self._layer_roundings[scheme]
 
+    def fitted_samples(self, scheme: Scheme, mix: Mix) -> frozenset[int]:
+        """Places of the samples that chose how the weights of such a graph are rounded."""
+        chosen = self.roundings(scheme, mix)
+        return chosen.fit if chosen is not None and chosen.chosen else frozenset()
+
     def _insert(
         self, form: QdqForm, mix: Mix, rounded: Mapping[str, RoundedLayer] | None = None
     ) -> QdqResult:
         """rounded: instead of what `roundings` gives."""
         if rounded is None:
-            chosen = self.roundings(form.scheme)
+            chosen = self.roundings(form.scheme, mix)
             rounded = {} if chosen is None else chosen.layers
         component, record = self.equalized, self.record
         self.progress("insert Q/DQ", 0, None)

@@ -22,10 +22,10 @@ from edgekit._recipe import Recipe
 from edgekit._results import OutputParity, TaskScore
 from edgekit._schemes import PORTABLE, QuantParams
 from edgekit._search import LayerCost, measure_sensitivity
+from edgekit._search.fewest import gallop, give_back
 from edgekit._search.fit_ranges import choose_clipped
 from edgekit._search.judge import Judge
 from edgekit._search.output_distance import measure_distance
-from edgekit._search.search_mix import gallop, give_back
 from edgekit._search.sensitivity import rank_layers
 from edgekit._verify import float_session, reference_session
 from edgekit._workshop import Workshop
@@ -268,7 +268,7 @@ def test_a_drop_of_just_what_is_allowed_is_enough_and_one_more_is_not(wrong: tup
         recipe=Recipe.of("m.onnx", targets="litert"),
         samples=samples,
         fp32=Answers(()),
-        scores=None,
+        scores=frozenset({"y"}),
         component=SimpleNamespace(model=None),
         expected=SimpleNamespace(metadata={}),
     )

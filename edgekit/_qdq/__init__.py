@@ -17,6 +17,7 @@ from edgekit._qdq.quantize_all import ALL as ALL
 from edgekit._qdq.quantize_weights import INT4_OPSET as INT4_OPSET
 from edgekit._qdq.quantize_weights import WeightsResult as WeightsResult
 from edgekit._qdq.quantize_weights import quantize_weights as quantize_weights
+from edgekit._qdq.round_layers import LEAST_SAMPLES as LEAST_SAMPLES
 from edgekit._qdq.round_layers import LayerRoundings as LayerRoundings
 from edgekit._qdq.round_layers import RoundedLayer as RoundedLayer
 from edgekit._qdq.round_layers import round_layers as round_layers

@@ -71,12 +71,13 @@ class RoundedLayer:
 class LayerRoundings:
     """The choice for each int8 layer with constant weights, by node, and what it does to the whole model.
 
-    held: the samples that judged, by their place. nearest_db, chosen_db: SQNR of the whole INT8 model against
-    fp32 on them, rounded to the nearest and as chosen.
+    held: the samples that judged, by their place, and fit: those that chose. nearest_db, chosen_db: SQNR of
+    the whole INT8 model against fp32 on `held`, rounded to the nearest and as chosen.
     """
 
     layers: Mapping[str, RoundedLayer]
     held: frozenset[int]
+    fit: frozenset[int] = frozenset()
     nearest_db: float = math.nan
     chosen_db: float = math.nan
 
@@ -141,7 +142,7 @@ def round_layers(plain: ir.Model, quantized: ir.Model, samples: Samples) -> Laye
     ready = {name: one for name, one in found.items() if isinstance(one, _Found)}
     for layer, moments in observe_layers(quantized, [one.layer for one in ready.values()], samples, split):
         made[layer.node] = _round(ready[layer.node], moments)
-    return LayerRoundings({name: made[name] for name in found}, split.held)
+    return LayerRoundings({name: made[name] for name in found}, split.held, split.fit)
 
 
 def tell_roundings(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from edgekit._qdq.round_layers import RoundedLayer
     from edgekit._schemes import Scheme
+    from edgekit._values import RoundingChoice
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,12 @@ def steer(graph: ir.Graph, float_nodes: Iterable[str], only_ops: Iterable[str]) 
 
 @dataclass(frozen=True)
 class Mix:
-    """What a search decided: nodes in float or in 16 bits, and the tensors whose range is cut."""
+    """What a search decided: nodes in float or in 16 bits, tensors whose range is cut, AdaRound or not."""
 
     float_nodes: frozenset[str] = frozenset()
     clipped: frozenset[str] = frozenset()
     wide: Widening | None = None
+    rounding: RoundingChoice = "nearest"
 
 
 @dataclass(frozen=True)

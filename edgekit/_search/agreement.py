@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgekit._search.close_calls import CloseCalls, tells_one_class
 from edgekit._tasks import CHARACTER_KEY, decode_ctc, vocabulary_of
 from edgekit._verify import OutputComparison
 from edgekit._verify.metrics import edit_distance
@@ -25,6 +26,7 @@ class Agreement:
         """scores: outputs whose rows are decisions. texts: outputs that are texts -> their characters."""
         self._scores = scores
         self._rows: dict[str, OutputComparison] = {}
+        self._calls: dict[str, CloseCalls] = {}
         self._texts = {name: _Letters(characters) for name, characters in texts.items()}
 
     def add(self, got: Arrays, expected: Arrays) -> None:
@@ -34,6 +36,8 @@ class Agreement:
                 self._texts[name].add(got[name], value)
             else:
                 self._rows.setdefault(name, OutputComparison(name, self._scores)).add(got[name], value)
+                if name in self._scores and tells_one_class(value):
+                    self._calls.setdefault(name, CloseCalls()).add(got[name], value)
 
     @property
     def losses(self) -> list[float]:
@@ -51,6 +55,13 @@ class Agreement:
                 fix="name a metric that judges the model: --metric module:function",
             )
         return max(self.losses)
+
+    @property
+    def foretold(self) -> tuple[float, float]:
+        """Of other samples than these, what `CloseCalls` foretells: (changes, loss) of the worst output."""
+        found = list(self._calls.values())
+        changes = max((calls.changes for calls in found), default=0.0)
+        return changes, max((calls.loss for calls in found), default=0.0)
 
 
 class _Letters:

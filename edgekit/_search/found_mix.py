@@ -8,26 +8,36 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgekit._qdq import Mix, QdqForm, QdqResult
+    from edgekit._search.judge import Drop
     from edgekit._search.sensitivity import LayerCost
     from edgekit.target import Session
 
+_LEAST_TOLD = 5e-5
 _NO_LATENCY = "unknown: no fit of a device has 16-bit activations"
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One mix that was built and judged: what it lost on how many samples."""
+    """One mix that was built and judged."""
 
     words: str
-    drop: float
-    samples: int
+    drop: Drop
+    missed: tuple[str, ...] = ()
+
+    def row(self) -> dict[str, Any]:
+        """Of the decision table."""
+        drop = self.drop
+        told = {"drop": drop.seen, "changes": drop.changes, "foretold": drop.foretold}
+        missed = {"missed": list(self.missed)} if self.missed else {}
+        return {"tried": self.words, **told, "samples": drop.samples, **missed}
 
 
 @dataclass(frozen=True)
 class FoundMix:
     """The Q/DQ graph that was taken and its session in plain float.
 
-    drop: what it loses by `judged_by` (a share), and allowed: what it may. layers: the measured
+    drop: what it loses by `judged_by`, and allowed: what it may. missed: limits of the artifact's gate that
+    this graph misses already, on golden samples. layers: the measured
     sensitivities, () where the search ended before it needed them. no_wide: why 16-bit activations were not
     a choice, "" where they were.
     """
@@ -36,22 +46,30 @@ class FoundMix:
     reference: Session
     form: QdqForm
     mix: Mix
-    drop: float
+    drop: Drop
     allowed: float
     judged_by: str
+    missed: tuple[str, ...] = ()
     trials: tuple[Trial, ...] = ()
     layers: tuple[LayerCost, ...] = ()
     no_wide: str = ""
 
     @property
     def enough(self) -> bool:
-        return self.drop <= self.allowed
+        return self.drop.share <= self.allowed and not self.missed
 
     @property
     def note(self) -> str:
-        """Both figures in words."""
-        lost = f"{100 * self.drop:.2f} %" if self.drop > 0 else "nothing"
+        """The figures in words."""
+        lost = f"{100 * self.drop.seen:.2f} %" if self.drop.seen > 0 else "nothing"
         said = f"--max-drop {100 * self.allowed:g}%: INT8 loses {lost} of {self.judged_by} on the samples"
+        if self.drop.unseen:
+            said += f", or of the {self.drop.unseen} that AdaRound did not see where that is more"
+        if self.drop.changes >= _LEAST_TOLD:
+            changes, loss = (f"{100 * share:.2f} %" for share in (self.drop.changes, self.drop.foretold))
+            said += f" (foretold for others: {changes} of the classes change, {loss} of right ones are lost)"
+        if self.missed:
+            said += f"; its Q/DQ graph misses {'; '.join(self.missed)}"
         best = "" if self.enough else f", the best of {len(self.trials)} that were tried,"
         counts = {"in float": len(self.mix.float_nodes), "on 16-bit activations": len(self.wide_nodes)}
         nodes = " and ".join(f"{count} nodes {form}" for form, count in counts.items() if count)
@@ -70,15 +88,16 @@ class FoundMix:
         return {
             "schema": "edgekit.mix/1",
             "allowed": self.allowed,
-            "drop": self.drop,
+            "drop": self.drop.seen,
+            "changes": self.drop.changes,
+            "foretold": self.drop.foretold,
             "judged_by": self.judged_by,
             "scheme": self.form.scheme.name,
             "float_nodes": sorted(self.mix.float_nodes),
             "sixteen_bits": self._sixteen_bits(),
             "clipped_tensors": sorted(self.mix.clipped),
-            "trials": [
-                {"tried": trial.words, "drop": trial.drop, "samples": trial.samples} for trial in self.trials
-            ],
+            "rounding": self.mix.rounding,
+            "trials": [trial.row() for trial in self.trials],
             "layers": [self._row(layer) for layer in self.layers],
         }
 

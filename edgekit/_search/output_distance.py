@@ -36,7 +36,7 @@ def measure_distance(moved: Mapping[str, np.ndarray], exact: Mapping[str, np.nda
 
 def _distance(moved: Floats, exact: Floats) -> float:
     if exact.ndim >= 2 and exact.shape[-1] >= 2:
-        if _are_probabilities(exact):
+        if are_probabilities(exact):
             return _divergence(moved, exact)
         if exact.ndim == 2:
             return _divergence(_softmax(moved), _softmax(exact))
@@ -44,7 +44,8 @@ def _distance(moved: Floats, exact: Floats) -> float:
     return float(np.sum((moved - exact) ** 2)) / energy
 
 
-def _are_probabilities(rows: Floats) -> bool:
+def are_probabilities(rows: Floats) -> bool:
+    """Whether every row is of numbers from 0 that sum to 1."""
     return bool(rows.min() >= 0.0 and np.abs(rows.sum(axis=-1) - 1.0).max() <= _NEAR_ONE)
 
 

@@ -1,4 +1,4 @@
-"""The cheapest INT8 that keeps what a user allows: schemes, ranges, 16 bits and float, each try verified."""
+"""The cheapest INT8 that keeps what a user allows: schemes, ranges, rounding, 16 bits, float; all judged."""
 
 from __future__ import annotations
 
@@ -7,27 +7,29 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from edgekit._qdq import Mix, Widening
+from edgekit._qdq import LEAST_SAMPLES, Mix, Widening
+from edgekit._search.fewest import gallop, give_back, names_of
 from edgekit._search.fit_ranges import choose_clipped
 from edgekit._search.found_mix import FoundMix, Trial
-from edgekit._search.judge import Judge
 from edgekit._search.price import price_nodes
 from edgekit._search.sensitivity import LayerCost, measure_sensitivity, rank_layers
 from edgekit._verify import reference_session
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
 
     from edgekit._qdq import QdqForm
     from edgekit._schemes import Scheme
+    from edgekit._search.judge import Judge
     from edgekit._search.price import Prices
     from edgekit._workshop import Workshop
 
-# Tries that give layers back to int8, once enough are in 16 bits or in float.
-_MOST_RETURNS = 8
+# Of the classes that are foretold to change: another form or rounding must change so few of them to be taken.
+# Ranges were chosen one by one by what the outputs do, which counts for them where the sum says nothing.
+_MUCH, _ALIKE = 0.9, 1.1
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,16 @@ class WideChoice:
     why_not: str = ""
 
 
-def search_mix(workshop: Workshop, forms: Sequence[QdqForm], allowed: float, wide: WideChoice) -> FoundMix:
+def search_mix(workshop: Workshop, forms: Sequence[QdqForm], judge: Judge, wide: WideChoice) -> FoundMix:
     """INT8 with as few multiply-accumulates in 16 bits or in float as its drop on the samples allows.
 
+    A graph that loses no more than the judge allows, and passes the artifact's gate itself, is enough.
+
     In this order, the first that is enough is taken: each of `forms` whole; the nearest of them with each
-    tensor's range chosen by what it does to the outputs; what an earlier target's search found. Then layers
+    tensor's range chosen by what it does to the outputs; the nearest so far with its weights rounded by
+    AdaRound, which costs; what an earlier target's search found. Where more classes than allowed are foretold
+    to change on other samples, all of these steps that cost no speed are tried and the nearest is taken: such
+    changes are close calls, that win as they lose, and no reason to give up int8. Then layers
     get 16-bit activations, where `wide` has them, the most sensitive for their MACs first, as few as are
     enough, less those that can go back; and layers are left in float in the same way, as far as that is
     cheaper, or on top of the nearest mix where 16 bits were not enough. The cheapest of these is taken.
@@ -53,19 +60,8 @@ def search_mix(workshop: Workshop, forms: Sequence[QdqForm], allowed: float, wid
             "--max-drop and --precision auto judge INT8 by samples, and random ones say nothing",
             fix="give real ones with --samples DATA, or leave the option out",
         )
-    search = _Search(workshop, Judge(workshop, allowed), wide)
-    for form in forms:
-        second = form.conv_output != forms[0].conv_output
-        rest = f", results of convolutions {form.conv_output} up to their activation" if second else ""
-        found = search.attempt(form, Mix(), f"{form.scheme.name} scheme, all in int8{rest}")
-        if found.enough:
-            return found
-    nearest = search.best
-    fitted = search.fit_ranges(nearest)
-    if fitted.enough:
-        return fitted
-    base = min((nearest, fitted), key=lambda mix: mix.drop)
-    return search.reuse(base) or search.choose_layers(base)
+    search = _Search(workshop, judge, wide)
+    return search.refine(forms) or search.reuse(search.best) or search.choose_layers(search.best)
 
 
 @dataclass
@@ -89,29 +85,55 @@ class _Search:
             raise ValueError("nothing was tried: a search needs a form")
         return self._best
 
+    def refine(self, forms: Sequence[QdqForm]) -> FoundMix | None:
+        """All in int8: the first that is enough, or where many classes will change the nearest of those."""
+        taken: FoundMix | None = None
+        for form in forms:
+            if taken is None or _is_as_fast(form, forms[0]):
+                mix = Mix(rounding=self.workshop.recipe.rounding)
+                taken = _nearer(self.attempt(form, mix, _tell(form, forms[0])), taken, _MUCH)
+                if taken is not None and self._is_sure(taken):
+                    return taken
+        for step, factor in ((self.fit_ranges, _ALIKE), (self.round_weights, _MUCH)):
+            taken = _nearer(step(taken or self.best), taken, factor)
+            if taken is not None and self._is_sure(taken):
+                return taken
+        return None if taken is None else replace(taken, trials=tuple(self.trials))
+
+    def _is_sure(self, made: FoundMix) -> bool:
+        """Whether few enough classes change that a count of other samples would come out alike."""
+        return made.drop.changes <= self.judge.allowed
+
     def attempt(self, form: QdqForm, mix: Mix, words: str) -> FoundMix:
         """Build one mix and judge it."""
         self.workshop.progress(f"try {words}", 0, None)
         result = self.workshop.quantize(form, mix)
         session = reference_session(result.component.model, form.compute)
-        drop = self.judge.measure(session)
-        self.trials.append(Trial(words, drop.share, drop.samples))
+        drop = self.judge.measure(session, self.workshop.fitted_samples(form.scheme, mix))
+        missed = self.judge.list_missed(session) if drop.share <= self.judge.allowed else ()
+        self.trials.append(Trial(words, drop, missed))
         made = FoundMix(
             result,
             session,
             form,
             mix,
-            drop=drop.share,
+            drop=drop,
             allowed=self.judge.allowed,
             judged_by=self.judge.words,
+            missed=missed,
             trials=tuple(self.trials),
             no_wide="" if self.wide.scheme else self.wide.why_not,
         )
-        if self._best is None or made.drop < self._best.drop:
+        if self._best is None or made.drop.share < self._best.drop.share:
             self._best = made
         if made.enough and (self._enough is None or self._price(made) <= self._price(self._enough)):
             self._enough = made
         return made
+
+    def _judge_all(self, made: FoundMix) -> FoundMix:
+        """The same, judged on all samples: a try that is not enough may have been stopped."""
+        fitted = self.workshop.fitted_samples(made.form.scheme, made.mix)
+        return replace(made, drop=self.judge.measure_all(made.reference, fitted))
 
     def _price(self, made: FoundMix) -> float:
         return self.prices.of(made.mix)
@@ -140,6 +162,17 @@ class _Search:
         words = f"{len(chosen)} of {len(names)} ranges clipped by squared error"
         return self.attempt(base.form, replace(base.mix, clipped=chosen), words)
 
+    def round_weights(self, base: FoundMix) -> FoundMix:
+        """The base with its weights rounded by AdaRound, `base` itself where that was or cannot be done."""
+        shop, mix = self.workshop, replace(base.mix, rounding="adaround")
+        if base.mix.rounding == "adaround" or len(shop.samples) < LEAST_SAMPLES:
+            return base
+        roundings = shop.roundings(base.form.scheme, mix)
+        if roundings is None or not roundings.chosen:
+            return base
+        words = f"weights of {len(roundings.chosen)} of {len(roundings.layers)} layers rounded by AdaRound"
+        return self.attempt(base.form, mix, words)
+
     def reuse(self, base: FoundMix) -> FoundMix | None:
         """The first of the mixes that earlier targets ended with, if it is enough here too."""
         for mix in self.workshop.mixes:
@@ -160,7 +193,7 @@ class _Search:
         self.leave_float(base if widened.enough else widened, layers)
         if self._enough is not None and not widened.enough:
             self.narrow(self._enough, layers)
-        final = self._enough or replace(self.best, drop=self.judge.measure_all(self.best.reference).share)
+        final = self._enough or self._judge_all(self.best)
         if final.enough:
             shop.mixes.append(final.mix)
         return replace(final, trials=tuple(self.trials), layers=layers)
@@ -214,42 +247,20 @@ class _Search:
             give_back([layer for layer in layers if layer.nodes <= wide.nodes], enough)
 
 
-def names_of(layers: Sequence[LayerCost]) -> frozenset[str]:
-    """The nodes of all these layers."""
-    return frozenset(name for layer in layers for name in layer.nodes)
+def _is_as_fast(form: QdqForm, first: QdqForm) -> bool:
+    """Whether nothing is in float that is int8 in the first form."""
+    return (form.conv_output, form.front_end) == (first.conv_output, first.front_end)
 
 
-def gallop(most: int, enough: Callable[[int], bool]) -> int | None:
-    """The smallest count that is enough, if enough stays enough; None where not even all are."""
-    low, high = 0, min(1, most)
-    while not (high and enough(high)):
-        if high == most:
-            return None
-        low, high = high, min(2 * high, most)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
+def _tell(form: QdqForm, first: QdqForm) -> str:
+    words = f"{form.scheme.name} scheme, all in int8"
+    if form.conv_output != first.conv_output:
+        words += f", results of convolutions {form.conv_output} up to their activation"
+    return words + (", what only logarithms read in float" if form.front_end != first.front_end else "")
 
 
-def give_back(
-    layers: Sequence[LayerCost], enough: Callable[[Sequence[LayerCost]], bool], most: int = _MOST_RETURNS
-) -> list[LayerCost]:
-    """The layers less those that int8 can have back: halves of them first, then halves of those.
-
-    What the ranking took too early is mended so; layers with the most MACs are tried first. At most
-    `most` calls of `enough`.
-    """
-    kept = sorted(layers, key=lambda layer: -layer.macs)
-    size, calls = len(kept) // 2, 0
-    while size and calls < most:
-        start = 0
-        while start < len(kept) and calls < most and len(kept) > 1:
-            left = kept[:start] + kept[start + size :]
-            calls += 1
-            if left and enough(left):
-                kept = left
-            else:
-                start += size
-        size //= 2
-    return kept
+def _nearer(made: FoundMix, taken: FoundMix | None, factor: float) -> FoundMix | None:
+    """`made` where it is enough and changes no more than `factor` times the classes that `taken` does."""
+    if not made.enough or taken is None:
+        return made if made.enough else taken
+    return made if made.drop.changes <= factor * taken.drop.changes else taken

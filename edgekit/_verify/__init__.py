@@ -8,7 +8,7 @@ from edgekit._verify.artifact import (
     verify_samples,
     with_others,
 )
-from edgekit._verify.gate import LIMITS, Gate, gate_for, load_gates
+from edgekit._verify.gate import LIMITS, Gate, check_fp32, gate_for, load_gates
 from edgekit._verify.golden import (
     DEFAULT_GOLDEN,
     Expected,
@@ -48,6 +48,7 @@ __all__ = [
     "RememberedSession",
     "Streamed",
     "WorstTensor",
+    "check_fp32",
     "edit_distance",
     "find_decoder",
     "find_scores",
