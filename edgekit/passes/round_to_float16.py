@@ -94,8 +94,11 @@ class _Rounder:
             node.replace_input_with(place, made)
 
     def round_value(self, value: ir.Value, *, before: ir.Node | None = None) -> None:
-        """Let everyone read a float value rounded; an output keeps its name."""
-        if value.dtype != ir.DataType.FLOAT:
+        """Let everyone read a float value rounded; an output keeps its name.
+
+        A result that nobody asked for has no name, and cannot be read.
+        """
+        if value.dtype != ir.DataType.FLOAT or not value.name:
             return
         readers, is_output = tuple(value.uses()), value.is_graph_output()
         nodes = self._rounding(value)

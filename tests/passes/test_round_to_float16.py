@@ -109,3 +109,12 @@ def test_what_leaves_the_range_between_two_nodes_stays() -> None:
     found = run_onnx(rounded(model), {"x": x})
     np.testing.assert_allclose(found["y"], x * x * 0.001, rtol=2e-3)
     np.testing.assert_array_equal(found["z"], f32([-np.inf] * 3))
+
+
+def test_results_that_nobody_asked_for_stay_so() -> None:
+    weights = {"w": normal(1, 8, 3), "r": normal(1, 8, 2, seed=1)}
+    nodes = [node("LSTM", ["x", "w", "r"], ["", "h", ""], "lstm", hidden_size=2)]
+    model, x = net(nodes, {"x": (4, 1, 3)}, ["h"], weights), normal(4, 1, 3, seed=3)
+    found, plain = (run_onnx(one, {"x": x})["h"] for one in (rounded(model), model))
+    np.testing.assert_allclose(found, plain, atol=2e-3)
+    np.testing.assert_array_equal(found, found.astype(HALF).astype(np.float32))
