@@ -95,6 +95,8 @@ def build_bundle(item: ResolvedTarget, workshops: Sequence[Workshop], folder: Pa
 def _plan_part(item: ResolvedTarget, workshop: Workshop) -> _Part:
     work = TargetWork(item, workshop)
     precisions, note = choose_precisions(workshop.recipe, work.plan)
+    if "int8" in precisions:
+        refuse_errors(item, workshop.find_gaps(item, precisions))  # before minutes of calibration
     jobs: dict[Precision, Job] = {precision: work.job(precision) for precision in precisions}
     components: dict[Precision, Component] = {
         precision: work.component(precision) for precision in precisions

@@ -10,7 +10,7 @@ from edgekit._cache import key
 from edgekit._calibrate import calibrate_component, open_samples
 from edgekit._choose_layer_rounding import choose_layer_rounding
 from edgekit._inner_sketches import find_inner, sketch_samples
-from edgekit._plan import prepare_source
+from edgekit._plan import find_gaps, prepare_source
 from edgekit._qdq import (
     Mix,
     QdqForm,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     )
     from edgekit._recipe import Recipe
     from edgekit._schemes import Scheme
-    from edgekit._values import Component, Progress
+    from edgekit._values import Component, Gap, Precision, Progress
     from edgekit._verify import Golden, OrtSession, PiecewiseSession, RememberedSession
     from edgekit._verify.golden import GoldenKind
     from edgekit.calibration.data_sketches import DataSketches
@@ -100,6 +100,10 @@ class Workshop:
     def component(self) -> Component:
         """The prepared model in float, with everything expanded that some target lacks."""
         return self._prepared.component
+
+    def find_gaps(self, item: ResolvedTarget, precisions: Sequence[Precision]) -> tuple[Gap, ...]:
+        """What the float model alone tells of the gaps of these variants: before anything is calibrated."""
+        return find_gaps(item, self._prepared, recipe=self.recipe, precisions=precisions)
 
     def plan(self, item: ResolvedTarget) -> Plan:
         return self._prepared.plans[item.device.name]

@@ -38,7 +38,7 @@ class CoreML(Target):
         from edgekit.targets.coreml.deployment import level_of
         from edgekit.targets.coreml.expansion import ops_to_expand
         from edgekit.targets.coreml.options import read_options
-        from edgekit.targets.coreml.weight_forms import weight_forms
+        from edgekit.targets.coreml.weight_forms import newer_for_weights, weight_forms
 
         del components
         return Plan(
@@ -53,6 +53,7 @@ class CoreML(Target):
             default_float="fp16",
             baselines=("fp16",),
             weights=weight_forms(level_of(job)),
+            no_weights=newer_for_weights(),
         )
 
     def check(self, components: Sequence[Component], job: Job) -> list[Gap]:

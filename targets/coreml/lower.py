@@ -202,17 +202,20 @@ def _blank(value: ir.Value) -> Tensor:
 
 
 def numpy_name(dtype: ir.DataType) -> str:
-    """numpy's name of an ONNX dtype; ONNX's own where numpy has none."""
+    """numpy's name of an ONNX dtype; ONNX's own where numpy has none, or only `object`."""
     try:
-        return str(dtype.numpy().name)
+        name = str(dtype.numpy().name)
     except TypeError:
-        return str(dtype.name).lower()
+        name = "object"
+    return str(dtype.name).lower() if name == "object" else name
 
 
 def _at_border(tensor: Tensor) -> Tensor:
     """The same tensor as an input or output of a Core ML model can be."""
     if tensor.dtype not in IO_DTYPES | _CAST_AT_BORDER:
-        raise Refused(f"it is {tensor.dtype}, which Core ML cannot hold", "export the model in float32")
+        text = "do the text's part in your app, and export the model from numbers on"
+        way_out = text if tensor.dtype == "string" else "export the model in float32"
+        raise Refused(f"it is {tensor.dtype}, which Core ML cannot hold", way_out)
     _refuse_sizes([Tensor(tensor.shape, tensor.dtype)])
     dtype = tensor.dtype if tensor.dtype in IO_DTYPES else "int32"
     return Tensor(tensor.shape or (1,), dtype)

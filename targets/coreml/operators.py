@@ -46,12 +46,12 @@ def _row(code: str, level: int) -> Row | None:
 def needs(what: str, first: int, level: int) -> tuple[str, str]:
     """(rule, way out) for something that only a newer deployment target has."""
     return (
-        f"{what} needs {_systems(first)}, and the deployment target is {_systems(level)}",
-        f"deploy to {_systems(first)} or newer, with --target DEVICE@ios-{first} (or macos-{first - 3})",
+        f"{what} needs {systems(first)}, and the deployment target is {systems(level)}",
+        f"deploy to {systems(first)} or newer, with --target DEVICE@ios-{first} (or macos-{first - 3})",
     )
 
 
-def _systems(level: int) -> str:
+def systems(level: int) -> str:
     """iOS 17 and macOS 14 share one operation set; iOS 26 and macOS 26 do."""
     return f"iOS {level} / macOS {level if level >= 26 else level - 3}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgekit._schemes import WeightForm
+from edgekit.targets.coreml.operators import systems
 
 _OPS = ("Conv", "ConvTranspose", "Gather", "Gemm", "MatMul")
 _FIRST_INT8 = 16  # constexpr_affine_dequantize: a scale a channel
@@ -18,3 +19,11 @@ def weight_forms(level: int) -> tuple[WeightForm, ...]:
     int8 = [WeightForm(op, 8) for op in _OPS if level >= _FIRST_INT8]
     int4 = [WeightForm(op, 4, _BLOCKS) for op in _OPS if level >= _FIRST_INT4]
     return (*int8, *int4)
+
+
+def newer_for_weights() -> str:
+    """The way out where the deployment target lacks a form."""
+    return (
+        f"deploy to {systems(_FIRST_INT4)} or newer for w4, {systems(_FIRST_INT8)} for w8, with "
+        f"--target DEVICE@ios-{_FIRST_INT4}, or use --precision fp16"
+    )

@@ -450,3 +450,14 @@ def test_each_device_has_a_deployment_target_for_every_software() -> None:
     assert names == {
         "generic-coreml", "iphone-15-pro", "iphone-16-pro", "iphone-17-pro", "ipad-pro-m4", "macbook-m4",
     }  # fmt: skip
+
+
+def test_text_is_refused_by_its_name_with_a_way_out_of_its_own() -> None:
+    ports = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.STRING, [2]) for name in "xy"]
+    nodes = [onnx.helper.make_node("StringNormalizer", ["x"], ["y"])]
+    graph = onnx.helper.make_graph(nodes, "g", ports[:1], ports[1:])
+    gaps = errors_of(
+        onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    )
+    assert gaps[0].rule == "it is string, which Core ML cannot hold"
+    assert "in your app" in gaps[0].way_out

@@ -61,3 +61,39 @@ def test_convert_writes_nothing_where_a_node_has_no_form(tmp_path: Path) -> None
     with pytest.raises(GapError, match="no form there"):
         edgekit.convert(tmp_path / "det.onnx", targets=["coreml"], output=tmp_path / "out")
     assert not list(tmp_path.glob("out/**/*.mlpackage"))
+
+
+@pytest.mark.parametrize(
+    ("target", "op", "words"),
+    [("coreml", "Det", "Det"), ("coreml@ios-16", "Neg", "needs iOS 17 / macOS 14")],
+)
+def test_int8_is_refused_before_anything_is_calibrated(
+    target: str, op: str, words: str, tmp_path: Path
+) -> None:
+    model = model_of([onnx.helper.make_node(op, ["x"], ["y"])], {"x": [3, 3]}, {})
+    onnx.save(model, tmp_path / "one.onnx")
+    stages = list[str]()
+    with pytest.raises(GapError, match=words):
+        edgekit.convert(
+            tmp_path / "one.onnx",
+            targets=[target],
+            samples="random",
+            output=tmp_path / "out",
+            progress=lambda stage, *_: stages.append(stage),
+        )
+    assert "prepare graph" in stages
+    assert "calibrate" not in stages
+
+
+@pytest.mark.parametrize(
+    ("precision", "target", "words"),
+    [("w4", "coreml@ios-17", "iOS 18 / macOS 15"), ("w8", "coreml@ios-15", "iOS 16 / macOS 13 for w8")],
+)
+def test_integer_weights_name_the_deployment_target_they_need(
+    precision: str, target: str, words: str, tmp_path: Path
+) -> None:
+    onnx.save(toy_cnn(), tmp_path / "toy.onnx")
+    with pytest.raises(GapError, match=words):
+        edgekit.convert(
+            tmp_path / "toy.onnx", targets=[target], precisions=precision, output=tmp_path / "out"
+        )
