@@ -25,7 +25,7 @@ class Port:
     """One input or output. `source` is the ONNX model's name, `name` Core ML's.
 
     dtype: Core ML's, or `image` or `state`. shape: sizes, None where the package gives a range. rank: the
-    source's (0 is [1] in Core ML).
+    source's (0 is [1] in Core ML). result: of a state, the source's output that it takes over.
     """
 
     source: str
@@ -33,6 +33,7 @@ class Port:
     dtype: str
     shape: tuple[int | None, ...]
     rank: int
+    result: str = ""
 
 
 def read_ports(package: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
@@ -81,4 +82,5 @@ def _port(item: Any, known: dict[str, Any]) -> Port:
         dtype=words.get(str(kind)) or _DTYPES.get(array.dataType, "unknown"),
         shape=sizes,
         rank=int(row.get("rank", len(sizes))),
+        result=str(row.get("output", "")),
     )

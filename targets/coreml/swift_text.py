@@ -20,6 +20,20 @@ _RESERVED = frozenset(
     """.split()  # noqa: SIM905 - one list of words
 )
 _SCALARS = {"float32": "Float", "float16": "Float16", "float64": "Double", "int32": "Int32"}
+# What the class gets where the package holds states, which came with macOS 15 and iOS 18.
+_WITH_STATE = {
+    "STATE_WORDS": (
+        "/// What the model keeps from call to call begins as zeros; `reset()` makes it so again.\n"
+        "/// One call at a time: the calls share it.\n"
+        "@available(macOS 15.0, iOS 18.0, *)\n"
+    ),
+    "STATE_HELD": "\n    private var state: MLState",
+    "STATE_MADE": "\n        state = model.makeState()",
+    "STATE_RESET": (
+        "\n\n    /// Begin anew.\n    public func reset() {\n        self.state = model.makeState()\n    }"
+    ),
+    "STATE_USED": ", using: self.state",
+}
 # Names that the class body itself uses.
 _TAKEN = frozenset(["features", "result", "model", "place", "configuration"])
 
@@ -62,7 +76,12 @@ def swift_identifiers(names: Iterable[str]) -> tuple[str, ...]:
 def class_fields(
     inputs: Sequence[Port], outputs: Sequence[Port], *, package: str, name: str
 ) -> Mapping[str, str] | None:
-    """What fills EdgekitModel.swift; None without inputs, or where a dtype has no Swift type."""
+    """What fills EdgekitModel.swift; None without inputs, or where a dtype has no Swift type.
+
+    Inputs that are states are held by the class from call to call.
+    """
+    states = [port for port in inputs if port.dtype == "state"]
+    inputs = [port for port in inputs if port.dtype != "state"]
     if not inputs or any(port.dtype not in (*_SCALARS, "image") for port in inputs):
         return None
     if any(port.dtype not in _SCALARS for port in outputs):
@@ -77,6 +96,7 @@ def class_fields(
         "RESOURCE_LITERAL": swift_string(resource),
         "INPUTS": _shapes(inputs),
         "OUTPUTS": _shapes(outputs),
+        **(_WITH_STATE if states else dict.fromkeys(_WITH_STATE, "")),
         "FIELDS": _lines(
             f"        public let {one}: {_type(port)}" for one, port in zip(made, outputs, strict=True)
         ),

@@ -97,8 +97,26 @@ class Interpreted:
         self.session = MilSession(Path(path))
         self.user_defined_metadata = dict(open_package(Path(path)).model.description.metadata.userDefined)
 
-    def predict(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return self.session.run(feeds)
+    def predict(self, feeds: dict[str, np.ndarray], state: Held | None = None) -> dict[str, np.ndarray]:
+        return self.session.run(feeds, state=None if state is None else state.values)
+
+    def make_state(self) -> Held:
+        return Held(self.session.new_state())
+
+
+class Held:
+    """coremltools' MLState: zeros, until something is written."""
+
+    def __init__(self, values: dict[str, np.ndarray]) -> None:
+        self.values = values
+
+    def write_state(self, name: str, value: np.ndarray) -> None:
+        assert value.dtype == self.values[name].dtype
+        assert value.shape == self.values[name].shape
+        self.values[name] = value
+
+    def read_state(self, name: str) -> np.ndarray:
+        return self.values[name]
 
 
 def with_integers(out: Path) -> Artifact:

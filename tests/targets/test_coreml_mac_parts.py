@@ -221,6 +221,7 @@ def test_golden_integers_and_scalars_compare_equal_through_the_interpreter(
 
     Row.inputs = [bundle_module.Tensor(vars(port)) for port in inputs]  # type: ignore[attr-defined]
     Row.outputs = [bundle_module.Tensor(vars(port)) for port in outputs]  # type: ignore[attr-defined]
+    Row.states = []  # type: ignore[attr-defined]
     session = MilSession(tmp_path / package_of(artifact))
     found = golden.compare_golden(Row, [paths], session.run)
     assert {key: figures["max_abs"] for key, figures in found.items()} == {("fp32", "y"): 0, ("fp32", "n"): 0}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from edgekit.targets.coreml.mac_side import write_mac_side
 from edgekit.targets.coreml.package_io import read_ports
 from tests.converted import run as run_cli
 from tests.models import run_onnx
+from tests.targets.coreml_mac import Interpreted, fake_coremltools, load_script, scripts_on_path
 from tests.targets.coreml_models import Ask, build, errors_of, open_saved, read_back
 
 if TYPE_CHECKING:
@@ -137,14 +140,77 @@ def test_an_older_deployment_target_has_no_states() -> None:
     assert gap.rule.startswith("a state needs iOS 18 / macOS 15")
 
 
-def test_the_mac_side_names_the_state_and_writes_no_class_that_would_not_feed_it(tmp_path: Path) -> None:
+def test_the_mac_side_names_the_state_and_writes_a_class_that_keeps_it(tmp_path: Path) -> None:
     artifact = build(decoder(), tmp_path, HELD)
     inputs, outputs = read_ports(tmp_path / artifact.main)
-    assert [(port.source, port.dtype) for port in inputs] == [
-        ("x", "float32"),
-        ("pos", "int32"),
-        ("past", "state"),
+    assert [(port.source, port.dtype, port.result) for port in inputs] == [
+        ("x", "float32", ""),
+        ("pos", "int32", ""),
+        ("past", "state", "present"),
     ]
     assert [port.source for port in outputs] == ["y"]
     files = write_mac_side([artifact], HELD.job, tmp_path)
-    assert not [name for name in files if name.startswith("mac/Edgekit")]
+    (name,) = [name for name in files if name.startswith("mac/Edgekit")]
+    code = (tmp_path / name).read_text(encoding="utf-8")
+    assert "private var state: MLState" in code
+    assert '"past"' not in code
+
+
+def test_the_mac_scripts_drive_a_cache_as_onnx_fed_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = decoder()
+    artifact = build(source, tmp_path, HELD)
+    write_mac_side([artifact], HELD.job, tmp_path)
+    past = (RNG.integers(-8, 8, EMPTY.shape) / 8).astype(np.float32)  # numbers that float16 holds
+    feeds = {**token(2), "past": past}
+    want = run_onnx(source, feeds)
+    row = json.loads((tmp_path / "mac" / "job.json").read_text(encoding="utf-8"))["artifacts"][0]
+    sample: dict[str, dict[str, str]] = {"inputs": {}, "fp32": {}}
+    for kind, arrays in (("inputs", feeds), ("fp32", want)):
+        for name, array in arrays.items():
+            sample[kind][name] = str(tmp_path / f"{kind}-{name}.npy")
+            np.save(sample[kind][name], array)
+    with scripts_on_path(monkeypatch):
+        golden, core_ml, bundle = (load_script(name) for name in ("golden", "core_ml", "bundle"))
+        monkeypatch.setattr(bundle.Artifact, "__init__", _artifact(bundle))
+        described = bundle.Artifact(row)
+        loaded = core_ml.LoadedModel(Interpreted(str(tmp_path / artifact.main)), "all")
+        found = golden.compare_golden(described, [sample], loaded)
+        assert found.keys() == {("fp32", "y"), ("fp32", "present")}
+        assert max(figures["max_abs"] for figures in found.values()) < 1e-3
+        run = loaded.prepare(golden.load_feeds(described, sample), golden.load_states(described, sample))
+        np.testing.assert_allclose(run()["y"], want["y"], atol=1e-3)
+
+
+def _artifact(bundle: Any) -> Any:
+    """An Artifact of job.json's row alone, without a bundle around it."""
+
+    def fill(self: Any, row: dict[str, Any]) -> None:
+        tensors = [bundle.Tensor(entry) for entry in row["inputs"]]
+        self.component, self.variant = row["component"], row["variant"]
+        self.inputs = [one for one in tensors if one.dtype != "state"]
+        self.states = [one for one in tensors if one.dtype == "state"]
+        self.outputs = [bundle.Tensor(entry) for entry in row["outputs"]]
+
+    return fill
+
+
+def test_the_profilers_runner_drives_a_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = decoder()
+    package = str(tmp_path / build(source, tmp_path, HELD).main)
+    fake: Any = fake_coremltools()
+    fake.models.MLModel = lambda path, compute_units: Interpreted(path)
+    monkeypatch.setitem(sys.modules, "coremltools", fake)
+    with scripts_on_path(monkeypatch):
+        run_core_ml = load_script("run_core_ml")
+        with monkeypatch.context() as mac:
+            mac.setattr(run_core_ml.sys, "platform", "darwin")
+            model = run_core_ml.open_model(package, 1)
+    feeds = {**token(1), "past": (RNG.integers(-8, 8, EMPTY.shape) / 8).astype(np.float32)}
+    got, want = model.run(feeds), run_onnx(source, feeds)
+    assert got.keys() == want.keys()
+    for name in want:
+        np.testing.assert_allclose(got[name], want[name], atol=1e-3)
+    timed = model.prepare(feeds)
+    np.testing.assert_allclose(timed()["y"], want["y"], atol=1e-3)

@@ -181,3 +181,23 @@ def test_the_class_has_typed_inputs_and_outputs(built: Built) -> None:
     assert "MLFeatureValue(pixelBuffer: i)" in fields["FEEDS"]
     assert class_fields((whole,), (image,), package="m.mlpackage", name="M") is None
     assert class_fields((), (whole,), package="m.mlpackage", name="M") is None
+
+
+def test_a_class_with_states_keeps_them_and_begins_anew() -> None:
+    token, past = Port("state", "state", "int32", (1,), 1), Port("past", "past", "state", (1, 2, 8, 4), 4)
+    logits = Port("logits", "logits", "float32", (1, 9), 2)
+    template = (ROOM / "templates" / "EdgekitModel.swift").read_text(encoding="utf-8")
+    codes = []
+    for inputs in ((token, past), (token,)):
+        fields = class_fields(inputs, (logits,), package="m.mlpackage", name="M")
+        assert fields is not None
+        codes.append(fill(template, fields))
+        check_balance(codes[-1])
+        assert grammar_errors(codes[-1]) == []
+    held, plain = codes
+    assert "@available(macOS 15.0, iOS 18.0, *)\npublic final class M {" in held
+    assert "prediction(from: features, using: self.state)" in held
+    assert held.count("model.makeState()") == 2
+    assert '"past"' not in held
+    assert "MLState" not in plain
+    assert class_fields((past,), (logits,), package="m.mlpackage", name="M") is None

@@ -61,16 +61,19 @@ class Bundle:
 
 
 class Artifact:
-    """One package of the job: component, variant, path, and rows of inputs and outputs.
+    """One package of the job: component, variant, path, and rows of inputs, states and outputs.
 
-    A row: `source` (the ONNX model's name), `name` (Core ML's), `dtype` (Core ML's), `rank` (the source's).
+    A row: `source` (the ONNX model's name), `name` (Core ML's), `dtype` (Core ML's), `rank` (the source's),
+    of a state `result` (the ONNX model's output that it takes over).
     """
 
     def __init__(self, bundle, row):
         self.component = str(row["component"])
         self.variant = str(row["variant"])
         self.path = bundle.folder(row["package"], row["files"])
-        self.inputs = [Tensor(entry) for entry in row["inputs"]]
+        given = [Tensor(entry) for entry in row["inputs"]]
+        self.inputs = [one for one in given if one.dtype != "state"]
+        self.states = [one for one in given if one.dtype == "state"]
         self.outputs = [Tensor(entry) for entry in row["outputs"]]
 
     def __str__(self):
@@ -83,6 +86,7 @@ class Tensor:
         self.name = str(row["name"])
         self.dtype = str(row["dtype"])
         self.rank = int(row["rank"])
+        self.result = str(row.get("result", ""))
 
 
 def _digest(path):

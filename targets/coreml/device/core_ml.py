@@ -44,7 +44,7 @@ class CompiledModel:
             raise Failure(f"Core ML does not compile {package}: {printable(str(error))}", "see `xcrun coremlcompiler`")
 
     def load(self, setting):
-        """(function of feeds -> outputs, ms that loading took)."""
+        """(the LoadedModel, ms that loading took)."""
         import coremltools
 
         units, loaded = coremltools.ComputeUnit[SETTINGS[setting]], []
@@ -53,13 +53,7 @@ class CompiledModel:
         except Exception as error:
             raise Failure(f"Core ML does not load the model for {setting}: {printable(str(error))}", OTHER)
 
-        def predict(feeds):
-            try:
-                return loaded[0].predict(feeds)
-            except Exception as error:
-                raise Failure(f"Core ML does not run the model on {setting}: {printable(str(error))}", OTHER)
-
-        return predict, ms
+        return LoadedModel(loaded[0], setting), ms
 
     def plan(self, setting):
         """coremltools' MLComputePlan for this setting."""
@@ -73,3 +67,42 @@ class CompiledModel:
 
     def close(self):
         self._folder.cleanup()
+
+
+class LoadedModel:
+    """One model for one compute-unit setting; `states` are {name: array}, what each state begins as."""
+
+    def __init__(self, model, setting):
+        self._model = model
+        self._setting = setting
+
+    def __call__(self, feeds, states=None):
+        """Outputs by name, and what each state holds after the run."""
+        held = self._begin(states)
+        made = self._predict(feeds, held)
+        return {**made, **{name: held.read_state(name) for name in states or ()}}
+
+    def prepare(self, feeds, states=None):
+        """What is timed: one run. States go on from run to run, as in an app."""
+        held = self._begin(states)
+        return lambda: self._predict(feeds, held)
+
+    def _begin(self, states):
+        return self._guard(lambda: self._written(states)) if states else None
+
+    def _written(self, states):
+        held = self._model.make_state()
+        for name, value in states.items():
+            held.write_state(name, value)
+        return held
+
+    def _predict(self, feeds, held):
+        if held is None:
+            return self._guard(lambda: self._model.predict(feeds))
+        return self._guard(lambda: self._model.predict(feeds, held))
+
+    def _guard(self, work):
+        try:
+            return work()
+        except Exception as error:  # coremltools raises bare exceptions
+            raise Failure(f"Core ML does not run the model on {self._setting}: {printable(str(error))}", OTHER)

@@ -15,11 +15,17 @@ def load_feeds(artifact, sample):
     return {row.name: as_fed(row, read_array(_path(sample["inputs"], row.source))) for row in artifact.inputs}
 
 
+def load_states(artifact, sample):
+    """{Core ML name: float16 array}, what one golden sample lets each state begin as."""
+    return {
+        row.name: read_array(_path(sample["inputs"], row.source)).astype(np.float16) for row in artifact.states
+    }
+
+
 def as_fed(row, array):
     """Core ML has no int64 and no rank 0; a float16 input takes float32 numbers from Python."""
-    if row.dtype in ("image", "state"):
-        what = f"input {row.source!r} is {'an image' if row.dtype == 'image' else 'a state'}"
-        raise Failure(f"{what}, which this script does not feed", "compare it in your app")
+    if row.dtype == "image":
+        raise Failure(f"input {row.source!r} is an image, which this script does not feed", "compare it in your app")
     if array.dtype.kind in "iub":
         if array.size and (array.min() < INT32.min or array.max() > INT32.max):
             raise Failure(f"input {row.source!r} leaves 32-bit integers", "use other golden data")
@@ -32,19 +38,23 @@ def as_fed(row, array):
 def compare_golden(artifact, samples, run):
     """{(against, output's source name): worst figures over the samples}; `against` is fp32 or reference.
 
-    `run` takes feeds and gives outputs by Core ML name. The reference is the Q/DQ graph: INT8's alone.
+    `run` takes feeds (and states, where there are any) and gives outputs by Core ML name, states among them:
+    what a state holds afterwards is the output that it takes over. The reference is the Q/DQ graph: INT8's alone.
     """
     worst = {}
+    made = [(row.name, row.source) for row in artifact.outputs]
+    made += [(row.name, row.result) for row in artifact.states]
     for sample in samples:
-        got = run(load_feeds(artifact, sample))
+        states = load_states(artifact, sample)
+        got = run(load_feeds(artifact, sample), *([states] if states else []))
         for against in ("fp32", "reference"):
             if against not in sample or (against == "reference" and artifact.variant != "int8"):
                 continue
-            for row in artifact.outputs:
-                if row.name not in got:
-                    raise Failure(f"the model gives no output {row.name!r}", "convert the bundle again")
-                figures = compare(np.asarray(got[row.name]), read_array(_path(sample[against], row.source)))
-                key = (against, row.source)
+            for name, source in made:
+                if name not in got:
+                    raise Failure(f"the model gives no output {name!r}", "convert the bundle again")
+                figures = compare(np.asarray(got[name]), read_array(_path(sample[against], source)))
+                key = (against, source)
                 worst[key] = _worse(worst.get(key, figures), figures)
     return worst
 

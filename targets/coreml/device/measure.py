@@ -106,15 +106,14 @@ def measure(rows, artifact, bundle, options, settings):
     rows.add("compile", model.compile_ms, "ms", "coremltools' compile_model, once")
     failures, runs = [], {}
     try:
-        feeds = None
         for setting in settings:
             try:
-                predict, ms = model.load(setting)
+                loaded, ms = model.load(setting)
                 rows.add(f"{setting}/load", ms, "ms", "first load for this setting; may hold specialization")
-                feeds = feeds or golden.load_feeds(artifact, samples[0])
-                runs[setting] = _bind(predict, feeds)
+                feeds, states = golden.load_feeds(artifact, samples[0]), golden.load_states(artifact, samples[0])
+                runs[setting] = loaded.prepare(feeds, states)
                 if options.step in ("all", "compare"):
-                    add_parity(rows, setting, golden.compare_golden(artifact, samples, predict))
+                    add_parity(rows, setting, golden.compare_golden(artifact, samples, loaded))
                 if options.step in ("all", "plan"):
                     add_plan(rows, setting, plan.count_operations(model.plan(setting)))
             except Failure as failure:
@@ -128,10 +127,6 @@ def measure(rows, artifact, bundle, options, settings):
     finally:
         model.close()
     return failures
-
-
-def _bind(predict, feeds):
-    return lambda: predict(feeds)
 
 
 def add_parity(rows, setting, worst):

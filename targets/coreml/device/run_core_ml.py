@@ -19,7 +19,10 @@ SHOWN = {"cpu": "CPU", "gpu": "GPU", "neural-engine": "Neural Engine"}
 
 
 class Model:
-    """One package, compiled and loaded by Core ML; inputs and outputs under the ONNX model's names."""
+    """One package, compiled and loaded by Core ML; inputs and outputs under the ONNX model's names.
+
+    A state begins as what its input is fed with, and what it holds afterwards is its output.
+    """
 
     def __init__(self, path, setting):
         import coremltools
@@ -29,8 +32,7 @@ class Model:
         self.model = coremltools.models.MLModel(path, compute_units=units)
         self.units = units
         self.io = json.loads(self.model.user_defined_metadata[IO_KEY])
-        if self.io.get("states"):
-            raise RuntimeError("its states are not driven by this runner; profile the package without them")
+        self.states = self.io.get("states", [])
 
     def describe(self):
         return f"Core ML, coremltools {self.version}, compute units {self.setting}"
@@ -56,16 +58,32 @@ class Model:
 
     def run(self, feeds):
         """Outputs by source name, in the source's dtypes and ranks."""
-        made = self.model.predict(self._as_fed(feeds))
-        return {row["name"]: _as_source(row, np.asarray(made[row["coreml"]])) for row in self.io["outputs"]}
+        held = self._begin(feeds)
+        made = self._predict(self._as_fed(feeds), held)
+        found = {row["name"]: _as_source(row, np.asarray(made[row["coreml"]])) for row in self.io["outputs"]}
+        for row in self.states:
+            found[row["output"]] = _as_source(row, np.asarray(held.read_state(row["coreml"])))
+        return found
 
     def prepare(self, feeds):
-        """What is timed: one predict, from numpy arrays to numpy arrays."""
-        given, predict = self._as_fed(feeds), self.model.predict
-        return lambda: predict(given)
+        """What is timed: one predict, from numpy arrays to numpy arrays; states go on from run to run."""
+        given, held = self._as_fed(feeds), self._begin(feeds)
+        return lambda: self._predict(given, held)
 
     def layers(self, feeds):
         return {"reason": "Core ML gives no times by operation; its plan estimates shares (mac/measure.py plan)"}
+
+    def _predict(self, given, held):
+        return self.model.predict(given) if held is None else self.model.predict(given, held)
+
+    def _begin(self, feeds):
+        """The state of one request; None where the package has none."""
+        if not self.states:
+            return None
+        held = self.model.make_state()
+        for row in self.states:
+            held.write_state(row["coreml"], np.asarray(feeds[row["name"]]).astype(np.float16))
+        return held
 
     def _as_fed(self, feeds):
         return {row["coreml"]: _border(np.asarray(feeds[row["name"]])) for row in self.io["inputs"]}

@@ -5,13 +5,13 @@ import CoreVideo
 import Foundation
 
 /// Inputs: @INPUTS@. Outputs: @OUTPUTS@. All row-major, in the layout of the ONNX model.
-public final class @CLASS@ {
+@STATE_WORDS@public final class @CLASS@ {
     /// What the model gives.
     public struct Output {
 @FIELDS@
     }
 
-    private let model: MLModel
+    private let model: MLModel@STATE_HELD@
 
     /// Xcode compiles the package to `@RESOURCE@.mlmodelc`; `contentsOf` names another compiled model.
     public init(contentsOf place: URL? = nil, computeUnits: MLComputeUnits = .all) throws {
@@ -20,8 +20,8 @@ public final class @CLASS@ {
         guard let found = place ?? Bundle.main.url(forResource: @RESOURCE_LITERAL@, withExtension: "mlmodelc") else {
             throw CocoaError(.fileNoSuchFile)
         }
-        model = try MLModel(contentsOf: found, configuration: configuration)
-    }
+        model = try MLModel(contentsOf: found, configuration: configuration)@STATE_MADE@
+    }@STATE_RESET@
 
     public func predict(
 @PARAMETERS@
@@ -29,7 +29,7 @@ public final class @CLASS@ {
         let features = try MLDictionaryFeatureProvider(dictionary: [
 @FEEDS@
         ])
-        let result = try model.prediction(from: features)
+        let result = try model.prediction(from: features@STATE_USED@)
         return Output(
 @RESULTS@
         )
