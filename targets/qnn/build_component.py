@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from edgekit._values import Component, MacShare
+    from edgekit._values import Component, Device, MacShare
     from edgekit.target import Job
     from edgekit.targets.qnn.chips import Chip
     from edgekit.targets.qnn.compile_contexts import Context
@@ -74,7 +74,7 @@ def build_component(component: Component, job: Job, out: Path) -> Artifact:
         files=(*files, *(one.trace for one in contexts), *(path.name for path in source), report),
         runtime=f"onnxruntime-qnn {version()}",
         macs=_count_macs(model, main.partition),
-        notes=(*notes, *_words(contexts)),
+        notes=(*notes, *_words(contexts), *_foreign(job.device, chips)),
         proves=PROVES,
         placements=tuple(
             row
@@ -142,6 +142,15 @@ def _words(contexts: Sequence[Context]) -> list[str]:
             f"the context of {contexts[0].chip.name} is the one that was executed; {others}: compiled only"
         )
     return told
+
+
+def _foreign(device: Device, chips: Sequence[Chip]) -> list[str]:
+    """What to say where the user chose chips and the device's own is not among them."""
+    own = device.facts.get("chip")
+    if own is None or own in {chip.name for chip in chips}:
+        return []
+    named = ", ".join(f"{chip.name} (v{chip.htp_arch})" for chip in chips)
+    return [f"compiled for {named} as asked, NOT for {device.name}'s own {own}"]
 
 
 def _write_report(contexts: Sequence[Context], out: Path, stem: str) -> str:

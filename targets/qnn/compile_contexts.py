@@ -47,6 +47,12 @@ class Context:
 def compile_context(model: Path, chip: Chip, *, out: Path, folder: str, vtcm_mb: int = 0) -> Context:
     """Compile into `out`/`folder`. MissingToolError without the library, TargetError where it fails."""
     refuse_missing()
+    if model.with_name(f"{model.name}.data").exists():
+        raise TargetError(
+            f"'{model.name}' has its weights in a file beside it, and Qualcomm's compiler is given one "
+            "message of less than 2 GB",
+            fix="cut the model into components, or take --option qnn.weights=int4",
+        )
     place = out / folder
     place.mkdir()
     with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:

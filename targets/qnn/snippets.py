@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.targets.qnn.chips import chips_of
+from edgekit.targets.qnn.compile_contexts import MODEL
 from edgekit.targets.qnn.options import read_options
 from edgekit.targets.qnn.session import describe_context
 
@@ -38,8 +39,9 @@ def _kotlin(artifact: Artifact, job: Job, out: Path) -> str:
     inputs, outputs = describe_context(out / artifact.main)
     row = job.device.versions[job.device.software]
     fields = {
-        "FOLDER": artifact.main,
-        "CHIPS": chips_of(job.device, read_options(job).chips)[0].title,
+        "MODEL": MODEL,
+        "CONTEXTS": _contexts(artifact),
+        "CHIPS": ", ".join(chip.title for chip in chips_of(job.device, read_options(job).chips)),
         "CLASS": _class_name(artifact),
         "QNN": artifact.runtime.rpartition(" ")[2],
         "QAIRT": row.get("qairt", "?"),
@@ -51,6 +53,12 @@ def _kotlin(artifact: Artifact, job: Job, out: Path) -> str:
     template = (Path(__file__).parent / "templates" / "QnnModel.kt").read_text(encoding="utf-8")
     parts = template.split("@")
     return "".join(fields[part] if index % 2 else part for index, part in enumerate(parts))
+
+
+def _contexts(artifact: Artifact) -> str:
+    """Chip -> folder, as a Kotlin map's entries; a folder's name ends in its chip's."""
+    folders = [name.removesuffix(f"/{MODEL}") for name in artifact.files if name.endswith(f"/{MODEL}")]
+    return ", ".join(f'"{folder.rpartition(".")[2]}" to "{folder}"' for folder in folders)
 
 
 def _shapes(rows: Sequence[tuple[str, list[int]]]) -> str:

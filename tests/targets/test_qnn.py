@@ -205,6 +205,34 @@ def test_a_damaged_context_does_not_load(tmp_path: Path) -> None:
         TARGET.open(artifact, tmp_path)
 
 
+def test_the_class_takes_the_context_of_the_phones_chip_and_names_no_other(tmp_path: Path) -> None:
+    given = job(device="galaxy-s25-qnn", chips="SM8650,SM8750")
+    artifact = build(quantized(toy_cnn(), NATIVE_U8_S8), tmp_path, given)
+    (name,) = TARGET.extras([artifact], given, tmp_path)
+    text = (tmp_path / name).read_text()
+    (entries,) = [line for line in text.splitlines() if "val CONTEXTS" in line]
+    folders = sorted(path.parent.name for path in tmp_path.glob("*/model.onnx"))
+    assert len(folders) == 2
+    assert entries.strip() == f'val CONTEXTS = mapOf("SM8650" to "{folders[0]}", "SM8750" to "{folders[1]}")'
+    assert "--target galaxy-s25," in text
+    assert "@" not in text.replace("@Synchronized", "")
+
+
+def test_a_context_for_another_chip_than_the_devices_own_is_told(tmp_path: Path) -> None:
+    component = quantized(toy_cnn(), NATIVE_U8_S8)
+    other = build(component, tmp_path, job(device="galaxy-s25-qnn", chips="SM8550"))
+    assert any("SM8550 (v73) as asked, NOT for galaxy-s25-qnn's own SM8750" in note for note in other.notes)
+
+
+def test_weights_that_one_message_does_not_hold_are_refused_before_the_compiler_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgekit.passes.serialize_model.INLINE_LIMIT_BYTES", 100)
+    with pytest.raises(TargetError, match="one message of less than 2 GB") as caught:
+        build(quantized(toy_cnn(), NATIVE_U8_S8), tmp_path, job())
+    assert "components" in caught.value.fix
+
+
 def test_every_device_names_a_chip_that_is_known_and_a_generic_one_gets_four() -> None:
     devices = [load_device(path) for path in TARGET.devices()]
     named = {device.name: device.facts.get("chip") for device in devices}

@@ -1,4 +1,4 @@
-// Loads @FOLDER@ on the Hexagon NPU of @CHIPS@ with ONNX Runtime and its QNN provider.
+// Loads the context of this phone's chip (@CHIPS@) on its Hexagon NPU with ONNX Runtime and its QNN provider.
 // Gradle: implementation("com.microsoft.onnxruntime:onnxruntime-android:1.24.3")  (this version or a newer one)
 //         implementation("com.qualcomm.qti:onnxruntime-android-qnn:@QNN@"), implementation("com.qualcomm.qti:qnn-runtime:@QAIRT@")
 // A context runs on the QNN runtime that made it (@QAIRT@) or a newer one. Manifest: extractNativeLibs="true".
@@ -11,20 +11,24 @@ import ai.onnxruntime.OnnxTensor
 import ai.onnxruntime.OrtEnvironment
 import ai.onnxruntime.OrtSession
 import android.content.Context
+import android.os.Build
 import java.io.File
 
-class @CLASS@(context: Context, folder: File) : AutoCloseable {
+/** folder: where the contexts' folders lie. chip: a key of CONTEXTS; Android 12 and later know their own. */
+class @CLASS@(context: Context, folder: File, chip: String = Build.SOC_MODEL) : AutoCloseable {
     private val environment: OrtEnvironment = OrtEnvironment.getEnvironment()
     private val session: OrtSession
 
     init {
+        val name = CONTEXTS.entries.firstOrNull { chip.startsWith(it.key) }?.value
+        checkNotNull(name) { "no context for the chip '$chip': there are ${CONTEXTS.keys}" }
         val libraries = context.applicationInfo.nativeLibraryDir
         registerOnce(environment, "$libraries/libonnxruntime_providers_qnn.so")
         val npu = environment.epDevices.filter { it.epName == PROVIDER }
         check(npu.isNotEmpty()) { "no Qualcomm NPU on this phone" }
         session = OrtSession.SessionOptions().use { options ->
             options.addExecutionProvider(npu, mapOf("backend_path" to "$libraries/libQnnHtp.so", "htp_performance_mode" to "burst"))
-            environment.createSession(File(folder, MODEL_FILE).path, options)
+            environment.createSession(File(folder, "$name/@MODEL@").path, options)
         }
     }
 
@@ -35,7 +39,7 @@ class @CLASS@(context: Context, folder: File) : AutoCloseable {
 
     companion object {
         const val PROVIDER = "QNNExecutionProvider"
-        const val MODEL_FILE = "@FOLDER@/model.onnx"
+        val CONTEXTS = mapOf(@CONTEXTS@)
         val INPUTS = listOf(@INPUTS@)
         val OUTPUTS = listOf(@OUTPUTS@)
         private var registered = false
