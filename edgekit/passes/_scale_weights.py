@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from edgekit.passes._rewire import constant_array, graph_of, input_of, static_shape
+from edgekit.passes._rewire import constant_array, constant_tensor, graph_of, input_of, let_go, static_shape
 
 if TYPE_CHECKING:
     from edgekit.passes._rewire import Names
@@ -38,8 +38,9 @@ def fold_scale(node: ir.Node, scale: np.ndarray, shift: np.ndarray, names: Names
     New initializers are made, so that other nodes that share the old weights keep them.
     False, with nothing changed, where the new weights leave their dtype's range.
     """
+    old = constant_tensor(node.inputs[1])
     weight, bias = constant_array(node.inputs[1]), constant_array(input_of(node, 2))
-    if weight is None:
+    if weight is None or old is None:
         raise TypeError(f"the weights of {node.op_type} '{node.name}' are not constant")
     channels = len(scale)
     factor = _attribute(node, "beta", 1.0) if node.op_type == "Gemm" else 1.0
@@ -49,6 +50,8 @@ def fold_scale(node: ir.Node, scale: np.ndarray, shift: np.ndarray, names: Names
         new_bias = (old_bias * scale + shift).astype(weight.dtype)
     if not (np.all(np.isfinite(new_weight)) and np.all(np.isfinite(new_bias))):
         return False
+    del weight
+    let_go(old)
     name, graph = node.outputs[0].name, graph_of(node)
     if len(node.inputs) < 3:
         node.resize_inputs(3)

@@ -35,8 +35,9 @@ def serialize_model(model: ir.Model) -> bytes:
     if any(isinstance(value.const_value, ir.ExternalTensor) for value in _initializers(model)):
         model = model.clone()
         for value in _initializers(model):
-            if isinstance(value.const_value, ir.ExternalTensor):
-                value.const_value = ir.tensor(value.const_value.numpy(), name=value.name)
+            held = value.const_value
+            if isinstance(held, ir.ExternalTensor):
+                value.const_value = ir.tensor(held.numpy(), name=value.name, doc_string=held.doc_string)
     data: bytes = ir.to_proto(model).SerializeToString(deterministic=True)
     return data
 

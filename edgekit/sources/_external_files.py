@@ -116,10 +116,16 @@ def _check_extent(tensor: onnx.TensorProto, entries: dict[str, str], file: Path)
 
 
 def _check_inline(tensor: onnx.TensorProto, path: Path) -> None:
-    if tensor.HasField("raw_data") and len(tensor.raw_data) != _tensor_bytes(tensor):
+    if tensor.HasField("raw_data"):
+        check_inline_size(tensor, len(tensor.raw_data), path)
+
+
+def check_inline_size(tensor: onnx.TensorProto, size: int, path: Path) -> None:
+    """Raises SourceError where `size` bytes of raw data do not fill the tensor."""
+    if size != _tensor_bytes(tensor):
         raise SourceError(
             f"{path}: tensor '{tensor.name}' needs {_tensor_bytes(tensor)} bytes for its shape and dtype "
-            f"and holds {len(tensor.raw_data)}",
+            f"and holds {size}",
             fix="export the model again",
         )
 
