@@ -26,6 +26,7 @@ from edgekit._scope_recipe import scope_recipe
 from edgekit._weight_shop import WeightShop
 from edgekit.calibration.random_samples import make_random
 from edgekit.errors import UsageError
+from edgekit.passes._rewire import CONTROL_FLOW
 from edgekit.sources.drawn_weights import has_drawn_weights
 from edgekit.sources.graph_io import inputs_of
 
@@ -102,7 +103,12 @@ class Workshop:
         return self._prepared.component
 
     def find_gaps(self, item: ResolvedTarget, precisions: Sequence[Precision]) -> tuple[Gap, ...]:
-        """What the float model alone tells of the gaps of these variants: before anything is calibrated."""
+        """What the float model alone tells of the gaps of these variants: before anything is calibrated.
+
+        Nothing of a model with branches, which calibration tells what to do about.
+        """
+        if any(node.op_type in CONTROL_FLOW for node in self.component.model.graph):
+            return ()
         return find_gaps(item, self._prepared, recipe=self.recipe, precisions=precisions)
 
     def plan(self, item: ResolvedTarget) -> Plan:
