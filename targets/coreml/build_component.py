@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from edgekit._values import Artifact
 from edgekit.errors import GapError
 from edgekit.targets.coreml.artifact_macs import count_macs
+from edgekit.targets.coreml.caches import find_caches
 from edgekit.targets.coreml.check_component import lower_job
 from edgekit.targets.coreml.deployment import level_of
 from edgekit.targets.coreml.input_forms import describe_inputs
@@ -51,8 +52,10 @@ def build_component(component: Component, job: Job, out: Path) -> Artifact:
     if options.palettize is not None:
         count = palettize(lowered.graph, options.palettize)
         notes.append(f"{count} weights are tables of {2**options.palettize} values and indices into them")
-    if options.states:
-        notes.append(f"states in float16, kept from run to run: {', '.join(options.states)}")
+    caches = find_caches(component, options)
+    if options.states or caches:
+        held = ", ".join((*options.states, *caches))
+        notes.append(f"states in float16, kept from run to run: {held}")
     writer = ProgramWriter(lowered.graph, level)
     with quiet():
         program = writer.write()
@@ -77,7 +80,8 @@ def build_component(component: Component, job: Job, out: Path) -> Artifact:
 
 def _metadata(component: Component, options: Options, names: Mapping[str, str]) -> dict[str, str]:
     """The source's own metadata, and how Core ML's inputs and outputs stand for the source's."""
-    graph, held = component.model.graph, {*options.states, *options.states.values()}
+    caches = find_caches(component, options)
+    graph, held = component.model.graph, {*options.states, *options.states.values(), *caches}
     io = {
         kind: [
             {
@@ -93,12 +97,13 @@ def _metadata(component: Component, options: Options, names: Mapping[str, str]) 
         for kind, values in (("inputs", graph.inputs), ("outputs", graph.outputs))
     }
     kept = {key: str(text) for key, text in component.model.metadata_props.items()}
-    io["states"] = [_state_row(component, pair, names) for pair in options.states.items()]
+    pairs = [*options.states.items(), *((name, "") for name in caches)]
+    io["states"] = [_state_row(component, pair, names) for pair in pairs]
     return {**kept, IO_KEY: json.dumps(io, sort_keys=True)}
 
 
 def _state_row(component: Component, pair: tuple[str, str], names: Mapping[str, str]) -> dict[str, object]:
-    """One state under its input's name, with the output whose value it takes over."""
+    """One state under its input's name, with the output whose value it takes over, "" for a cache."""
     value = next(item for item in component.model.graph.inputs if item.name == pair[0])
     dtype = "float32" if value.dtype is None else numpy_name(value.dtype)
     rank = 0 if value.shape is None else len(value.shape)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from edgekit._values import Gap
 from edgekit.errors import UsageError
 from edgekit.passes.split_log_powers import hold_log_powers
+from edgekit.targets.coreml.caches import find_caches, hold_caches
 from edgekit.targets.coreml.deployment import level_of
 from edgekit.targets.coreml.fuse_attention import FIRST_LEVEL, fuse_attention
 from edgekit.targets.coreml.graph import Graph
@@ -41,6 +42,7 @@ def lower_job(component: Component, job: Job) -> tuple[Lowered, tuple[Gap, ...]]
     options = read_options(job)
     check_inputs(component, job, options)
     check_states(component, options.states)
+    caches = find_caches(component, options)
     if options.palettize is not None and job.precision not in _FLOATS:
         raise UsageError(
             f"option palettize belongs to float programs, and this one is {job.precision}",
@@ -57,6 +59,7 @@ def lower_job(component: Component, job: Job) -> tuple[Lowered, tuple[Gap, ...]]
         fuse_attention(lowered.graph)
     if not lowered.gaps:
         hold_states(lowered.graph, options.states)
+        hold_caches(lowered.graph, caches, options.cache)
     return lowered, lowered.gaps or tuple(lint(rewritten, job))
 
 
@@ -66,7 +69,7 @@ def _level_gaps(component: Component, job: Job) -> Iterator[Gap]:
     for wanted, first, what in (
         (job.precision == "int8", _FIRST_QUANTIZED, "an INT8 program ('quantize' and 'dequantize')"),
         (read_options(job).palettize is not None, _FIRST_PALETTE, "a palettized weight"),
-        (bool(read_options(job).states), FIRST_STATES, "a state"),
+        (bool(read_options(job).states or read_options(job).cache), FIRST_STATES, "a state"),
     ):
         if wanted and level < first:
             yield Gap(TARGET, component.name, "", "deployment target", *needs(what, first, level))

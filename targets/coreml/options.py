@@ -20,7 +20,7 @@ Layout = Literal["rgb", "bgr", "gray"]
 Attention = Literal["fused", "plain"]
 CHANNELS: dict[Layout, int] = {"rgb": 3, "bgr": 3, "gray": 1}
 PALETTES = (1, 2, 4, 6, 8)
-_KNOWN = ("attention", "compute", "image", "palettize", "sizes", "states", OPTION)
+_KNOWN = ("attention", "cache", "compute", "image", "palettize", "sizes", "states", OPTION)
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Options:
     palettize: weights as indices of this many bits into a table; None: they are not.
     attention: one operation where the deployment target has it (fused), or products and softmax (plain).
     states: inputs that the device keeps from run to run, each with the output that it takes over.
+    cache: the input that tells how many places of a decoder's cache are used; "": the cache is no state.
     """
 
     compute: Compute = "fp16"
@@ -48,6 +49,7 @@ class Options:
     palettize: int | None = None
     attention: Attention = "fused"
     states: Mapping[str, str] = field(default_factory=dict)
+    cache: str = ""
 
 
 def read_options(job: Job) -> Options:
@@ -72,6 +74,7 @@ def read_options(job: Job) -> Options:
         palettize=_palettize(job.options.get("palettize")),
         attention=cast("Attention", attention),
         states=_by_input(job, "states"),
+        cache=job.options.get("cache", "").strip(),
     )
 
 

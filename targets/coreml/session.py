@@ -25,7 +25,7 @@ class CoreMLSession:
     Core ML's int32 and fp32 stand for ONNX's other dtypes, and [1] for a scalar. `tensors` maps the source's
     tensor names to the package's own (an Artifact's `tensors`). A state that is fed under its input's name is
     set to that before the run; one that is not fed goes on from the run before, the first time from zeros.
-    What it holds after the run is returned under its output's name.
+    What it holds after the run is returned under its output's name; a cache has none.
     """
 
     def __init__(self, package: Path, tensors: Mapping[str, str] | None = None) -> None:
@@ -43,7 +43,11 @@ class CoreMLSession:
         state = {item["coreml"]: self._border(item, feeds) for item in self._states if item["name"] in feeds}
         made = self._run(given, list(own.values()), state)
         results = {item["name"]: _as_source(item, made[item["coreml"]]) for item in self._io["outputs"]}
-        results |= {item["output"]: _as_source(item, self._kept[item["coreml"]]) for item in self._states}
+        results |= {
+            item["output"]: _as_source(item, self._kept[item["coreml"]])
+            for item in self._states
+            if item["output"]
+        }
         return {tap: _widened(made[name]) for tap, name in own.items() if name in made} | results
 
     def _run(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FIRST_LEVEL = 18
 # The only dtype that Core ML's states have (coremltools 9.0's serializer says so).
 DTYPE = "float16"
-_FLOATS = ("FLOAT", "FLOAT16")
+FLOATS = ("FLOAT", "FLOAT16")
 
 
 def check_states(component: Component, states: Mapping[str, str]) -> None:
@@ -44,7 +44,7 @@ def check_states(component: Component, states: Mapping[str, str]) -> None:
 
 def _check_pair(source: ir.Value, result: ir.Value) -> None:
     shapes = [static_shape(value) for value in (source, result)]
-    floats = all(value.dtype is not None and value.dtype.name in _FLOATS for value in (source, result))
+    floats = all(value.dtype is not None and value.dtype.name in FLOATS for value in (source, result))
     if shapes[0] is None or shapes[0] != shapes[1] or not shapes[0] or not floats:
         words = " and ".join(
             f"'{v.name}' {v.dtype.name if v.dtype else '?'} {v.shape}" for v in (source, result)

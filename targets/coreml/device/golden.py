@@ -43,7 +43,7 @@ def compare_golden(artifact, samples, run):
     """
     worst = {}
     made = [(row.name, row.source) for row in artifact.outputs]
-    made += [(row.name, row.result) for row in artifact.states]
+    made += [(row.name, row.result) for row in artifact.states if row.result]
     for sample in samples:
         states = load_states(artifact, sample)
         got = run(load_feeds(artifact, sample), *([states] if states else []))

@@ -61,7 +61,7 @@ class Model:
         held = self._begin(feeds)
         made = self._predict(self._as_fed(feeds), held)
         found = {row["name"]: _as_source(row, np.asarray(made[row["coreml"]])) for row in self.io["outputs"]}
-        for row in self.states:
+        for row in filter(lambda row: row["output"], self.states):
             found[row["output"]] = _as_source(row, np.asarray(held.read_state(row["coreml"])))
         return found
 
