@@ -39,7 +39,7 @@ WEIGHTS = ("int8", "int4")
 DATA = ("auto", "u16", "u8")
 # Test samples: what the emulation does in a minute or two; of cls more, for a few unsure words make its
 # figure (over 200 words Q/DQ graph and HTP were 3 dB apart, over 2000 half a dB).
-TESTS = {"ppocr-cls": 2000, "ppocr-rec": 40, "ppocr-det": 4, "basic-pitch": 6, "magika": 12}
+TESTS = {"ppocr-cls": 2000, "ppocr-rec": 40, "ppocr-det": 4, "basic-pitch": 6, "magika": 36}
 _OTHERS = 16
 _RATES = ("Q/DQ dB", "HTP dB", "step dB", "apart dB", "Q/DQ itself dB")
 HEADER = [
