@@ -1,6 +1,7 @@
 """Every model of the project on LiteRT and Core ML: parity of its files, or the words it is refused with.
 
-    python -m benchmarks.every_model [NAME ...] [--again] [--write]     (an hour; goes on where it stopped)
+    python -m benchmarks.every_model [NAME ...] [--target NAME] [--again] [--write]     (an hour; goes on
+                                                                                         where it stopped)
 
 Each row is one `edgekit convert` to one target in a process of its own, then a look of this file's own at
 the bundle: every artifact runs on the sealed golden samples (four), whose expected values ONNX Runtime gave.
@@ -24,7 +25,7 @@ import numpy as np
 from benchmarks.measure import Jobs, print_table, run_job, serve_job
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from edgekit._bundle.read import Bundle
     from edgekit._values import Artifact
@@ -222,18 +223,18 @@ def _sqnr(truth: Mapping[str, list[np.ndarray]], made: Mapping[str, list[np.ndar
 JOBS: Jobs = {"convert": convert}
 
 
-def measure(names: list[str], *, again: bool) -> list[list[object]]:
-    """The rows of these models, those of earlier runs among them."""
+def measure(names: list[str], targets: Sequence[str], *, again: bool) -> list[list[object]]:
+    """The rows of these models on `targets`, and what earlier runs left of the others."""
     lines = KEPT.read_text(encoding="utf-8").splitlines() if KEPT.exists() and not again else []
     rows = {tuple(row[:2]): row for row in map(json.loads, lines)}
     KEPT.parent.mkdir(parents=True, exist_ok=True)
     with KEPT.open("w" if again else "a", encoding="utf-8") as kept:
         for name in names:
-            for target in TARGETS:
+            for target in targets:
                 if (name, target) not in rows:
                     rows[name, target] = [name, target, *_run(name, target)]
                     print(json.dumps(rows[name, target]), file=kept, flush=True)
-    return [rows[name, target] for name in names for target in TARGETS]
+    return [rows[name, target] for name in names for target in TARGETS if (name, target) in rows]
 
 
 def _run(name: str, target: str) -> list[object]:
@@ -250,10 +251,12 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*", default=[])
+    parser.add_argument("--target", choices=TARGETS, help="this one only")
     parser.add_argument("--again", action="store_true", help="forget earlier runs")
     parser.add_argument("--write", action="store_true", help="into docs/models.md")
     options = parser.parse_args()
-    rows = measure(options.names or list_names(), again=options.again)
+    targets = [options.target] if options.target else TARGETS
+    rows = measure(options.names or list_names(), targets, again=options.again)
     print_table("Every model", HEADER, rows)
     if options.write:
         from benchmarks.quote import quote_table

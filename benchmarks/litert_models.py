@@ -156,16 +156,23 @@ def randomize_weights(model: ir.Model) -> None:
     """Seeded normal weights and small biases in place of every float32 initializer.
 
     Their variance is one over their inputs: what doubles in every block would end in a one-hot softmax.
+    Scales and variances of a BatchNormalization that is left lie around one: no variance is negative.
     """
     import onnx_ir as ir
 
     rng = np.random.default_rng(0)
+    around_one = {
+        node.inputs[index] for node in model.graph if node.op_type == "BatchNormalization" for index in (1, 4)
+    }
     for value in model.graph.initializers.values():
         array = value.const_value.numpy() if value.const_value is not None else np.zeros(0)
         if array.dtype != np.float32 or array.size < 2:
             continue
         spread = np.prod(array.shape[1:]) ** -0.5 if array.ndim > 1 else 0.05
-        values = (rng.standard_normal(array.shape) * spread).astype(np.float32)
+        if value in around_one:
+            values = rng.uniform(0.5, 1.5, array.shape).astype(np.float32)
+        else:
+            values = (rng.standard_normal(array.shape) * spread).astype(np.float32)
         value.const_value = ir.tensor(values, name=value.name)
 
 
