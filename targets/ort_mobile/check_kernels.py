@@ -120,7 +120,7 @@ def _nodes(model: ir.Model) -> Iterator[ir.Node]:
 @cache
 def _kernels() -> dict[tuple[str, str], list[_Kernel]]:
     table: dict[tuple[str, str], list[_Kernel]] = defaultdict(list)
-    for kernel in _state().get_all_opkernel_def():
+    for kernel in runtime_state().get_all_opkernel_def():
         first, last = kernel.version_range
         types = {name: frozenset(allowed) for name, allowed in kernel.type_constraints.items()}
         table[(kernel.domain, kernel.op_name)].append(_Kernel(first, last, types))
@@ -134,7 +134,7 @@ def _type_names() -> dict[tuple[str, str, int], dict[int, str]]:
         (schema.domain, schema.name, schema.since_version): {
             index: value.typeStr for index, value in enumerate(schema.inputs)
         }
-        for schema in _state().get_all_operator_schema()
+        for schema in runtime_state().get_all_operator_schema()
     }
 
 
@@ -150,5 +150,6 @@ def _functions() -> frozenset[str]:
     )
 
 
-def _state() -> Any:
+def runtime_state() -> Any:
+    """ONNX Runtime's compiled module, which has its exceptions and kernel lists, and no types."""
     return import_module("onnxruntime.capi.onnxruntime_pybind11_state")

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 
 from edgekit._values import Gap
+from edgekit.passes._rewire import CONTROL_FLOW
+from edgekit.passes.deciding_inputs import bind_deciding_inputs
 from edgekit.passes.serialize_model import save_model
-from edgekit.targets.ort_mobile.check_kernels import check_kernels
+from edgekit.targets.ort_mobile.check_kernels import check_kernels, runtime_state
 from edgekit.targets.ort_mobile.large_file import is_large
 from edgekit.targets.ort_mobile.usability import check_usability
 
@@ -86,7 +88,10 @@ def _check_providers(component: Component, target: str) -> list[Gap]:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "model.onnx"
         save_model(component.model, path)
-        uses = check_usability(path)
+        try:
+            uses = check_usability(path)
+        except runtime_state().Fail as error:
+            return [_refused_branch(component, target, error)]
     gaps = []
     for use in uses:
         if use.suitability == "YES":
@@ -99,3 +104,15 @@ def _check_providers(component: Component, target: str) -> list[Gap]:
         way_out = "stay on the CPU provider, or measure both on the device"
         gaps.append(Gap(target, component.name, "", use.provider, rule, way_out, "warning"))
     return gaps
+
+
+def _refused_branch(component: Component, target: str, error: Exception) -> Gap:
+    """A branch that cannot run at these sizes, which ONNX Runtime reads all the same; or raises `error`."""
+    graph = component.model.graph
+    node = next((node for node in graph if node.op_type in CONTROL_FLOW), None)
+    if node is None:
+        raise error
+    reason = " ".join(str(error).split()).rpartition("Node (")
+    rule = f"ONNX Runtime refuses what is inside at these shapes: {''.join(reason[1:])[:200]}"
+    way_out = bind_deciding_inputs(graph, node)
+    return Gap(target, component.name, node.name or "", node.op_type, rule, way_out)

@@ -234,3 +234,15 @@ def test_a_node_of_a_loops_body_is_timed_over_all_its_turns(tmp_path: Path) -> N
     # Three turns a run of 3 us each; the loop itself once a run.
     assert {row["name"]: row["us"] for row in found["rows"]} == {"loop": 80.0, "turn": 9.0}
     assert [(unit["unit"], unit["ops"]) for unit in found["placements"]] == [("CPU", 2)]
+
+
+def test_a_branch_that_cannot_run_at_the_given_sizes_is_refused_with_the_input_to_bind() -> None:
+    """silero's other branch is for 8 kHz, and has no form for the samples of 16 kHz."""
+    sizes = {"input": (1, 576), "state": (2, 1, 128)}
+    shapes = {name: tuple(DimRange(size, size) for size in dims) for name, dims in sizes.items()}
+    model = ir.load(package_model("silero"))
+    prepared = prepare_component(Component("model", model, "0" * 64), shapes=shapes)
+    (gap,) = [gap for gap in TARGET.check([prepared], job("fp32")) if gap.severity == "error"]
+    assert (gap.op, gap.node) == ("If", "If_0")
+    assert "refuses what is inside at these shapes: Node (_if_then_branch_LSTM)" in gap.rule
+    assert "--bind sr=VALUE" in gap.way_out
