@@ -36,8 +36,8 @@ def convert_recipe(recipe: Recipe, progress: Progress) -> ConvertResult:
     is reported in the result instead, and `passed` is False.
     """
     from edgekit._bundle import check_place
+    from edgekit._open_workshops import open_workshops
     from edgekit._qdq import ALL
-    from edgekit._workshop import open_workshops
 
     if ALL in recipe.only_ops:
         raise UsageError(

@@ -124,7 +124,7 @@ class TargetWork:
 
     def job(self, precision: Precision) -> Job:
         asked = job_for(self.item, self.workshop.recipe)
-        job = replace(asked, precision=precision, inner=self.workshop.inner)
+        job = replace(asked, precision=precision, inner=self.workshop.sketches.inner)
         if precision != "int8":
             return job
         return replace(job, scales={self.workshop.component.name: self.quantized().scales})
@@ -241,7 +241,7 @@ class TargetWork:
     def refuse_lost_inner(self) -> None:
         """UsageError for an inner tensor to sketch that a variant does not hold as the float model does."""
         for variant, model in self._rounded().items():
-            refuse_lost(self.workshop.inner, model, variant)
+            refuse_lost(self.workshop.sketches.inner, model, variant)
 
     def _rounded(self) -> dict[Precision, ir.Model]:
         """The graphs that were made of the float one, by variant."""
@@ -255,16 +255,16 @@ class TargetWork:
     def _sketches(self, golden: Golden) -> bytes | None:
         """Of the samples, with how far the rounding of each integer variant moves the inner values."""
         shop = self.workshop
-        if not shop.may_sketch:
+        if not shop.sketches.may_sketch:
             return None
-        if self._quantized is not None and not shop.inner:
+        if self._quantized is not None and not shop.sketches.inner:
             return shop.calibration_sketches
-        sketches = shop.sample_sketches
+        sketches = shop.sketches.of_samples
         if sketches is None:
             return None
         feeds = [sample.feeds for sample in golden.samples]
         scales = {} if self._quantized is None else self._quantized.scales.tensors
-        steps = {name: scales[name].scale if name in scales else 0.0 for name in shop.inner}
+        steps = {name: scales[name].scale if name in scales else 0.0 for name in shop.sketches.inner}
         rounding = {
             str(variant): measure_roundings(
                 shop.component.model, model, feeds, steps if variant == "int8" else dict.fromkeys(steps, 0.0)
@@ -291,7 +291,7 @@ class TargetWork:
             record=shop.record.to_json().encode() if calibrated else None,
             record_digest=shop.record.digest if calibrated else None,
             sketches=self._sketches(golden),
-            inner=shop.inner,
+            inner=shop.sketches.inner,
             work=count_work(model),
         )
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from edgekit._cache import key
 from edgekit._calibrate import calibrate_component, open_samples
 from edgekit._choose_layer_rounding import choose_layer_rounding
-from edgekit._inner_sketches import find_inner, sketch_samples
 from edgekit._plan import find_gaps, prepare_source
 from edgekit._qdq import (
     Mix,
@@ -22,10 +21,9 @@ from edgekit._qdq import (
     pick_feeds,
     steer,
 )
-from edgekit._scope_recipe import scope_recipe
+from edgekit._sketch_shop import SketchShop
 from edgekit._weight_shop import WeightShop
 from edgekit.calibration.random_samples import make_random
-from edgekit.errors import UsageError
 from edgekit.passes._rewire import CONTROL_FLOW
 from edgekit.sources.drawn_weights import has_drawn_weights
 from edgekit.sources.graph_io import inputs_of
@@ -50,30 +48,10 @@ if TYPE_CHECKING:
     from edgekit._values import Component, Gap, Precision, Progress
     from edgekit._verify import Golden, OrtSession, PiecewiseSession, RememberedSession
     from edgekit._verify.golden import GoldenKind
-    from edgekit.calibration.data_sketches import DataSketches
     from edgekit.calibration.record import CalibrationRecord
     from edgekit.calibration.samples import Samples
     from edgekit.registry import ResolvedTarget
     from edgekit.target import Plan, Session
-
-
-def open_workshops(
-    components: Sequence[Component],
-    targets: Sequence[ResolvedTarget],
-    *,
-    recipe: Recipe,
-    cache: Cache,
-    progress: Progress,
-) -> tuple[Workshop, ...]:
-    """A workshop for each component of a source, with the recipe's words about it.
-
-    SourceError for a component whose weights were left out.
-    """
-    from edgekit.sources.shape_only import refuse_shape_only
-
-    components = [refuse_shape_only(component) for component in components]
-    own = scope_recipe(recipe, components)
-    return tuple(Workshop(own[one.name], one, targets, cache, progress) for one in components)
 
 
 @dataclass
@@ -160,32 +138,15 @@ class Workshop:
         """The one calibration record, with the ranges of `equalized`."""
         return self._calibrated[1]
 
-    @property
-    def may_sketch(self) -> bool:
-        """Whether there are samples, and what they are like may leave the house."""
-        given = self.recipe.samples is not None and self.recipe.golden != "random"
-        return given and self.samples.kind != "random"
+    @cached_property
+    def sketches(self) -> SketchShop:
+        """Sketches that calibration does not leave."""
+        return SketchShop(self.recipe, self.component, lambda: self.samples, self.progress)
 
     @property
     def calibration_sketches(self) -> bytes | None:
         """Of what it was calibrated on, taken in the same pass."""
         return self._calibration.sketches
-
-    @cached_property
-    def inner(self) -> tuple[str, ...]:
-        """The tensors inside the prepared model whose values the recipe wants sketched."""
-        names = self.recipe.sketch
-        if names and not self.may_sketch:
-            raise UsageError(
-                f"--sketch '{names[0]}' has nothing to sketch: there are no samples that may be kept",
-                fix="add --samples DATA, and leave --golden random out",
-            )
-        return find_inner(self.component.model, names)
-
-    @cached_property
-    def sample_sketches(self) -> DataSketches | None:
-        """Of all samples, and of what the float model makes of them; None where it is too large for that."""
-        return sketch_samples(self.component, self.samples, self.inner, self.progress)
 
     @cached_property
     def expected(self) -> OrtSession | PiecewiseSession:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from edgekit._debug.twin_session import TwinSession, give_same, show_codes
 from edgekit._layer_errors import DebugResult, LayerError
 from edgekit._layers import cut_layers
+from edgekit._open_workshops import open_workshops
 from edgekit._plan import load_source, resolve_all
 from edgekit._qdq import ALL
 from edgekit._search import measure_sensitivity
 from edgekit._target_work import TargetWork
 from edgekit._verify import OutputComparison, float_session, reference_session, with_taps
-from edgekit._workshop import open_workshops
 from edgekit.errors import CannotRunHere, EdgekitError, UsageError
 from edgekit.passes.lower_opset import lower_component
 
