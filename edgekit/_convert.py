@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,7 +72,22 @@ def _make_bundle(item: ResolvedTarget, workshops: Sequence[Workshop], cache: Cac
         key([_bundle_key(item, workshop) for workshop in workshops]),
         lambda folder: build_bundle(item, workshops, folder / item.device.name),
     )
-    return made / item.device.name
+    place = made / item.device.name
+    for workshop in workshops:
+        _hand_on_mix(place, workshop, alone=len(workshops) == 1)
+    return place
+
+
+def _hand_on_mix(place: Path, workshop: Workshop, *, alone: bool) -> None:
+    """What a search ended with, for later targets; read from the bundle, made now or long ago."""
+    table = place / ("mix.json" if alone else f"{workshop.source.name}.mix.json")
+    if not table.is_file():
+        return
+    from edgekit._search import read_mix
+
+    mix = read_mix(json.loads(table.read_text(encoding="utf-8")))
+    if mix is not None and mix not in workshop.mixes:
+        workshop.mixes.append(mix)
 
 
 def _put_in_place(item: ResolvedTarget, recipe: Recipe, made: Path) -> tuple[BundleResult, tuple[str, ...]]:
@@ -114,7 +130,8 @@ def _put_in_place(item: ResolvedTarget, recipe: Recipe, made: Path) -> tuple[Bun
 def _bundle_key(item: ResolvedTarget, workshop: Workshop) -> str:
     """Everything one component's part of a bundle follows from; the cache covers edgekit's code and tools.
 
-    The other targets are part of it, for the graph is expanded for all of them together.
+    The other targets are part of it, for the graph is expanded for all of them together; in their order where
+    one may take over what another's search found.
     """
     recipe = workshop.recipe
     plugin = find_plugins()[item.target.name]
@@ -126,9 +143,11 @@ def _bundle_key(item: ResolvedTarget, workshop: Workshop) -> str:
         (recipe.metric, _judge_digests(recipe), dict(recipe.gate), recipe.max_drop),
         (recipe.golden, recipe.golden_count, recipe.sketch, dict(recipe.options)),
     )
-    everyone = sorted(
+    everyone = [
         f"{other.target.name} {other.device.name}@{other.device.software}" for other in workshop.targets
-    )
+    ]
+    if recipe.max_drop is None:
+        everyone.sort()
     source = workshop.source
     made_by = (plugin.version, tool_versions(item.target.tools()))
     return key(source.name, source.digest, workshop.data_digest, item.device, made_by, everyone, form)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from fractions import Fraction
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import edgekit
 from edgekit._cache import open_cache
+from edgekit._convert import STAGE
 from edgekit._layers import cut_layers
 from edgekit._plan import resolve_all
 from edgekit._qdq import QdqForm
@@ -248,6 +250,29 @@ def test_one_targets_table_is_tried_on_the_next_before_its_own_search(place: Pat
     if tables[1]["float_nodes"]:
         assert tables[1]["float_nodes"] == tables[0]["float_nodes"]
         assert tables[1]["trials"][-1]["tried"] == "the mix that another target ended with"
+
+
+def test_a_table_is_handed_on_from_a_bundle_of_the_cache_too(place: Path, tmp_path: Path) -> None:
+    """As after a run that was killed between two targets."""
+    cache = tmp_path / "cache"
+
+    def convert(output: str) -> dict[str, str]:
+        made = edgekit.convert(
+            place / "m.onnx",
+            targets=("litert", "jetson-orin"),
+            samples=place / "data",
+            cache=cache,
+            output=tmp_path / output,
+            max_drop="2%",
+        )
+        tried = json.loads((made.bundles[1].folder / "mix.json").read_text())["trials"][-1]["tried"]
+        assert tried == "the mix that another target ended with"
+        return {bundle.device.name: bundle.digest for bundle in made.bundles}
+
+    first = convert("first")
+    (later,) = [entry for entry in (cache / "v1" / STAGE).iterdir() if list(entry.glob("data/jetson*"))]
+    shutil.rmtree(later)
+    assert convert("again") == first
 
 
 @pytest.mark.parametrize("wrong", [(0,), (154,), (192,), (199,), (57, 193)])

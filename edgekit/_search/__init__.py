@@ -1,8 +1,17 @@
 """Mixed precision: the cheapest INT8 that loses no more than a user allows."""
 
-from edgekit._search.found_mix import FoundMix, Trial
+from edgekit._search.found_mix import FoundMix, Trial, read_mix
 from edgekit._search.judge import Judge
 from edgekit._search.search_mix import WideChoice, search_mix
 from edgekit._search.sensitivity import LayerCost, measure_sensitivity
 
-__all__ = ["FoundMix", "Judge", "LayerCost", "Trial", "WideChoice", "measure_sensitivity", "search_mix"]
+__all__ = [
+    "FoundMix",
+    "Judge",
+    "LayerCost",
+    "Trial",
+    "WideChoice",
+    "measure_sensitivity",
+    "read_mix",
+    "search_mix",
+]

@@ -6,13 +6,19 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgekit._qdq import Mix, Widening
+from edgekit._schemes import INT16X8, SCHEMES
+
 if TYPE_CHECKING:
-    from edgekit._qdq import Mix, QdqForm, QdqResult
+    from collections.abc import Mapping
+
+    from edgekit._qdq import QdqForm, QdqResult
     from edgekit._search.judge import Drop
     from edgekit._search.sensitivity import LayerCost
     from edgekit.target import Session
 
 _LEAST_TOLD = 5e-5
+_WIDE = {**SCHEMES, INT16X8.name: INT16X8}
 _NO_LATENCY = "unknown: no fit of a device has 16-bit activations"
 
 
@@ -89,6 +95,7 @@ class FoundMix:
             "schema": "edgekit.mix/1",
             "allowed": self.allowed,
             "drop": self.drop.seen,
+            "enough": self.enough,
             "changes": self.drop.changes,
             "foretold": self.drop.foretold,
             "judged_by": self.judged_by,
@@ -124,3 +131,14 @@ class FoundMix:
             return {"nodes": []}
         told = {"scheme": self.mix.wide.scheme.name, "nodes": sorted(self.wide_nodes)}
         return told | {"latency": _NO_LATENCY}
+
+
+def read_mix(table: Mapping[str, Any]) -> Mix | None:
+    """What later targets try, of one target's table: the mix whose layers were chosen, if it was enough."""
+    if not table["layers"] or not table["enough"]:
+        return None
+    wide = table["sixteen_bits"]
+    widening = Widening(_WIDE[wide["scheme"]], frozenset(wide["nodes"])) if wide.get("nodes") else None
+    return Mix(
+        frozenset(table["float_nodes"]), frozenset(table["clipped_tensors"]), widening, table["rounding"]
+    )

@@ -194,8 +194,6 @@ class _Search:
         if self._enough is not None and not widened.enough:
             self.narrow(self._enough, layers)
         final = self._enough or self._judge_all(self.best)
-        if final.enough:
-            shop.mixes.append(final.mix)
         return replace(final, trials=tuple(self.trials), layers=layers)
 
     def widen(self, base: FoundMix, layers: Sequence[LayerCost]) -> FoundMix:
