@@ -140,7 +140,8 @@ def note_lines(artifacts: Sequence[Artifact], parities: Sequence[Parity]) -> lis
 def _basis(parity: Parity) -> str:
     if parity.status == "unproven":
         return f"unproven: {parity.reason}"
-    said = f"proven on {parity.samples} samples, run twice in one session"
+    samples = "1 sample" if parity.samples == 1 else f"{parity.samples} samples"
+    said = f"proven on {samples}, run twice in one session"
     return f"{said}; {parity.reason}" if parity.reason else said
 
 
