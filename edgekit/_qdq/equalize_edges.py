@@ -42,12 +42,19 @@ class Edge:
 
 
 def list_edges(graph: ir.Graph) -> list[Edge]:
-    """Every such activation, in graph order."""
+    """Every such activation, in graph order; none whose factors would part a weight that others read too."""
     by_input = {chain.input: chain for chain in find_chains(graph)}
     by_output = {chain.output: chain for chain in by_input.values()}
     values = [output for node in graph for output in node.outputs]
     found = (_into_chain(value, by_input) or _into_depthwise(value, by_output) for value in values)
-    return [edge for edge in found if edge is not None]
+    return [edge for edge in found if edge is not None and not _shares_weights(edge)]
+
+
+def _shares_weights(edge: Edge) -> bool:
+    """Whether a node elsewhere reads a weight that the edge's factors would go into."""
+    nodes = (*edge.depthwise, *(() if edge.source is None else (edge.source,)))
+    weights = [input_of(node, 1) for node in nodes]
+    return any(reader not in nodes for weight in weights if weight is not None for reader, _ in weight.uses())
 
 
 def _into_chain(value: ir.Value, by_input: Mapping[ir.Value, PointwiseChain]) -> Edge | None:

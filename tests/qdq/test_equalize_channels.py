@@ -256,3 +256,20 @@ def test_int8_gains_by_it(name: str) -> None:
     truth = run_onnx(model, feeds)["y"]
     before, after = (sqnr(truth, run_onnx(result.component.model, feeds)["y"]) for result in (plain, better))
     assert after > min(before, 30) - 0.5
+
+
+def test_a_weight_that_two_convolutions_read_stays_one() -> None:
+    """Divided for each of them it would lie in the file twice."""
+    alone = [CONV, node("Relu", ["c"], ["r"]), node("Conv", ["r", "d"], ["y"], "last", group=4)]
+    _, _, made, _ = equalized(alone)
+    assert any(name.endswith("/equalized") for name in tensor_names(made))
+    other = node("Conv", ["x", "w", "b"], ["z"], "other", dilations=[2, 2])
+    _, before, after, feeds = equalized([*alone, other], outputs=("y", "z"))
+    assert tensor_names(after) == tensor_names(before)
+    kept = {value.name for value in after.model.graph.initializers.values() if value.uses()}
+    assert kept == {"w", "b", "d"}
+    assert feeds
+
+
+def tensor_names(component: Component) -> set[str]:
+    return {str(value.name) for made in component.model.graph for value in made.outputs}
