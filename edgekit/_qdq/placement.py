@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-OpKind = Literal["compute", "carry", "group", "free", "pointwise"]
+OpKind = Literal["compute", "carry", "group", "regroup", "free", "pointwise"]
 
 
 @dataclass(frozen=True)

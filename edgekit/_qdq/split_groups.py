@@ -22,15 +22,13 @@ if TYPE_CHECKING:
 _WIDER = 4.0
 
 
-def split_groups(
-    model: ir.Model, record: CalibrationRecord
-) -> tuple[dict[ir.Node, ir.Value], CalibrationRecord]:
+def split_groups(model: ir.Model, record: CalibrationRecord) -> tuple[tuple[ir.Node, ...], CalibrationRecord]:
     """Put an Identity in front of each such Concat input, whose result joins the Concat's group.
 
-    Returns these nodes with what they read, and the record with ranges for their results.
+    Returns these nodes, and the record with ranges for their results.
     """
     names, ranges = Names(model), dict(record.ranges)
-    made: dict[ir.Node, ir.Value] = {}
+    made: list[ir.Node] = []
     for concat in [node for node in model.graph if node.op_type == "Concat" and not node.domain]:
         for index, value in enumerate(concat.inputs):
             if value is None or not _is_crowded(value, concat, record):
@@ -41,8 +39,8 @@ def split_groups(
             ranges[str(joined.name)] = record.ranges[str(value.name)]
             node = joined.producer()
             assert node is not None
-            made[node] = value
-    return made, replace(record, ranges=ranges)
+            made.append(node)
+    return tuple(made), replace(record, ranges=ranges)
 
 
 def close_groups(model: ir.Model, made: Iterable[ir.Node]) -> None:

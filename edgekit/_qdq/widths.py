@@ -28,7 +28,7 @@ _PRECISIONS = {
     (True, False): "int16x8",
     (True, True): "int16x4",
 }
-_MOVING = ("carry", "group")
+_MOVING = ("carry", "group", "regroup")
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _moved_width(
 ) -> bool | None:
     """Whether all that a moving node moves is wide; None where it computes, or moves what came as float."""
     row = place(node)
-    if row is None or (row.kind not in _MOVING and node.op_type != "Identity"):
+    if row is None or row.kind not in _MOVING:
         return None
     makers = [value.producer() for value in activation_inputs(node)]
     known = [kernel[maker] for maker in makers if maker in kernel and maker is not None]

@@ -12,7 +12,6 @@ import pytest
 import edgekit
 from edgekit._qdq import find_front_end
 from edgekit.passes.infer_shapes import infer_shapes
-from tests.models import run_onnx
 from tests.qdq.qdq_nets import f32, net, node, normal
 
 if TYPE_CHECKING:
@@ -101,11 +100,9 @@ def test_quiet_sounds_survive_int8_behind_a_logarithm(target: str, tmp_path: Pat
 
 
 def test_an_even_sound_keeps_its_front_end_in_int8(tmp_path: Path) -> None:
-    """Two in which every band is loud: rounding moves no logarithm far."""
+    """Every band is loud in it: rounding moves no logarithm far."""
     rng = np.random.default_rng(5)
     noise = [rng.choice([-1.0, 1.0], (1, 1, 1, 16 * STEPS)).astype(np.float32) for _ in range(4)]
-    model = listener()
-    assert np.isfinite(run_onnx(model, {"x": noise[0]})["y"]).all()
     made = convert(tmp_path, "ort-mobile", noise)
     assert made["macs"]["share"] == 1.0
     assert "logarithms" not in made["notes"]
