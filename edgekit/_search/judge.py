@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from edgekit._results import loss_between
 from edgekit._search.agreement import Agreement, find_texts
 from edgekit._tasks import evaluate
-from edgekit._verify import OutputComparison, check_fp32
+from edgekit._verify import check_fp32, compare_fp32
 from edgekit._verify_samples import open_metric
 
 if TYPE_CHECKING:
@@ -76,13 +76,8 @@ class Judge:
         """Limits against fp32 that the session misses on the golden samples; a metric stands in for them."""
         if self.gate is None or self._metric is not None:
             return ()
-        golden = self.workshop.make_golden("samples", None)
-        seen: dict[str, OutputComparison] = {}
-        for sample in golden.samples:
-            outputs = session.run(sample.feeds)
-            for name, value in sample.fp32.items():
-                seen.setdefault(name, OutputComparison(name, golden.scores)).add(outputs[name], value)
-        return tuple(check_fp32([one.result() for one in seen.values()], self.gate, None))
+        found = compare_fp32(session, self.workshop.make_golden("samples", None))
+        return tuple(check_fp32(found, self.gate, None))
 
     def find_faults(self, session: Session, golden: Golden) -> list[str]:
         """What an artifact loses on the golden samples beyond what its Q/DQ graph was let lose.

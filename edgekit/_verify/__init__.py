@@ -2,6 +2,7 @@
 
 from edgekit._verify.artifact import (
     Streamed,
+    compare_fp32,
     open_and_verify,
     unproven,
     verify_artifact,
@@ -49,6 +50,7 @@ __all__ = [
     "Streamed",
     "WorstTensor",
     "check_fp32",
+    "compare_fp32",
     "edit_distance",
     "find_decoder",
     "find_scores",

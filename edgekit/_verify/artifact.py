@@ -83,6 +83,14 @@ def with_others(
     return replace(parity, gate_failures=(*parity.gate_failures, *missed))
 
 
+def compare_fp32(session: Session, golden: Golden) -> tuple[OutputParity, ...]:
+    """Each output of a session beside fp32's over the golden samples, each run once."""
+    found = _Comparisons(golden.scores)
+    for sample in golden.samples:
+        found.add(session.run(sample.feeds), sample.fp32)
+    return found.results()
+
+
 def verify_artifact(
     session: Session, artifact: Artifact, *, golden: Golden, gate: Gate, task: TaskScore | None = None
 ) -> Parity:
