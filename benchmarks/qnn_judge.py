@@ -262,7 +262,7 @@ def _run_context(qdq: ir.Model, taps: Iterable[str], chip: Chip, most_kept: floa
     from edgekit._verify import with_taps
     from edgekit.passes.serialize_model import save_model
     from edgekit.targets.qnn.compile_contexts import MODEL, compile_context
-    from edgekit.targets.qnn.leave_softmax import append_tail, cut_tail
+    from edgekit.targets.qnn.leave_softmax import cut_tail, finish_context
     from edgekit.targets.qnn.session import HtpSession
 
     shown = with_taps(qdq, dict.fromkeys(taps))
@@ -270,7 +270,7 @@ def _run_context(qdq: ir.Model, taps: Iterable[str], chip: Chip, most_kept: floa
     with tempfile.TemporaryDirectory() as work:
         (head,) = save_model(cut_tail(shown, tail), Path(work) / "head.onnx")
         made = compile_context(head, chip, out=Path(work), folder="context")
-        append_tail(Path(work) / made.folder / MODEL, shown, tail)
+        finish_context(Path(work) / made.folder / MODEL, shown, tail)
         return HtpSession(Path(work) / made.folder).run
 
 

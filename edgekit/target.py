@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from edgekit._schemes import PORTABLE, BiasForm, Compute, ConvOutput, GemmOutput, Scheme, WeightForm
-from edgekit.errors import CannotRunHere, ModelError, UsageError
+from edgekit.errors import CannotRunHere, GapError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -118,6 +118,16 @@ def refuse_options(target: str, job: Job) -> None:
     """UsageError for any option, for a target that has none."""
     for option in job.options:
         raise UsageError(f"target '{target}' has no option '{option}'", fix="leave the option out")
+
+
+def refuse_fallbacks(gaps: Sequence[Gap]) -> None:
+    """GapError where operators of a target stay on the CPU, and its option `fallback` refuses that."""
+    if gaps:
+        raise GapError(
+            f"{len(gaps)} operator(s) would run on the CPU, the first is {gaps[0]}",
+            fix=f"follow each one's way out, or leave out --no-fallback ({gaps[0].target}.fallback=refuse)",
+            gaps=gaps,
+        )
 
 
 class Session(Protocol):

@@ -13,9 +13,10 @@ from edgekit._cost import count_macs
 from edgekit._qdq.find_tail import TINY, find_tail
 from edgekit._values import Artifact, Gap
 from edgekit.passes.serialize_model import save_model
+from edgekit.target import refuse_fallbacks
 from edgekit.targets.qnn.chips import chips_of
-from edgekit.targets.qnn.compile_contexts import MODEL, compile_context, refuse_fallbacks
-from edgekit.targets.qnn.leave_softmax import append_tail, cut_tail, settle_versions
+from edgekit.targets.qnn.compile_contexts import MODEL, compile_context
+from edgekit.targets.qnn.leave_softmax import cut_tail, finish_context
 from edgekit.targets.qnn.library import version
 from edgekit.targets.qnn.options import read_options
 from edgekit.targets.qnn.prepare_htp import prepare_htp
@@ -96,9 +97,7 @@ def _compile_contexts(
         for chip in chips:
             folder = f"{stem}.v{chip.htp_arch}.{chip.name}"
             one = compile_context(head, chip, out=out, folder=folder, vtcm_mb=options.vtcm_mb)
-            if tail:
-                append_tail(out / folder / MODEL, model, tail)
-            settle_versions(out / folder / MODEL)
+            finish_context(out / folder / MODEL, model, tail)
             made.append(replace(one, partition=replace(one.partition, kept=kept)))
     return made
 

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.errors import GapError, TargetError
+from edgekit.errors import TargetError
 from edgekit.targets.qnn.library import refuse_missing
 from edgekit.targets.qnn.partition import read_partition
 
 if TYPE_CHECKING:
-    from edgekit._values import Gap
     from edgekit.targets.qnn.chips import Chip
     from edgekit.targets.qnn.partition import Partition
 
@@ -105,13 +104,3 @@ def _failure(problem: str, chip: Chip) -> TargetError:
         f"Qualcomm's compiler fails for {chip.name} (v{chip.htp_arch}): {problem[:400]}",
         fix="keep the node it names in float with --float, or convert without it",
     )
-
-
-def refuse_fallbacks(gaps: list[Gap]) -> None:
-    """GapError where nodes stay on the CPU and the user forbade that."""
-    if gaps:
-        raise GapError(
-            f"{len(gaps)} node(s) would run on the CPU, the first is {gaps[0]}",
-            fix="follow each node's way out, or leave out --no-fallback (qnn.fallback=refuse)",
-            gaps=gaps,
-        )

@@ -19,6 +19,7 @@ from edgekit.passes.serialize_model import serialize_model
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
 # Opset 21's, the highest that this target asks for; phones' onnxruntime may be years behind this host's.
 _IR_VERSION = 10
 
@@ -38,9 +39,17 @@ def cut_tail(model: ir.Model, tail: Sequence[ir.Node]) -> ir.Model:
     return clone
 
 
-def append_tail(path: Path, model: ir.Model, tail: Sequence[ir.Node]) -> None:
-    """Put the tail of `model` behind the context in the file `path`, with the model's own outputs."""
+def finish_context(path: Path, model: ir.Model, tail: Sequence[ir.Node]) -> None:
+    """Put the tail of `model` behind the context in the file `path`, for older onnxruntimes too."""
     context = ir.load(path)
+    if tail:
+        append_tail(context, model, tail)
+    settle_versions(context)
+    path.write_bytes(serialize_model(context))
+
+
+def append_tail(context: ir.Model, model: ir.Model, tail: Sequence[ir.Node]) -> None:
+    """Put the tail of `model` behind what the context gives, with the model's own outputs."""
     graph, names = context.graph, Names(context)
     made = {value.name: value for node in graph for value in node.outputs}
     for node in tail:
@@ -52,20 +61,17 @@ def append_tail(path: Path, model: ir.Model, tail: Sequence[ir.Node]) -> None:
         made[old.name] = value
         graph.append(new)
     graph.outputs[:] = [made[value.name] for value in model.graph.outputs]
-    path.write_bytes(serialize_model(context))
 
 
-def settle_versions(path: Path) -> None:
-    """Let an older onnxruntime load the context in `path`: it is stamped with this host's newest versions.
+def settle_versions(context: ir.Model) -> None:
+    """Let an older onnxruntime load the context: it is stamped with this host's newest versions.
 
     The IR version becomes that of its opset, and opsets of domains that no node is of go.
     """
-    context = ir.load(path)
     used = {node.domain for node in context.graph} | {""}
     for domain in set(context.opset_imports) - used:
         del context.opset_imports[domain]
     context.ir_version = min(context.ir_version, _IR_VERSION)
-    path.write_bytes(serialize_model(context))
 
 
 def _take_input(

@@ -116,8 +116,9 @@ def test_both_parts_in_one_file_give_the_whole_graphs_outputs_in_its_order(
     tail = find_tail(model)
     (path,) = save_model(cut_tail(model, tail), tmp_path / "head.onnx")
     assert [value.name for value in onnx.load(path).graph.output] == ["s"]
-    append_tail(path, model, tail)
-    joined = onnx.load(path)
+    context = ir.load(path)
+    append_tail(context, model, tail)
+    joined: onnx.ModelProto = ir.to_proto(context)
     onnx.checker.check_model(joined, full_check=True)
     assert tuple(value.name for value in joined.graph.output) == outputs
     feeds = {"x": np.random.default_rng(7).standard_normal((2, 4)).astype(np.float32)}

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from edgekit._results import Measurement
 from edgekit._values import Placement
+from edgekit.target import refuse_fallbacks
 from edgekit.targets.litert.build_component import build_component as build_tflite
-from edgekit.targets.litert.ethos_u.fallbacks import end_in_float, is_kept, list_left, refuse_left
+from edgekit.targets.litert.ethos_u.fallbacks import end_in_float, is_kept, list_left
 from edgekit.targets.litert.ethos_u.run_vela import run_vela
 from edgekit.targets.litert.ethos_u.write_out_hardswish import write_out_hardswish
 
@@ -48,7 +49,7 @@ def build_component(component: Component, job: Job, out: Path, *, options: Optio
     compiled = run_vela(out / plain.main, options)
     kept = end_in_float(component)
     if options.fallback == "refuse":
-        refuse_left(list(list_left(compiled.places, component.name, kept)))
+        refuse_fallbacks(list(list_left(compiled.places, component.name, kept)))
     stem = plain.main.removesuffix(".tflite")
     (out / f"{stem}{_COMPILED}").write_bytes(compiled.data)
     (out / f"{stem}{_TABLE}").write_text(json.dumps(compiled.as_json(), indent=1) + "\n", encoding="utf-8")

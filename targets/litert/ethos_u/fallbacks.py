@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from edgekit._qdq.find_tail import find_tail
 from edgekit._values import Gap
-from edgekit.errors import GapError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -62,16 +61,6 @@ def list_left(places: Iterable[Place], component: str, kept: frozenset[str]) -> 
 def is_kept(place: Place, kept: frozenset[str]) -> bool:
     """Whether it is of the last Softmax; the file may add a layout to a tensor's name."""
     return bool({place.tensor, place.tensor.rpartition(":")[0]} & kept)
-
-
-def refuse_left(gaps: list[Gap]) -> None:
-    """GapError where operators stay on the CPU and the user forbade that."""
-    if gaps:
-        raise GapError(
-            f"{len(gaps)} operator(s) would run on the CPU, the first is {gaps[0]}",
-            fix="follow each operator's way out, or leave out --no-fallback (ethos-u.fallback=refuse)",
-            gaps=gaps,
-        )
 
 
 def _known_codes() -> frozenset[str]:
