@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,29 +64,15 @@ def convert_recipe(recipe: Recipe, progress: Progress) -> ConvertResult:
 
 def _make_bundle(item: ResolvedTarget, workshops: Sequence[Workshop], cache: Cache) -> Path:
     """Build and prove one bundle, or take it from the cache."""
-    from edgekit._convert_target import build_bundle
+    from edgekit._convert_target import build_bundle, hand_on_mixes
 
     made = cache.folder(
         STAGE,
         key([_bundle_key(item, workshop) for workshop in workshops]),
         lambda folder: build_bundle(item, workshops, folder / item.device.name),
     )
-    place = made / item.device.name
-    for workshop in workshops:
-        _hand_on_mix(place, workshop, alone=len(workshops) == 1)
-    return place
-
-
-def _hand_on_mix(place: Path, workshop: Workshop, *, alone: bool) -> None:
-    """What a search ended with, for later targets; read from the bundle, made now or long ago."""
-    table = place / ("mix.json" if alone else f"{workshop.source.name}.mix.json")
-    if not table.is_file():
-        return
-    from edgekit._search import read_mix
-
-    mix = read_mix(json.loads(table.read_text(encoding="utf-8")))
-    if mix is not None and mix not in workshop.mixes:
-        workshop.mixes.append(mix)
+    hand_on_mixes(made / item.device.name, workshops)
+    return made / item.device.name
 
 
 def _put_in_place(item: ResolvedTarget, recipe: Recipe, made: Path) -> tuple[BundleResult, tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from edgekit._bundle import BundleDraft, share_weights, write_bundle
 from edgekit._cache import tool_versions
 from edgekit._plan import choose_precisions, refuse_errors
+from edgekit._search import MIX, read_mix
 from edgekit._target_work import TargetWork
 from edgekit._verify import find_decoder, make_sequence, prove_steps
 from edgekit.sources.drawn_weights import has_drawn_weights
@@ -90,6 +92,18 @@ def build_bundle(item: ResolvedTarget, workshops: Sequence[Workshop], folder: Pa
         draft = replace(draft, sequence=sequence, gaps=gaps)
         progress(f"{item.device.name}: seal bundle", 0, None)
         write_bundle(draft, folder)
+
+
+def hand_on_mixes(folder: Path, workshops: Sequence[Workshop]) -> None:
+    """Let later targets try what each component's search ended with: it is read from the bundle in `folder`.
+
+    So it is the same whether that bundle was made now or lay in the cache.
+    """
+    for workshop in workshops:
+        table = folder / _name_document(MIX, workshop.source.name, len(workshops))
+        mix = read_mix(json.loads(table.read_text(encoding="utf-8"))) if table.is_file() else None
+        if mix is not None and mix not in workshop.mixes:
+            workshop.mixes.append(mix)
 
 
 def _plan_part(item: ResolvedTarget, workshop: Workshop) -> _Part:
@@ -173,9 +187,15 @@ def _whole_job(parts: Sequence[_Part]) -> Job:
 
 
 def _merge_documents(documents: Mapping[str, Mapping[str, bytes]]) -> dict[str, bytes]:
-    if len(documents) == 1:
-        return dict(next(iter(documents.values())))
-    return {f"{name}.{file}": data for name, files in documents.items() for file, data in files.items()}
+    return {
+        _name_document(file, name, len(documents)): data
+        for name, files in documents.items()
+        for file, data in files.items()
+    }
+
+
+def _name_document(file: str, component: str, components: int) -> str:
+    return file if components == 1 else f"{component}.{file}"
 
 
 def _merge_notes(notes: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:

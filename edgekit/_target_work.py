@@ -12,7 +12,7 @@ from edgekit._inner_sketches import measure_roundings, refuse_lost
 from edgekit._plan import choose_scheme, job_for, refuse_errors, weight_gaps
 from edgekit._qdq import INT4_OPSET
 from edgekit._schemes import SCHEMES, WEIGHT_BITS
-from edgekit._search import Judge, WideChoice, search_mix
+from edgekit._search import MIX, Judge, WideChoice, search_mix
 from edgekit._tasks import score_task
 from edgekit._verify import (
     gate_for,
@@ -232,7 +232,7 @@ class TargetWork:
         table = {name: asdict(params) for name, params in quantized.scales.tensors.items()}
         rows = [asdict(decision) for decision in quantized.decisions]
         if self._mix is not None:
-            found["mix.json"] = _as_json(self._mix.table())
+            found[MIX] = _as_json(self._mix.table())
         return found | {
             "scales.json": _as_json({"schema": "edgekit.scales/1", **scales, "tensors": table}),
             "decisions.json": _as_json({"schema": "edgekit.decisions/1", "nodes": rows}),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgekit._search.sensitivity import LayerCost
     from edgekit.target import Session
 
+MIX = "mix.json"  # where a bundle has the decision table
 _LEAST_TOLD = 5e-5
 _WIDE = {**SCHEMES, INT16X8.name: INT16X8}
 _NO_LATENCY = "unknown: no fit of a device has 16-bit activations"
