@@ -82,7 +82,7 @@ def _measure(floats: FloatMeans, quantized: ir.Model, compute: Compute) -> Mappi
     Where it leaves float16's range in this graph, float32's errors are all there is to go by.
     """
     if compute == "fp16" and floats.means:
-        errors = measure_errors(floats, round_to_float16(quantized))
+        errors = measure_errors(floats, quantized, round_to_float16(quantized))
         if all(np.isfinite(error).all() for error in errors.values()):
             return errors
     return measure_errors(floats, quantized)

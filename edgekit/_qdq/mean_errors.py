@@ -64,24 +64,28 @@ def measure_means(plain: ir.Model, feeds: Sequence[Feeds]) -> FloatMeans:
     return FloatMeans(tuple(feeds), dict(zip(names, means, strict=True)))
 
 
-def measure_errors(floats: FloatMeans, quantized: ir.Model) -> dict[str, Floats]:
+def measure_errors(
+    floats: FloatMeans, quantized: ir.Model, running: ir.Model | None = None
+) -> dict[str, Floats]:
     """Convolution -> mean of (float - quantized) of each output channel [C], all earlier ones mended.
 
-    Nodes are paired by name; those with int8 weights count. Empty where there are none. Raises ModelError
-    where ONNX Runtime cannot run the graph.
+    Nodes are paired by name; those with int8 weights count. Empty where there are none. running: what runs
+    in the graph's place, its nodes and more. Raises ModelError where ONNX Runtime cannot run the graph.
     """
-    pairs = [node for node in quantized.graph if node.name in floats.means and _reads_integers(node)]
+    counted = {node.name for node in quantized.graph if node.name in floats.means and _reads_integers(node)}
+    running = running or quantized
+    pairs = [node for node in running.graph if node.name in counted]
     if not pairs:
         return {}
-    copies = _Copies(quantized.graph, len(floats.feeds))
-    for node in _up_to(pairs[-1], quantized.graph):
+    copies = _Copies(running.graph, len(floats.feeds))
+    for node in _up_to(pairs[-1], running.graph):
         copies.add(node)
         if node in pairs:
             copies.mend(node, floats.means[str(node.name)])
     feeds = {
         f"{name}#{copy}": array for copy, feed in enumerate(floats.feeds) for name, array in feed.items()
     }
-    results = _run(*copies.open(quantized), feeds)
+    results = _run(*copies.open(running), feeds)
     return {str(node.name): np.ravel(result) for node, result in zip(pairs, results, strict=True)}
 
 
@@ -92,9 +96,6 @@ def _has_bias(node: ir.Node) -> bool:
 def _reads_integers(node: ir.Node) -> bool:
     weight = input_of(node, 1)
     producer = None if weight is None else weight.producer()
-    if producer is not None and producer.op_type == "Where":  # a graph rounded to float16
-        weight = producer.inputs[1]
-        producer = None if weight is None else weight.producer()
     return producer is not None and producer.op_type == "DequantizeLinear"
 
 
