@@ -69,7 +69,7 @@ def choose_form(workshop: Workshop, plan: Plan, scheme: str) -> ChosenScheme:
 def list_choices(workshop: Workshop, plan: Plan, scheme: str) -> list[Choice]:
     """What real samples decide for a target whose scheme is `scheme`, in this order."""
     found = list[Choice]()
-    if find_front_end(workshop.component.model):
+    if _may_free_front_end(workshop, plan):
         # First: a few float layers are cheaper than 16 bits everywhere.
         words = ("what only logarithms read stays float", f"in {SCHEMES[scheme].activation}")
         found.append(Choice(_free_front_end, words, _NEARER_FLOAT_DB))
@@ -95,6 +95,10 @@ def _convolutions(output: ConvOutput) -> Choice:
     return Choice(lambda form: replace(form, conv_output=output), words, _NEARER_FLOAT_DB)
 
 
+def _may_free_front_end(workshop: Workshop, plan: Plan) -> bool:
+    return plan.float_front_end and bool(find_front_end(workshop.component.model))
+
+
 def _free_front_end(form: QdqForm) -> QdqForm:
     return replace(form, front_end="float")
 
@@ -117,7 +121,7 @@ def list_forms(workshop: Workshop, plan: Plan, scheme: str) -> list[QdqForm]:
         forms.append(replace(first, scheme=second))
     if plan.second_conv_output is not None and _has_convolutions(workshop):
         forms.append(replace(first, conv_output=plan.second_conv_output))
-    if find_front_end(workshop.component.model):
+    if _may_free_front_end(workshop, plan):
         forms += [_free_front_end(form) for form in forms]
     return forms
 

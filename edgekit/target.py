@@ -59,6 +59,7 @@ class Plan:
     second_scheme, second_conv_output: what is tried where the samples show the first to be far from fp32.
     weights: how it holds integer weights beside float data (w8, w4); empty: it does not, and the way out for
     a form that is missing is no_weights.
+    float_front_end: whether what only logarithms read may stay float where the samples speak for it.
     wide: 16-bit activations that a search may give to single nodes of an int8 graph; None, because no_wide.
     default_float: what a user gets who brings no samples.
     baselines: float variants built beside an INT8 artifact.
@@ -75,6 +76,7 @@ class Plan:
     second_conv_output: ConvOutput | None = None
     gemm_output: GemmOutput = "float"
     compute: Compute = "fp32"
+    float_front_end: bool = True
     wide: Scheme | None = None
     no_wide: str = "the target has none"
     default_float: Precision = "fp32"

@@ -224,3 +224,11 @@ def test_a_few_float_layers_are_tried_before_16_bits_everywhere(
     chosen = _choose_scheme.choose_form(shop, plan, "native-u8")
     assert list(dict.fromkeys(shop.quantized)) == tried
     assert words in chosen.note
+
+
+def test_a_target_that_may_have_no_float_layer_tries_none() -> None:
+    shop: Any = Listener({"native-u8 int8": 0.1})
+    plan = Plan(17, scheme=NATIVE_U8, second_scheme=NATIVE_U8, float_front_end=False)
+    assert _choose_scheme.choose_form(shop, plan, "native-u8").note == ""
+    assert set(shop.quantized) == {"native-u8 int8"}
+    assert [form.front_end for form in _choose_scheme.list_forms(shop, plan, "native-u8")] == ["int8"]

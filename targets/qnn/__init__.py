@@ -50,7 +50,7 @@ class Qnn(Target):
     def plan(self, components: Sequence[Component], job: Job) -> Plan:
         del components
         options = read_options(job)
-        chips_of(job.device, options.chips)
+        has_float = all(chip.fp16 for chip in chips_of(job.device, options.chips))
         narrow, wide = _SCHEMES[options.weights]
         measures = options.activation == "auto" and options.weights == "int8"
         first = narrow if measures or options.activation == "u8" else wide
@@ -63,6 +63,7 @@ class Qnn(Target):
             no_wide=f"--option qnn.{fixed_by} fixes their width",
             bias="int32",
             gemm_output="all",
+            float_front_end=has_float or options.fallback == "allow",
             default_float="fp16",
             baselines=("fp32",),
             int8_options=frozenset({"activation", "weights"}),

@@ -361,3 +361,14 @@ def test_a_spectrum_in_decibels_keeps_its_quiet_half_on_the_htp(tmp_path: Path) 
     normal = want > 2 * np.log(2.0**-14)
     np.testing.assert_allclose(got[normal], want[normal], atol=0.02)
     np.testing.assert_allclose(got, want, atol=0.4)
+
+
+@pytest.mark.parametrize(
+    ("device", "fallback", "allowed"),
+    [("qcs6490", "refuse", False), ("qcs6490", "allow", True), ("galaxy-s25-qnn", "refuse", True)],
+)
+def test_no_layer_is_left_in_float_where_the_chip_has_none_and_no_fallback_may_be(
+    device: str, fallback: str, allowed: bool
+) -> None:
+    """v68, the HTP of QCS6490, computes in integers alone."""
+    assert TARGET.plan([], job(device=device, fallback=fallback)).float_front_end == allowed
