@@ -24,7 +24,6 @@ from edgekit._qdq import (
 from edgekit._sketch_shop import SketchShop
 from edgekit._weight_shop import WeightShop
 from edgekit.calibration.random_samples import make_random
-from edgekit.passes._rewire import CONTROL_FLOW
 from edgekit.sources.drawn_weights import has_drawn_weights
 from edgekit.sources.graph_io import inputs_of
 
@@ -81,12 +80,7 @@ class Workshop:
         return self._prepared.component
 
     def find_gaps(self, item: ResolvedTarget, precisions: Sequence[Precision]) -> tuple[Gap, ...]:
-        """What the float model alone tells of the gaps of these variants: before anything is calibrated.
-
-        Nothing of a model with branches, which calibration tells what to do about.
-        """
-        if any(node.op_type in CONTROL_FLOW for node in self.component.model.graph):
-            return ()
+        """What the float model alone tells of the gaps of these variants: before anything is calibrated."""
         return find_gaps(item, self._prepared, recipe=self.recipe, precisions=precisions)
 
     def plan(self, item: ResolvedTarget) -> Plan:
