@@ -118,7 +118,7 @@ def measure(name: str, kernels: Sequence[str]) -> list[tuple[object, ...]]:
 def prepare(name: str, work: Path) -> tuple[Workshop, QdqResult, list[Feed]]:
     """The calibrated model, its Q/DQ graph as a convert for LiteRT makes it, and the test samples."""
     from edgekit._cache import open_cache
-    from edgekit._choose_scheme import choose_form
+    from edgekit._choose_form import choose_form
     from edgekit._plan import resolve_all
     from edgekit._recipe import Recipe
     from edgekit._workshop import Workshop
@@ -173,15 +173,18 @@ def worst_sqnr(truth: Sequence[Outputs], got: Sequence[Outputs]) -> float:
 def judge_step(
     truth: Sequence[Outputs], graph: Sequence[Outputs], got: Sequence[Outputs]
 ) -> tuple[float, float]:
-    """90 % of how much louder the file's noise is than its graph's, dB, on the output that is off most."""
+    """90 % of how much louder the file's noise is than its graph's, dB, on the file's worst output."""
 
     def energies(name: str, other: Sequence[Outputs]) -> list[float]:
         pairs = zip(truth, other, strict=True)
         return [float(np.sum(np.square(want[name].astype(float) - made[name]))) for want, made in pairs]
 
-    noises = {name: (energies(name, graph), energies(name, got)) for name in truth[0]}
-    graph_noise, file_noise = max(noises.values(), key=lambda pair: sum(pair[1]))
-    return step_interval(graph_noise, file_noise)
+    def share(name: str) -> float:
+        signal = sum(float(np.sum(np.square(want[name].astype(float)))) for want in truth)
+        return sum(energies(name, got)) / max(signal, 1e-30)
+
+    worst = max(truth[0], key=share)
+    return step_interval(energies(worst, graph), energies(worst, got))
 
 
 def agreement(truth: Sequence[Outputs], got: Sequence[Outputs]) -> str:

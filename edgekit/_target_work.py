@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from edgekit._bundle import NO_ACCURACY, ComponentDraft
-from edgekit._choose_scheme import choose_form, list_forms, plan_form
+from edgekit._choose_form import choose_form, list_forms, plan_form
 from edgekit._inner_sketches import measure_roundings, refuse_lost
 from edgekit._plan import choose_scheme, job_for, refuse_errors, weight_gaps
 from edgekit._qdq import INT4_OPSET

@@ -74,7 +74,7 @@ RANKS = (
         "_weight_shop",
         "_workshop",
     ),
-    ("_choose_scheme", "_search"),
+    ("_choose_form", "_search"),
     ("_target_work",),
     ("_convert_target", "_debug"),
     ("_convert",),

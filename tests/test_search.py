@@ -247,9 +247,9 @@ def test_one_targets_table_is_tried_on_the_next_before_its_own_search(place: Pat
     )
     tables = [json.loads((bundle.folder / "mix.json").read_text()) for bundle in result.bundles]
     assert result.passed
-    if tables[1]["float_nodes"]:
-        assert tables[1]["float_nodes"] == tables[0]["float_nodes"]
-        assert tables[1]["trials"][-1]["tried"] == "the mix that another target ended with"
+    assert tables[0]["float_nodes"]
+    assert tables[1]["float_nodes"] == tables[0]["float_nodes"]
+    assert tables[1]["trials"][-1]["tried"] == "the mix that another target ended with"
 
 
 def test_a_table_is_handed_on_from_a_bundle_of_the_cache_too(place: Path, tmp_path: Path) -> None:

@@ -55,7 +55,8 @@ def _prepare(model: ir.Model, shapes: ShapeSpec, branches: Branches) -> ir.Model
     # Before raising too: some old forms can be told apart only by their constants.
     fold_constants(model, branches)
     given = model.opset_imports.get("")
-    if fold_empty(model) + raise_opset(model) or model.opset_imports.get("") != given:
+    changed = fold_empty(model) + raise_opset(model)
+    if changed or model.opset_imports.get("") != given:
         fold_constants(model, branches)
     if settle_parameters(model):
         infer_shapes(model)

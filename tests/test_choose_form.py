@@ -1,4 +1,4 @@
-"""Native or portable: the choice follows what the golden samples show."""
+"""Which form an INT8 graph has follows what the golden samples show."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from edgekit import _choose_scheme
+from edgekit import _choose_form
 from edgekit._qdq import QdqForm
 from edgekit._recipe import Recipe
 from edgekit._schemes import INT16X8, NATIVE_U8, NATIVE_U16_S8, PORTABLE
@@ -61,14 +61,14 @@ class Shop:
 def test_the_nearer_scheme_is_taken_where_it_matters(native: float, portable: float, taken: str) -> None:
     shop: Any = Shop({"native-u8": native, "portable": portable})
     plan = Plan(17, scheme=NATIVE_U8, bias="int32")
-    chosen = _choose_scheme.choose_form(shop, plan, plan.scheme.name)
+    chosen = _choose_form.choose_form(shop, plan, plan.scheme.name)
     assert chosen.result.component.name == taken
     assert bool(chosen.note) == (taken == "portable")
 
 
 def test_a_near_native_scheme_costs_no_second_graph() -> None:
     shop: Any = Shop({"native-u8": 0.001})
-    _choose_scheme.choose_form(shop, Plan(17, scheme=NATIVE_U8), "native-u8")
+    _choose_form.choose_form(shop, Plan(17, scheme=NATIVE_U8), "native-u8")
     assert set(shop.quantized) == {"native-u8"}
 
 
@@ -78,7 +78,7 @@ def test_another_targets_portable_graph_that_rounds_less_speaks_for_the_scheme(
 ) -> None:
     shop: Any = Shop({"native-u8": 0.1, "portable": portable})
     shop.forms = (QdqForm(PORTABLE, "float", conv_output="float"),)
-    chosen = _choose_scheme.choose_form(shop, Plan(17, scheme=NATIVE_U8, bias="int32"), "native-u8")
+    chosen = _choose_form.choose_form(shop, Plan(17, scheme=NATIVE_U8, bias="int32"), "native-u8")
     assert list(dict.fromkeys(shop.quantized)) == made
     assert chosen.result.component.name == made[-1]
 
@@ -88,7 +88,7 @@ def test_outputs_that_are_all_empty_leave_the_native_scheme(monkeypatch: pytest.
     golden = Golden("model", "samples", (GoldenSample({}, {"y": empty}, {"y": empty}),))
     shop: Any = Shop({"native-u8": 0.0})
     monkeypatch.setattr(shop, "make_golden", lambda *_: golden)
-    chosen = _choose_scheme.choose_form(shop, Plan(17, scheme=NATIVE_U8), "native-u8")
+    chosen = _choose_form.choose_form(shop, Plan(17, scheme=NATIVE_U8), "native-u8")
     assert chosen.result.component.name == "native-u8"
 
 
@@ -116,7 +116,7 @@ def test_results_of_products_stay_float_where_int8_costs_much(
     int8: float, kept: float, tried: list[str]
 ) -> None:
     shop: Any = Products({"int8": int8, "float": kept})
-    chosen = _choose_scheme.choose_form(shop, Plan(None, bias="int32", gemm_output="int8"), "portable")
+    chosen = _choose_form.choose_form(shop, Plan(None, bias="int32", gemm_output="int8"), "portable")
     assert list(dict.fromkeys(shop.quantized)) == tried
     taken = kept <= int8 / 2 and len(tried) == 2
     assert chosen.note.startswith("results of matrix products stay float: ") == taken
@@ -148,7 +148,7 @@ def test_results_of_convolutions_stay_float_where_int8_costs_much(
 ) -> None:
     shop: Any = Convolutions({"int8": int8, "float": kept})
     plan = Plan(None, conv_output="int8", second_conv_output="float")
-    note = _choose_scheme.choose_form(shop, plan, "portable").note
+    note = _choose_form.choose_form(shop, plan, "portable").note
     assert note.startswith("results of convolutions stay float up to their activation: ") == is_float
     assert note.endswith(" dB") == is_float
 
@@ -156,12 +156,12 @@ def test_results_of_convolutions_stay_float_where_int8_costs_much(
 def test_a_model_without_convolutions_has_nothing_to_choose_there() -> None:
     shop: Any = Convolutions({"int8": 0.1, "float": 0.01})
     plan = Plan(None, conv_output="int8", second_conv_output="float")
-    tried = [form.conv_output for form in _choose_scheme.list_forms(shop, plan, "portable")]
+    tried = [form.conv_output for form in _choose_form.list_forms(shop, plan, "portable")]
     assert tried == ["int8", "float"]
     for node in shop.component.model.graph:
         node.op_type = "Relu" if node.op_type == "Conv" else node.op_type
-    assert _choose_scheme.list_choices(shop, plan, "portable") == []
-    assert len(_choose_scheme.list_forms(shop, plan, "portable")) == 1
+    assert _choose_form.list_choices(shop, plan, "portable") == []
+    assert len(_choose_form.list_forms(shop, plan, "portable")) == 1
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_model_without_convolutions_has_nothing_to_choose_there() -> None:
 def test_a_search_tries_the_plans_schemes_in_turn(asked: str, plan: Plan, tried: list[str]) -> None:
     shop: Any = Shop({})
     shop.recipe = Recipe.of("m.onnx", scheme=asked)
-    forms = _choose_scheme.list_forms(shop, plan, plan.scheme.name)
+    forms = _choose_form.list_forms(shop, plan, plan.scheme.name)
     assert [form.scheme.name for form in forms] == tried
 
 
@@ -221,7 +221,7 @@ def test_a_few_float_layers_are_tried_before_16_bits_everywhere(
     noise = {"native-u8 int8": 0.1, "native-u8 float": free}
     shop: Any = Listener({**noise, "native-u16-s8 float": wide, "native-u16-s8 int8": wide})
     plan = Plan(17, scheme=NATIVE_U8, second_scheme=NATIVE_U16_S8)
-    chosen = _choose_scheme.choose_form(shop, plan, "native-u8")
+    chosen = _choose_form.choose_form(shop, plan, "native-u8")
     assert list(dict.fromkeys(shop.quantized)) == tried
     assert words in chosen.note
 
@@ -229,6 +229,6 @@ def test_a_few_float_layers_are_tried_before_16_bits_everywhere(
 def test_a_target_that_may_have_no_float_layer_tries_none() -> None:
     shop: Any = Listener({"native-u8 int8": 0.1})
     plan = Plan(17, scheme=NATIVE_U8, second_scheme=NATIVE_U8, float_front_end=False)
-    assert _choose_scheme.choose_form(shop, plan, "native-u8").note == ""
+    assert _choose_form.choose_form(shop, plan, "native-u8").note == ""
     assert set(shop.quantized) == {"native-u8 int8"}
-    assert [form.front_end for form in _choose_scheme.list_forms(shop, plan, "native-u8")] == ["int8"]
+    assert [form.front_end for form in _choose_form.list_forms(shop, plan, "native-u8")] == ["int8"]

@@ -27,7 +27,7 @@ _NEAR_DB = 30.0  # nearer than that to fp32, nothing is left to choose by
 
 
 @dataclass(frozen=True)
-class ChosenScheme:
+class ChosenForm:
     """The Q/DQ graph of the form that was taken, and its session in plain float.
 
     note: the line that says why it is not the form that the target asked for; "" where it is.
@@ -50,12 +50,12 @@ class Choice:
     nearer_db: float = _NEARER_DB
 
 
-def choose_form(workshop: Workshop, plan: Plan, scheme: str) -> ChosenScheme:
+def choose_form(workshop: Workshop, plan: Plan, scheme: str) -> ChosenForm:
     """The plan's form in `scheme`, with each change that brings it much nearer to fp32 on the samples."""
     form = plan_form(plan, SCHEMES[scheme])
     choices = list_choices(workshop, plan, scheme)
     if not choices:
-        return ChosenScheme(workshop.quantize(form), workshop.reference(form), "")
+        return ChosenForm(workshop.quantize(form), workshop.reference(form), "")
     best, notes = _try_form(workshop, form), list[str]()
     for choice in choices:
         other = _choose(workshop, best, choice)
@@ -63,7 +63,7 @@ def choose_form(workshop: Workshop, plan: Plan, scheme: str) -> ChosenScheme:
             taken, instead = choice.words
             notes.append(f"{taken}: {other.sqnr_db:.1f} dB against fp32, {instead} {best.sqnr_db:.1f} dB")
         best = other
-    return ChosenScheme(best.result, best.session, "; ".join(notes))
+    return ChosenForm(best.result, best.session, "; ".join(notes))
 
 
 def list_choices(workshop: Workshop, plan: Plan, scheme: str) -> list[Choice]:
